@@ -1,0 +1,36 @@
+//! Computes. Reads ONNX models, finds where they may be cut, cuts them into shards, and runs shards on engines.
+//!
+//! The way through: [`OnnxFile::open`] → [`inspect`] → [`Inspection::with_golden`] → [`split`] → [`Engines::load`] → [`Graph::run`].
+//! It knows nothing of devices, plans or the network.
+
+mod calibrate;
+mod clock;
+mod digest;
+mod element_type;
+mod engine;
+mod error;
+mod generate;
+mod golden;
+mod inspect;
+mod onnx;
+mod onnx_pb;
+mod seed;
+mod spec;
+mod split;
+mod tensor;
+mod tract;
+
+pub use calibrate::{calibrate, calibrate_together};
+pub use digest::Digest;
+pub use element_type::ElementType;
+pub use engine::{Engine, EngineInfo, Engines, Graph, LoadOptions, OpenDimensions, check_inputs};
+pub use error::{Error, ErrorKind, Fault};
+pub use generate::{CnnSize, DecoderSize, EncoderSize, Kind, MlpSize, generate};
+pub use golden::{Golden, check as check_golden};
+pub use inspect::{InspectOptions, Inspection, inspect, inspect_with};
+pub use onnx::OnnxFile;
+pub use seed::Seed;
+pub use spec::{Dimension, TensorSpec};
+pub use split::{Shard, split};
+pub use tensor::Tensor;
+pub use tract::TractEngine;
