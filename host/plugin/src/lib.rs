@@ -1,0 +1,64 @@
+//! Sandboxes. The only crate that knows wasmtime: it reads plugins, compiles them, limits them, puts them into slots, calls
+//! them, checks what they answer, and answers with the built-in plugin when one fails.
+//!
+//! Everything is synchronous. `route` and `admit` are fast enough to be called inline; everything else takes
+//! milliseconds to seconds and belongs on a thread of its own.
+//!
+//! ```ignore
+//! let plugins = PluginHost::start(PluginConfig::default(), Arc::new(Engines::default()), EventSink::none())?;
+//!
+//! // install: read, compile, configure, rehearse (slow) and swap (fast)
+//! let prepared = plugins.prepare(PluginSource { name, bytes, manifest }, Some(SlotName::parse("routing")?), None)?;
+//! let installed = plugins.commit(prepared)?;                  // Installed { plugin, slot, generation, digest, … }
+//! plugins.rollback(&installed.slot, None)?;                   // to the generation before, or a named one
+//! plugins.list();                                             // Vec<SlotStatus>
+//! PluginHost::inspect("x.wasm", &bytes, None)?;               // Package, nothing is compiled
+//!
+//! // call: each answers Result<Decision<T>, Error>; Decision { answer: Result<T, Refusal>, by: Bearer, took, fallback }
+//! plugins.routing(None)?.route(&snapshot, &request)?;         // Decision<Path>
+//! plugins.allocation()?.allocate(&problem)?;                  // Decision<Allocated { proposal, replicas }>
+//! plugins.allocation()?.review(&observation)?;                // Decision<Verdict>
+//! plugins.queueing().admit(&arrival)?;                        // Decision<f64>
+//!
+//! // adapters: one AdapterInstance per shard in use, owned by one thread
+//! let adapter = plugins.adapter("cpu")?;                      // Arc<AdapterSlot>
+//! let offers = adapter.probe()?;                              // Vec<AdapterOffer>
+//! let mut instance = adapter.open(Arc::new(shard), 0)?;       // AdapterInstance; .fit() says what it took
+//! instance.run(&call, tensors)?;                              // Vec<Tensor>; moves to a newer generation by itself
+//! ```
+
+mod adapter;
+mod bindings;
+mod builtin;
+mod cache;
+mod clock;
+mod convert;
+mod error;
+mod events;
+mod guest;
+mod imports;
+mod keeper;
+mod limits;
+mod manifest;
+mod names;
+mod package;
+mod plugins;
+mod policies;
+mod program;
+mod rehearse;
+mod sandbox;
+mod slot;
+mod world;
+
+pub use adapter::{AdapterInstance, AdapterOffer, AdapterSlot, Fit, Phase, RunCall};
+pub use builtin::BUILTIN_PLUGINS;
+pub use error::{EngineErrorKind, Error, Fault};
+pub use events::{Bearer, EventSink, LogLevel, PluginEvent, SwapReason};
+pub use host_engine::Digest;
+pub use limits::{Deadlines, Limits};
+pub use manifest::{FailurePolicy, Manifest};
+pub use names::{PluginKind, SlotName};
+pub use package::Package;
+pub use plugins::{Installed, PluginConfig, PluginHost, PluginSource, Prepared};
+pub use policies::{Allocated, AllocationSlot, Decision, QueueingSlot, RoutingSlot};
+pub use slot::{CallCounts, SlotStatus};
