@@ -1,0 +1,85 @@
+//! What the command line and a running host say to each other over the admin socket.
+
+mod device;
+mod plan;
+mod plugin;
+
+use serde::{Deserialize, Serialize};
+
+pub use device::{Cost, Device, Offer, Pressures};
+pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
+pub use plugin::{Component, Generation, Install, InstallQuery, Installed, Plugin, Rehearsal, RollbackQuery, Slot};
+
+use crate::oip::TensorMetadata;
+
+/// The answer of `GET /status`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The host's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// `starting`, `ready` or `draining`.
+    pub state: String,
+    /// Since it started.
+    pub uptime_ms: u64,
+    /// Where clients reach it; none while no port is open.
+    pub http: Option<String>,
+    /// Its data directory.
+    pub data: String,
+    /// The plan in force.
+    pub plan: u64,
+    /// Every loaded model.
+    pub models: Vec<ModelState>,
+    /// Folders that were skipped, and why.
+    pub skipped: Vec<Skipped>,
+    /// Ids of the devices.
+    pub devices: Vec<String>,
+    /// What is in which slot.
+    pub slots: Vec<Slot>,
+}
+
+/// Whether one version of a model can be used.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ModelState {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// Whether requests are answered.
+    pub ready: bool,
+    /// Why not.
+    pub reason: String,
+}
+
+/// A folder under the models folder that is not served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The folder.
+    pub folder: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A model as `host model show` prints it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// Whether requests are answered.
+    pub ready: bool,
+    /// Pieces that it may be cut into at most.
+    pub blocks: u32,
+    /// All its weights.
+    pub weight_bytes: u64,
+    /// Largest leading dimension of a request; 0 where the shapes say it all.
+    pub max_batch_size: u32,
+    /// What it takes.
+    pub inputs: Vec<TensorMetadata>,
+    /// What it gives.
+    pub outputs: Vec<TensorMetadata>,
+    /// Names of its classes.
+    pub labels: Vec<String>,
+}
