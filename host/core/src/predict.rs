@@ -80,3 +80,63 @@ impl Problem {
         Millis(offer.cost.predict(self.model.work(range)).0 / free)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::{Cluster, ClusterSettings, Event},
+        ids::PlanNumber,
+        problem::Placement,
+        testing::{device, model_id, uniform_model},
+    };
+
+    /// Two devices of one site and a model of four blocks of 1 GFLOP; device `b` is twice as slow.
+    fn problem() -> Problem {
+        let mut cluster = Cluster::new(ClusterSettings::default(), PlanNumber(0));
+        let mut slow = device("b", Bytes::mib(9));
+        slow.offers[0].cost = slow.offers[0].cost.slowed(2.0);
+        for device in [device("a", Bytes::mib(9)), slow] {
+            cluster.apply(Event::Joined { device, now: Millis(0.0) });
+        }
+        cluster.apply(Event::ModelAdded { profile: uniform_model("m", 4), placement: Placement::default() });
+        cluster.problem(&model_id("m")).expect("the model is known")
+    }
+
+    fn stage(offer: u32, start: u32, end: u32) -> ProposedStage {
+        ProposedStage { offer, start, end }
+    }
+
+    #[test]
+    fn a_chain_takes_the_sum_and_answers_as_fast_as_its_slowest_part() {
+        let prediction = problem().predict(&vec![stage(0, 0, 3), stage(1, 3, 4)]);
+        assert_eq!(prediction.stages, [Millis(3.0), Millis(2.0)]);
+        let hop = 0.3 + 1024.0 / 110_000.0;
+        assert!((prediction.hops[0].0 - hop).abs() < 1e-9);
+        assert!((prediction.latency().0 - (5.0 + hop)).abs() < 1e-9);
+        assert_eq!((prediction.period(), prediction.bottleneck), (Millis(3.0), 0));
+    }
+
+    #[test]
+    fn replicas_that_share_an_offer_take_turns_on_it() {
+        let problem = problem();
+        assert_eq!(problem.throughput(&[vec![stage(0, 0, 4)]]), 0.25);
+        assert_eq!(problem.throughput(&[vec![stage(0, 0, 4)], vec![stage(0, 0, 4)]]), 0.25);
+        assert_eq!(problem.throughput(&[vec![stage(0, 0, 4)], vec![stage(1, 0, 4)]]), 0.375);
+    }
+
+    #[test]
+    fn no_plan_beats_the_bound() {
+        let problem = problem();
+        assert_eq!(problem.throughput_bound(), 0.375);
+        for cut in 1..4 {
+            assert!(problem.throughput(&[vec![stage(0, 0, cut), stage(1, cut, 4)]]) <= problem.throughput_bound());
+        }
+    }
+
+    #[test]
+    fn a_stage_that_names_nothing_never_ends() {
+        assert_eq!(problem().predict(&vec![stage(9, 0, 4)]).latency(), Millis(f64::INFINITY));
+        assert_eq!(problem().throughput(&[vec![stage(9, 0, 4)]]), 0.0);
+    }
+}

@@ -167,3 +167,46 @@ pub struct RoutingSnapshot {
     /// How hard the devices work.
     pub pressures: Arc<PressureTable>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{model_id, offer_id, range};
+
+    fn served(divisible: bool) -> ServedModel {
+        let segment = |device: &str, start, end| Segment {
+            stage: Stage { offer: offer_id(device), range: range(start, end) },
+            device: 0,
+            replica: 0,
+            position: 0,
+            run: Millis(1.0),
+            divisible,
+        };
+        let segments = vec![segment("a", 0, 2), segment("b", 2, 4), segment("c", 1, 4), segment("d", 0, 4)];
+        ServedModel { id: model_id("m"), blocks: 4, borders: vec![Bytes(1); 4], segments }
+    }
+
+    #[test]
+    fn a_path_covers_every_block_once_and_in_order() {
+        for path in [&[0, 1][..], &[3]] {
+            assert_eq!(served(false).check(path).map(|path| path.segments().len()), Ok(path.len()));
+        }
+        let cases: [(&[u32], &str); 6] = [
+            (&[], "m@1 has 4 blocks, but the stages cover 0"),
+            (&[0], "m@1 has 4 blocks, but the stages cover 2"),
+            (&[1, 0], "m@1: block 0 should come next, but the stage starts at block 2"),
+            (&[0, 2], "m@1: block 2 should come next, but the stage starts at block 1"),
+            (&[0, 1, 3], "m@1: block 4 should come next, but the stage starts at block 0"),
+            (&[0, u32::MAX], "segment 4294967295 does not exist, there are 4"),
+        ];
+        for (path, error) in cases {
+            assert_eq!(served(false).check(path).expect_err(error).to_string(), error);
+        }
+    }
+
+    #[test]
+    fn a_divisible_segment_may_be_entered_in_the_middle() {
+        assert!(served(true).check(&[0, 2]).is_ok());
+        assert!(served(true).check(&[2]).is_err());
+    }
+}

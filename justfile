@@ -1,0 +1,24 @@
+# Conveniences; `cargo` alone is enough for everything.
+
+# Everything that must be green before a commit.
+check: format lint test
+
+format:
+    cargo fmt --all --check
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+test:
+    cargo test --workspace
+
+deny:
+    cargo deny check bans licenses sources
+
+# Builds one plugin, ready for `host plugin install`.
+plugin NAME:
+    cargo build -p {{NAME}} --profile plugin --target wasm32-wasip2
+
+# Prints one JSON line per measurement.
+bench *ARGS:
+    cargo bench -p shardhost-benches {{ARGS}}
