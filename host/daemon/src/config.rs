@@ -1,0 +1,249 @@
+//! Everything that can be set, with its default and its unit. Made only by `resolve`, from file, environment and flags;
+//! what it says was checked. Nothing else in the daemon reads the environment or a config file.
+
+mod resolve;
+mod settings;
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use resolve::{Flag, Resolved, Sources, load, resolve};
+pub use settings::show;
+
+/// What one host does.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Where plans, plugins and the admin socket live.
+    pub data: PathBuf,
+    /// Folder of models.
+    pub models: PathBuf,
+    /// Folder of plugins to install at the start.
+    pub plugins: Option<PathBuf>,
+    /// Allows addresses that others can reach, without TLS and tokens.
+    pub insecure: bool,
+    /// How long a stopping host waits for requests that it has taken.
+    pub drain_ms_max: u64,
+    /// The HTTP door.
+    pub http: Http,
+    /// What a request may take.
+    pub requests: Requests,
+    /// Devices inside this process.
+    pub local_devices: Vec<LocalDevice>,
+    /// Which plugin serves which slot. Slots that are not here have the built-in, or what was installed.
+    pub slots: BTreeMap<String, SlotBinding>,
+    /// What a plugin may take.
+    pub plugin_limits: PluginLimits,
+    /// When a device counts as lost.
+    pub leases: Leases,
+    /// The store.
+    pub store: StoreLimits,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The HTTP door.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Http {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Largest body.
+    pub body_bytes_max: usize,
+}
+
+/// What a request may take.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Requests {
+    /// From its arrival to its answer.
+    pub timeout_ms: u64,
+    /// Requests that may wait.
+    pub queue_depth_max: u32,
+    /// Largest picture.
+    pub image_pixels_max: u64,
+}
+
+/// A device inside the process of the central.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalDevice {
+    /// Its id.
+    pub id: String,
+    /// The group of devices that it belongs to.
+    #[serde(default = "site_default")]
+    pub site: String,
+    /// What people call it by.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Memory for shards; without it an equal part of half the machine's.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// How many times slower than this machine it pretends to be.
+    #[serde(default = "slowdown_default")]
+    pub slowdown: f64,
+}
+
+/// A plugin in a slot, as the config names it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotBinding {
+    /// A built-in or installed plugin's name, or the path of a component.
+    pub plugin: String,
+    /// What the plugin is configured with.
+    #[serde(default)]
+    pub config: Option<Value>,
+}
+
+/// What a plugin may take. The rest of its limits are host-plugin's own defaults.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PluginLimits {
+    /// Size of a plugin's file.
+    pub component_bytes_max: usize,
+    /// Memory of one instance.
+    pub memory_bytes_max: usize,
+    /// The most memory that a plugin's manifest can ask for.
+    pub memory_bytes_granted_max: usize,
+    /// Instances of a policy that are kept ready.
+    pub warm_instances: usize,
+    /// Time of one `allocate`.
+    pub allocate_ms_max: u64,
+    /// Time of one `review`.
+    pub review_ms_max: u64,
+    /// Time of one `route`.
+    pub route_ms_max: u64,
+    /// Time of one `admit`.
+    pub admit_ms_max: u64,
+    /// Time of one `run` of an adapter, without the engine's.
+    pub run_ms_max: u64,
+    /// Failures within the window that roll a slot back.
+    pub strikes_max: u32,
+    /// Older failures are forgotten.
+    pub strike_window_ms: u64,
+    /// Wait before a plugin that was rolled back is tried again; doubles each time.
+    pub retry_first_ms: u64,
+    /// Longest such wait.
+    pub retry_ms_max: u64,
+}
+
+/// When a device counts as lost.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Leases {
+    /// Between two heartbeats.
+    pub heartbeat_ms: u64,
+    /// After the last heartbeat.
+    pub lost_after_ms: u64,
+}
+
+/// What the store may take.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoreLimits {
+    /// Plans kept for `plan history`.
+    pub plans_kept_max: u32,
+    /// Writes that share one commit.
+    pub batch_writes_max: usize,
+    /// Writes that may wait.
+    pub waiting_writes_max: usize,
+}
+
+/// What is logged, and how.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Log {
+    /// `info`, or by target: `info,host_plugin=debug`.
+    pub filter: String,
+    /// For people or for programs.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where a value came from; a later one wins.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The config file.
+    File(String),
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command.
+    Flag(String),
+}
+
+impl Config {
+    /// What a host does when nobody says anything.
+    pub fn with_data(data: PathBuf) -> Self {
+        Self {
+            data,
+            models: PathBuf::from("models"),
+            plugins: None,
+            insecure: false,
+            drain_ms_max: 10_000,
+            http: Http { address: SocketAddr::from(([127, 0, 0, 1], 8000)), body_bytes_max: 64 << 20 },
+            requests: Requests { timeout_ms: 30_000, queue_depth_max: 1024, image_pixels_max: 64_000_000 },
+            local_devices: LocalDevice::numbered(1),
+            slots: BTreeMap::new(),
+            plugin_limits: PluginLimits::default(),
+            leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
+            store: StoreLimits::default(),
+            log: Log { filter: "info".to_owned(), format: LogFormat::Text },
+        }
+    }
+}
+
+impl LocalDevice {
+    /// So many equal devices: `local-1`, `local-2`, …
+    pub fn numbered(count: usize) -> Vec<Self> {
+        let device = |number| Self { id: format!("local-{number}"), site: site_default(), labels: BTreeMap::new(), memory_bytes: None, slowdown: slowdown_default() };
+        (1..=count).map(device).collect()
+    }
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self {
+            component_bytes_max: 64 << 20,
+            memory_bytes_max: 64 << 20,
+            memory_bytes_granted_max: 512 << 20,
+            warm_instances: 2,
+            allocate_ms_max: 5_000,
+            review_ms_max: 1_000,
+            route_ms_max: 2,
+            admit_ms_max: 2,
+            run_ms_max: 60_000,
+            strikes_max: 3,
+            strike_window_ms: 60_000,
+            retry_first_ms: 5_000,
+            retry_ms_max: 600_000,
+        }
+    }
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self { plans_kept_max: 1_000, batch_writes_max: 512, waiting_writes_max: 4_096 }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(name) | Self::Environment(name) | Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+fn site_default() -> String {
+    "local".to_owned()
+}
+
+fn slowdown_default() -> f64 {
+    1.0
+}

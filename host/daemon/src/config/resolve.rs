@@ -1,0 +1,254 @@
+//! File < environment < flags. Collects everything that is wrong before it gives up, so that one start shows all faults.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Config, Origin,
+    settings::{SETTINGS, Setting, variable},
+};
+use crate::error::{Error, Fault};
+
+/// Names the config file when no flag does.
+const FILE_VARIABLE: &str = "HOST_CONFIG";
+/// Largest config file; more is a wrong file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A value that a flag gives to a setting.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Flag {
+    /// As the person typed it: `--http`.
+    pub flag: String,
+    /// The setting.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+}
+
+/// What a config is made from.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Sources {
+    /// Name and text of the config file.
+    pub file: Option<(String, String)>,
+    /// Variables; those that do not start with `HOST_` are ignored.
+    pub environment: BTreeMap<String, String>,
+    /// Flags, the last one wins.
+    pub flags: Vec<Flag>,
+    /// Used when nobody names a data directory.
+    pub data_default: Option<PathBuf>,
+}
+
+/// A config, and where each value came from.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resolved {
+    /// The config.
+    pub config: Config,
+    /// By key; what is not here is the default.
+    pub origins: BTreeMap<&'static str, Origin>,
+    /// Oddities that do not stop the host.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the file that the flag or the environment names, and the environment, and resolves.
+pub fn load(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Resolved, Error> {
+    let environment: BTreeMap<String, String> = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let file = file.or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
+    let file = file.map(|path| read(path.clone()).map(|text| (path.display().to_string(), text))).transpose()?;
+    let data_default = dirs::data_dir().map(|folder| folder.join("shardhost"));
+    resolve(&Sources { file, environment, flags, data_default })
+}
+
+/// Pure: the same sources give the same config, or the same list of faults.
+pub fn resolve(sources: &Sources) -> Result<Resolved, Error> {
+    let data = sources.data_default.clone().unwrap_or_default();
+    let mut resolver = Resolver { resolved: Resolved { config: Config::with_data(data), origins: BTreeMap::new(), warnings: Vec::new() }, faults: Vec::new() };
+    if let Some((name, text)) = &sources.file {
+        resolver.file(name, text);
+    }
+    resolver.environment(&sources.environment);
+    for Flag { flag, key, value } in &sources.flags {
+        match setting(key) {
+            Some(setting) => resolver.set(setting, value, Origin::Flag(flag.clone())),
+            None => resolver.faults.push(format!("{flag}: there is no setting `{key}`; `host config show` lists them")),
+        }
+    }
+    resolver.check_together();
+    if resolver.faults.is_empty() { Ok(resolver.resolved) } else { Err(Fault::Config { faults: resolver.faults }.into()) }
+}
+
+struct Resolver {
+    resolved: Resolved,
+    faults: Vec<String>,
+}
+
+impl Resolver {
+    fn set(&mut self, setting: &'static Setting, value: &Value, origin: Origin) {
+        match (setting.set)(&mut self.resolved.config, value) {
+            Ok(()) => {
+                self.resolved.origins.insert(setting.key, origin);
+            }
+            Err(expected) => self.faults.push(format!("{} is {} ({origin}), {expected}", setting.key, shown(value))),
+        }
+    }
+
+    fn file(&mut self, name: &str, text: &str) {
+        match serde_saphyr::from_str::<Value>(text) {
+            Ok(Value::Object(entries)) => self.section(name, "", &entries),
+            Ok(Value::Null) => {}
+            Ok(_) => self.faults.push(format!("{name}: it must hold keys and values, such as http: {{ address: 127.0.0.1:8000 }}")),
+            Err(error) => self.faults.push(format!("{name}: {error}")),
+        }
+    }
+
+    fn section(&mut self, file: &str, prefix: &str, entries: &Map<String, Value>) {
+        for (name, value) in entries {
+            let key = format!("{prefix}{name}");
+            match (setting(&key), value) {
+                (Some(setting), value) => self.set(setting, value, Origin::File(file.to_owned())),
+                (None, Value::Object(inner)) if is_section(&key) => self.section(file, &format!("{key}."), inner),
+                (None, _) => self.faults.push(format!("{file}: key `{key}` is not known, there are {}", siblings(prefix))),
+            }
+        }
+    }
+
+    fn environment(&mut self, variables: &BTreeMap<String, String>) {
+        for (name, value) in variables.iter().filter(|(name, _)| name.starts_with("HOST_") && *name != FILE_VARIABLE) {
+            match SETTINGS.iter().find(|setting| variable(setting.key) == *name) {
+                Some(setting) => self.set(setting, &Value::String(value.clone()), Origin::Environment(name.clone())),
+                // Other programs own variables that start so too; it is said, but it is no fault.
+                None => self.resolved.warnings.push(format!("environment variable {name} names no setting")),
+            }
+        }
+    }
+
+    /// What no single value shows.
+    fn check_together(&mut self) {
+        let config = &self.resolved.config;
+        if config.data.as_os_str().is_empty() {
+            self.faults.push("data is not known, because this user has no data directory; name one with --data".into());
+        }
+        let address = config.http.address;
+        if !address.ip().is_loopback() && !config.insecure {
+            self.faults.push(format!("http.address is {address}, which others can reach without TLS and tokens; use a loopback address, or --insecure to allow it"));
+        }
+        let leases = &config.leases;
+        if leases.lost_after_ms < 2 * leases.heartbeat_ms {
+            self.faults.push(format!("leases.lost_after_ms is {}, it must be at least twice leases.heartbeat_ms, which is {}", leases.lost_after_ms, leases.heartbeat_ms));
+        }
+    }
+}
+
+fn read(path: PathBuf) -> Result<String, Error> {
+    let fault = |error: std::io::Error| Error::from(Fault::File { doing: "read the config file", path: path.display().to_string() }).because(error);
+    let bytes = fs::metadata(&path).map_err(fault)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(Fault::Config { faults: vec![format!("{}: it has {bytes} bytes, a config file has at most {FILE_BYTES_MAX}", path.display())] }.into());
+    }
+    fs::read_to_string(&path).map_err(fault)
+}
+
+fn setting(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+fn is_section(key: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+}
+
+fn siblings(prefix: &str) -> String {
+    let mut names: Vec<&str> = SETTINGS.iter().filter_map(|setting| setting.key.strip_prefix(prefix)?.split('.').next()).collect();
+    names.dedup();
+    names.join(", ")
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() > 80 { text.chars().take(80).chain("…".chars()).collect() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::show;
+
+    fn sources(file: &str) -> Sources {
+        Sources { file: Some(("host.yaml".into(), file.into())), data_default: Some("/data".into()), ..Sources::default() }
+    }
+
+    fn flag(name: &str, key: &str, value: &str) -> Flag {
+        Flag { flag: name.into(), key: key.into(), value: Value::String(value.into()) }
+    }
+
+    fn faults(sources: &Sources) -> Vec<String> {
+        match resolve(sources).expect_err("faults").fault() {
+            Fault::Config { faults } => faults.clone(),
+            other => vec![other.to_string()],
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+        let mut sources = sources("requests: { timeout_ms: 1, queue_depth_max: 1, image_pixels_max: 1 }\n");
+        sources.environment = BTreeMap::from([("HOST_REQUESTS_TIMEOUT_MS".into(), "2".into()), ("HOST_REQUESTS_QUEUE_DEPTH_MAX".into(), "2".into()), ("HOSTNAME".into(), "x".into())]);
+        sources.flags = vec![flag("--set", "requests.timeout_ms", "3")];
+        let resolved = resolve(&sources).expect("sound");
+        let requests = &resolved.config.requests;
+        assert_eq!((requests.timeout_ms, requests.queue_depth_max, requests.image_pixels_max), (3, 2, 1));
+        let origin = |key: &str| show(&resolved).into_iter().find(|row| row.0 == key).map(|row| row.2.to_string());
+        assert_eq!(origin("requests.timeout_ms").as_deref(), Some("--set"));
+        assert_eq!(origin("requests.queue_depth_max").as_deref(), Some("HOST_REQUESTS_QUEUE_DEPTH_MAX"));
+        assert_eq!(origin("requests.image_pixels_max").as_deref(), Some("host.yaml"));
+        assert_eq!(origin("http.address").as_deref(), Some("default"));
+        assert!(resolved.warnings.is_empty());
+    }
+
+    #[test]
+    fn all_faults_come_at_once_each_with_its_origin() {
+        let mut sources = sources("htpp: { address: 1 }\nhttp: { address: nowhere, prot: 8000 }\nlocal_devices: [ { id: a }, { id: a } ]\n");
+        sources.environment = BTreeMap::from([("HOST_DRAIN_MS_MAX".into(), "soon".into())]);
+        sources.flags = vec![flag("--local-devices", "local_devices", "0"), flag("--set", "colour", "red")];
+        assert_eq!(
+            faults(&sources),
+            [
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, http, requests, local_devices, slots, plugin_limits, leases, store, log",
+                "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
+                "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
+                "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",
+                "drain_ms_max is \"soon\" (HOST_DRAIN_MS_MAX), it must be a whole number from 0 to 3600000",
+                "local_devices is \"0\" (--local-devices), it must be a whole number from 1 to 64, or a list of devices",
+                "--set: there is no setting `colour`; `host config show` lists them",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_address_that_others_reach_needs_a_clear_word() {
+        let mut open = sources("http: { address: \"0.0.0.0:8000\" }");
+        assert!(faults(&open)[0].starts_with("http.address is 0.0.0.0:8000, which others can reach"));
+        open.flags = vec![Flag { flag: "--insecure".into(), key: "insecure".into(), value: Value::Bool(true) }];
+        assert!(resolve(&open).is_ok());
+    }
+
+    #[test]
+    fn devices_and_slots_are_read_from_the_file_and_from_json_text() {
+        let file = "local_devices:\n  - { id: fast }\n  - { id: slow, site: shed, slowdown: 4, memory_bytes: 1000000, labels: { rack: b } }\nslots:\n  routing: round-robin-routing\n";
+        let config = resolve(&sources(file)).expect("sound").config;
+        assert_eq!(config.local_devices[1].slowdown, 4.0);
+        assert_eq!(config.slots["routing"].plugin, "round-robin-routing");
+        let mut sources = sources("");
+        sources.flags = vec![flag("--set", "local_devices", r#"[{"id":"x"}]"#)];
+        assert_eq!(resolve(&sources).expect("sound").config.local_devices[0].id, "x");
+    }
+
+    #[test]
+    fn every_setting_shows_what_it_would_read_again() {
+        let resolved = resolve(&sources("")).expect("defaults are sound");
+        let mut again = resolved.config.clone();
+        for (key, value, _) in show(&resolved).into_iter().filter(|row| !row.1.is_null()) {
+            let setting = setting(key).expect("shown from the table");
+            assert_eq!((setting.set)(&mut again, &value), Ok(()), "{key}");
+        }
+        assert_eq!(again, resolved.config);
+    }
+}

@@ -1,0 +1,170 @@
+//! The table of settings: one row for each, with how it is read and how it is shown. File, environment and flags all go
+//! through it, so that a value means the same wherever it comes from.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, str::FromStr};
+
+use host_core::ids::{DeviceId, SiteName};
+use serde_json::{Value, json};
+
+use super::{Config, LocalDevice, LogFormat, Origin, Resolved, SlotBinding};
+
+/// Most devices in one process; each has its own threads.
+const LOCAL_DEVICES_MAX: usize = 64;
+/// Largest slowdown that is still of use for trying things out.
+const SLOWDOWN_MAX: f64 = 10_000.0;
+const MINUTES_MS: u64 = 60_000;
+const GIB: u64 = 1 << 30;
+
+/// One thing that can be set.
+pub(super) struct Setting {
+    /// Its path in the file; `HOST_` and the path in capitals is its variable.
+    pub key: &'static str,
+    /// Takes a value or says what it must be.
+    pub set: fn(&mut Config, &Value) -> Result<(), String>,
+    get: fn(&Config) -> Value,
+}
+
+/// Every setting, in the order in which `config show` prints them.
+pub(super) static SETTINGS: &[Setting] = &[
+    Setting { key: "data", set: |c, v| path(&mut c.data, v), get: |c| json!(c.data) },
+    Setting { key: "models", set: |c, v| path(&mut c.models, v), get: |c| json!(c.models) },
+    Setting { key: "plugins", set: |c, v| path(c.plugins.get_or_insert_default(), v), get: |c| json!(c.plugins) },
+    Setting { key: "insecure", set: |c, v| parsed(&mut c.insecure, v, "true or false"), get: |c| json!(c.insecure) },
+    Setting { key: "drain_ms_max", set: |c, v| number(&mut c.drain_ms_max, v, 0..=60 * MINUTES_MS), get: |c| json!(c.drain_ms_max) },
+    Setting { key: "http.address", set: |c, v| parsed(&mut c.http.address, v, "an address such as 127.0.0.1:8000"), get: |c| json!(c.http.address.to_string()) },
+    Setting { key: "http.body_bytes_max", set: |c, v| number(&mut c.http.body_bytes_max, v, 1024..=64 * GIB), get: |c| json!(c.http.body_bytes_max) },
+    Setting { key: "requests.timeout_ms", set: |c, v| number(&mut c.requests.timeout_ms, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.requests.timeout_ms) },
+    Setting { key: "requests.queue_depth_max", set: |c, v| number(&mut c.requests.queue_depth_max, v, 1..=1_000_000), get: |c| json!(c.requests.queue_depth_max) },
+    Setting { key: "requests.image_pixels_max", set: |c, v| number(&mut c.requests.image_pixels_max, v, 1..=GIB), get: |c| json!(c.requests.image_pixels_max) },
+    Setting { key: "local_devices", set: |c, v| local_devices(&mut c.local_devices, v), get: |c| json!(c.local_devices) },
+    Setting { key: "slots", set: |c, v| slots(&mut c.slots, v), get: |c| json!(c.slots) },
+    Setting { key: "plugin_limits.component_bytes_max", set: |c, v| number(&mut c.plugin_limits.component_bytes_max, v, 1024..=GIB), get: |c| json!(c.plugin_limits.component_bytes_max) },
+    Setting { key: "plugin_limits.memory_bytes_max", set: |c, v| number(&mut c.plugin_limits.memory_bytes_max, v, 65_536..=4 * GIB), get: |c| json!(c.plugin_limits.memory_bytes_max) },
+    Setting {
+        key: "plugin_limits.memory_bytes_granted_max",
+        set: |c, v| number(&mut c.plugin_limits.memory_bytes_granted_max, v, 65_536..=4 * GIB),
+        get: |c| json!(c.plugin_limits.memory_bytes_granted_max),
+    },
+    Setting { key: "plugin_limits.warm_instances", set: |c, v| number(&mut c.plugin_limits.warm_instances, v, 1..=256), get: |c| json!(c.plugin_limits.warm_instances) },
+    Setting { key: "plugin_limits.allocate_ms_max", set: |c, v| number(&mut c.plugin_limits.allocate_ms_max, v, 1..=10 * MINUTES_MS), get: |c| json!(c.plugin_limits.allocate_ms_max) },
+    Setting { key: "plugin_limits.review_ms_max", set: |c, v| number(&mut c.plugin_limits.review_ms_max, v, 1..=10 * MINUTES_MS), get: |c| json!(c.plugin_limits.review_ms_max) },
+    Setting { key: "plugin_limits.route_ms_max", set: |c, v| number(&mut c.plugin_limits.route_ms_max, v, 1..=10_000), get: |c| json!(c.plugin_limits.route_ms_max) },
+    Setting { key: "plugin_limits.admit_ms_max", set: |c, v| number(&mut c.plugin_limits.admit_ms_max, v, 1..=10_000), get: |c| json!(c.plugin_limits.admit_ms_max) },
+    Setting { key: "plugin_limits.run_ms_max", set: |c, v| number(&mut c.plugin_limits.run_ms_max, v, 1..=60 * MINUTES_MS), get: |c| json!(c.plugin_limits.run_ms_max) },
+    Setting { key: "plugin_limits.strikes_max", set: |c, v| number(&mut c.plugin_limits.strikes_max, v, 1..=1_000), get: |c| json!(c.plugin_limits.strikes_max) },
+    Setting { key: "plugin_limits.strike_window_ms", set: |c, v| number(&mut c.plugin_limits.strike_window_ms, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.plugin_limits.strike_window_ms) },
+    Setting { key: "plugin_limits.retry_first_ms", set: |c, v| number(&mut c.plugin_limits.retry_first_ms, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.plugin_limits.retry_first_ms) },
+    Setting { key: "plugin_limits.retry_ms_max", set: |c, v| number(&mut c.plugin_limits.retry_ms_max, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.plugin_limits.retry_ms_max) },
+    Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTES_MS), get: |c| json!(c.leases.heartbeat_ms) },
+    Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTES_MS), get: |c| json!(c.leases.lost_after_ms) },
+    Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
+    Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
+    Setting { key: "store.waiting_writes_max", set: |c, v| number(&mut c.store.waiting_writes_max, v, 1..=1_000_000), get: |c| json!(c.store.waiting_writes_max) },
+    Setting { key: "log.filter", set: |c, v| parsed(&mut c.log.filter, v, "a filter such as info"), get: |c| json!(c.log.filter) },
+    Setting { key: "log.format", set: |c, v| log_format(&mut c.log.format, v), get: |c| json!(if c.log.format == LogFormat::Json { "json" } else { "text" }) },
+];
+
+/// One row of `config show`: key, value and where the value came from.
+pub fn show(resolved: &Resolved) -> Vec<(&'static str, Value, Origin)> {
+    let row = |setting: &Setting| {
+        let origin = resolved.origins.get(setting.key).cloned().unwrap_or(Origin::Default);
+        (setting.key, (setting.get)(&resolved.config), origin)
+    };
+    SETTINGS.iter().map(row).collect()
+}
+
+/// The environment variable of a setting.
+pub(super) fn variable(key: &str) -> String {
+    format!("HOST_{}", key.replace('.', "_").to_uppercase())
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+fn parsed<T: FromStr>(field: &mut T, value: &Value, expected: &str) -> Result<(), String> {
+    let read = text(value).and_then(|text| text.trim().parse().ok());
+    *field = read.ok_or_else(|| format!("it must be {expected}"))?;
+    Ok(())
+}
+
+fn path(field: &mut PathBuf, value: &Value) -> Result<(), String> {
+    let text = text(value).filter(|text| !text.is_empty()).ok_or("it must be a path")?;
+    *field = PathBuf::from(text);
+    Ok(())
+}
+
+fn number<T: TryFrom<u64>>(field: &mut T, value: &Value, range: RangeInclusive<u64>) -> Result<(), String> {
+    let read = text(value).and_then(|text| text.trim().parse::<u64>().ok()).filter(|number| range.contains(number));
+    let expected = || format!("it must be a whole number from {} to {}", range.start(), range.end());
+    *field = read.and_then(|number| T::try_from(number).ok()).ok_or_else(expected)?;
+    Ok(())
+}
+
+fn log_format(field: &mut LogFormat, value: &Value) -> Result<(), String> {
+    *field = match value.as_str() {
+        Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        _ => return Err("it must be text or json".into()),
+    };
+    Ok(())
+}
+
+/// A count of equal devices, or a list of them.
+fn local_devices(field: &mut Vec<LocalDevice>, value: &Value) -> Result<(), String> {
+    let max = LOCAL_DEVICES_MAX;
+    let Value::Array(entries) = structured(value) else {
+        let mut count = 0usize;
+        number(&mut count, value, 1..=max as u64).map_err(|expected| format!("{expected}, or a list of devices"))?;
+        *field = LocalDevice::numbered(count);
+        return Ok(());
+    };
+    if entries.is_empty() || entries.len() > max {
+        return Err(format!("it must list 1 to {max} devices, it has {}", entries.len()));
+    }
+    let mut devices: Vec<LocalDevice> = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let device: LocalDevice = serde_json::from_value(entry).map_err(|error| format!("device {index}: {error}"))?;
+        DeviceId::parse(&device.id).map_err(|error| error.to_string())?;
+        SiteName::parse(&device.site).map_err(|error| error.to_string())?;
+        if !(1.0..=SLOWDOWN_MAX).contains(&device.slowdown) {
+            return Err(format!("device `{}`: slowdown is {}, it must be 1 to {SLOWDOWN_MAX}", device.id, device.slowdown));
+        }
+        if devices.iter().any(|other| other.id == device.id) {
+            return Err(format!("device `{}` is there twice", device.id));
+        }
+        devices.push(device);
+    }
+    *field = devices;
+    Ok(())
+}
+
+/// By slot: a plugin's name or path, or an object with `plugin` and `config`.
+fn slots(field: &mut BTreeMap<String, SlotBinding>, value: &Value) -> Result<(), String> {
+    let Value::Object(entries) = structured(value) else {
+        return Err("it must name a plugin for each slot, such as routing: round-robin-routing".into());
+    };
+    let mut slots = BTreeMap::new();
+    for (slot, entry) in entries {
+        host_plugin::SlotName::parse(&slot).map_err(|error| error.to_string())?;
+        let binding = match entry {
+            Value::String(plugin) => SlotBinding { plugin, config: None },
+            entry => serde_json::from_value(entry).map_err(|error| format!("slot `{slot}`: {error}"))?,
+        };
+        slots.insert(slot, binding);
+    }
+    *field = slots;
+    Ok(())
+}
+
+/// Environment and flags give lists and objects as JSON text.
+fn structured(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.trim_start().starts_with(['[', '{']) => serde_json::from_str(text).unwrap_or_else(|_| value.clone()),
+        _ => value.clone(),
+    }
+}

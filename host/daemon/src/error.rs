@@ -1,0 +1,253 @@
+//! What can go wrong in the daemon, in words. One error for the crate; `kind` says what the caller should do, and
+//! `api/error.rs` alone turns it into a status.
+
+use std::{error::Error as StdError, fmt};
+
+pub use host_core::error::ErrorKind;
+use host_core::{
+    ids::{ModelId, OfferId},
+    policy::Refusal,
+    shard::ShardId,
+};
+
+/// An error of the daemon.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fault: Fault,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Each thing that can be wrong, with the values that disagree.
+#[derive(Debug)]
+pub enum Fault {
+    /// Passed on from host-core.
+    Core(host_core::error::Error),
+    /// Passed on from host-wire.
+    Wire(host_wire::error::Error),
+    /// Passed on from host-engine.
+    Engine(host_engine::Error),
+    /// Passed on from host-plugin.
+    Plugin(host_plugin::Error),
+    /// Everything that is wrong with file, environment and flags.
+    Config { faults: Vec<String> },
+    /// A file or folder that could not be read or written.
+    File { doing: &'static str, path: String },
+    /// Another host uses the data directory.
+    DataLocked { data: String, pid: String },
+    /// An address that cannot be listened on.
+    Address { what: &'static str, address: String },
+    /// A socket path longer than the system takes.
+    SocketPath { path: String, bytes: usize, max: usize },
+    /// The store failed.
+    Store { doing: &'static str },
+    /// A store that a newer host has written.
+    StoreVersion { path: String, found: i64, known: i64 },
+    /// More writes wait than may.
+    StoreBusy { waiting_max: usize },
+    /// A blob whose bytes are not what its digest says, or that is not there.
+    Blob { digest: String, problem: &'static str },
+    /// A model.yaml that is not understood.
+    Manifest { path: String, reason: String },
+    /// A model that is not loaded.
+    UnknownModel { name: String },
+    /// A version that is not loaded.
+    UnknownVersion { name: String, version: String, loaded: Vec<u32> },
+    /// A model that is loaded and cannot answer now.
+    NotReady { model: ModelId },
+    /// A name that is none of those there are.
+    Unknown { what: &'static str, name: String, known: String },
+    /// An input that is not there.
+    MissingInput { model: ModelId, input: String },
+    /// A tensor that is not what the model takes.
+    Tensor { model: ModelId, input: String, what: &'static str, expected: String, found: String },
+    /// A raw body for a model that takes more than bytes can say.
+    RawBody { model: ModelId, reason: String },
+    /// A body over the limit.
+    BodyTooLarge { found: Option<u64>, bytes_max: usize },
+    /// A body that ended early.
+    BodyBroken,
+    /// A content type that nobody reads.
+    ContentType { found: String, known: &'static str },
+    /// Bytes that are no picture.
+    Picture { reason: String },
+    /// A picture with too many pixels.
+    PictureTooLarge { width: u32, height: u32, pixels_max: u64 },
+    /// A picture for a model that takes none.
+    NoPreprocess { model: ModelId },
+    /// A query or header that is not understood.
+    Query { what: &'static str, reason: String },
+    /// A path that leads nowhere.
+    NoRoute { path: String },
+    /// A path that is asked in the wrong way.
+    Method { method: String, path: String },
+    /// A request that was not answered by its deadline.
+    Late { what: &'static str },
+    /// A routing policy that found no path.
+    RouteRefused { model: ModelId, refusal: Refusal },
+    /// A device that left while something was asked of it.
+    DeviceGone { offer: OfferId },
+    /// A shard that was unloaded while a request was on its way there.
+    ShardGone { shard: ShardId, offer: OfferId },
+    /// A stage with too many requests before it.
+    StageQueueFull { offer: OfferId },
+    /// A shard's tensor that is neither a border nor the model's own.
+    ShardTensor { shard: ShardId, tensor: String },
+    /// An adapter that gave more or fewer tensors than the shard has outputs.
+    OutputCount { expected: usize, found: usize },
+    /// An output that no stage gave.
+    MissingOutput { model: ModelId, output: String },
+    /// Something that a stage needs and was not given.
+    Missing { what: &'static str },
+    /// A thread that could not be started or that panicked.
+    Thread { reason: String },
+    /// A host that stops.
+    Draining,
+    /// A command that found no running host.
+    NoHost { socket: String },
+    /// A host that answered with an error.
+    Answer { url: String, status: u16, message: String },
+    /// A host that could not be reached or whose answer was cut short.
+    Call { url: String },
+}
+
+impl Error {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match &self.0.fault {
+            Fault::Core(error) => error.kind(),
+            Fault::Wire(error) => error.kind(),
+            Fault::Engine(error) => error.kind(),
+            Fault::Plugin(error) => error.kind(),
+            Fault::StoreBusy { .. } | Fault::StageQueueFull { .. } => ErrorKind::Busy,
+            Fault::UnknownModel { .. } | Fault::UnknownVersion { .. } | Fault::NotReady { .. } | Fault::Draining | Fault::NoHost { .. } | Fault::Call { .. } => {
+                ErrorKind::Unavailable
+            }
+            Fault::Late { .. } | Fault::RouteRefused { .. } | Fault::DeviceGone { .. } | Fault::ShardGone { .. } => ErrorKind::Unavailable,
+            Fault::OutputCount { .. } => ErrorKind::Plugin,
+            Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } | Fault::ShardTensor { .. } => ErrorKind::Internal,
+            Fault::MissingOutput { .. } | Fault::Missing { .. } | Fault::Thread { .. } => ErrorKind::Internal,
+            _ => ErrorKind::Invalid,
+        }
+    }
+
+    /// The values behind it.
+    pub fn fault(&self) -> &Fault {
+        &self.0.fault
+    }
+
+    /// Whether it is only that the deadline has passed.
+    pub fn is_late(&self) -> bool {
+        matches!(self.0.fault, Fault::Late { .. })
+    }
+
+    /// Adds what caused it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self(Box::new(Inner { fault, source: None }))
+    }
+}
+
+impl From<host_core::error::Error> for Error {
+    fn from(error: host_core::error::Error) -> Self {
+        Fault::Core(error).into()
+    }
+}
+
+impl From<host_wire::error::Error> for Error {
+    fn from(error: host_wire::error::Error) -> Self {
+        Fault::Wire(error).into()
+    }
+}
+
+impl From<host_engine::Error> for Error {
+    fn from(error: host_engine::Error) -> Self {
+        Fault::Engine(error).into()
+    }
+}
+
+impl From<host_plugin::Error> for Error {
+    fn from(error: host_plugin::Error) -> Self {
+        Fault::Plugin(error).into()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_ref().map(|source| source.as_ref() as &(dyn StdError + 'static))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fault.fmt(f)?;
+        self.0.source.as_ref().map_or(Ok(()), |source| write!(f, ": {source}"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core(error) => error.fmt(f),
+            Self::Wire(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
+            Self::Plugin(error) => error.fmt(f),
+            Self::Config { faults } => f.write_str(&faults.join("\n")),
+            Self::File { doing, path } => write!(f, "cannot {doing} `{path}`"),
+            Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),
+            Self::Address { what, address } => write!(f, "{what} cannot listen on {address}"),
+            Self::SocketPath { path, bytes, max } => {
+                write!(f, "socket path `{path}` has {bytes} bytes, the system takes {max}; choose a shorter data directory with --data")
+            }
+            Self::Store { doing } => write!(f, "the store could not {doing}"),
+            Self::StoreVersion { path, found, known } => write!(f, "store `{path}` has version {found}, this host knows up to {known}; use a newer host"),
+            Self::StoreBusy { waiting_max } => write!(f, "the store is busy: {waiting_max} writes are waiting"),
+            Self::Blob { digest, problem } => write!(f, "blob sha256:{digest} {problem}"),
+            Self::Manifest { path, reason } => write!(f, "{path}: {reason}"),
+            Self::UnknownModel { name } => write!(f, "Request for unknown model: '{name}' is not found"),
+            Self::UnknownVersion { name, version, loaded } => {
+                write!(f, "Request for unknown model: '{name}' version {version} is not found, loaded are {loaded:?}")
+            }
+            Self::NotReady { model } => write!(f, "model {model} is not ready: no complete chain of stages serves it now"),
+            Self::Unknown { what, name, known } => write!(f, "{what} `{name}` does not exist, there are {known}"),
+            Self::MissingInput { model, input } => write!(f, "model {model} needs input `{input}`, the request does not have it"),
+            Self::Tensor { model, input, what, expected, found } => write!(f, "model {model}: {what} of input `{input}` must be {expected}, it is {found}"),
+            Self::RawBody { model, reason } => write!(f, "model {model} cannot take a raw body: {reason}"),
+            Self::BodyTooLarge { found: Some(found), bytes_max } => write!(f, "the body has {found} bytes, at most {bytes_max} are accepted"),
+            Self::BodyTooLarge { found: None, bytes_max } => write!(f, "the body has more than the {bytes_max} bytes that are accepted"),
+            Self::BodyBroken => f.write_str("the body could not be read to its end"),
+            Self::ContentType { found, known } => write!(f, "content type `{found}` is not known, it must be one of {known}"),
+            Self::Picture { reason } => write!(f, "the body is no picture that can be read: {reason}"),
+            Self::PictureTooLarge { width, height, pixels_max } => {
+                write!(f, "the picture has {width} x {height} = {} pixels, at most {pixels_max} are accepted", u64::from(*width) * u64::from(*height))
+            }
+            Self::NoPreprocess { model } => write!(f, "model {model} takes no pictures: its model.yaml has no `preprocess`"),
+            Self::Query { what, reason } => write!(f, "{what} is not understood: {reason}"),
+            Self::NoRoute { path } => write!(f, "there is nothing at {path}"),
+            Self::Method { method, path } => write!(f, "{path} cannot be asked with {method}"),
+            Self::Late { what } => write!(f, "the request's time was over while {what}"),
+            Self::RouteRefused { model, refusal } => write!(f, "no path through {model}: {refusal}"),
+            Self::DeviceGone { offer } => write!(f, "{offer} left while it was asked"),
+            Self::ShardGone { shard, offer } => write!(f, "{offer} does not hold {shard} any more"),
+            Self::StageQueueFull { offer } => write!(f, "too many requests wait for {offer}"),
+            Self::ShardTensor { shard, tensor } => write!(f, "shard {shard}: tensor `{tensor}` is neither a border nor an input or output of the model"),
+            Self::OutputCount { expected, found } => write!(f, "the shard has {expected} outputs, its adapter gave {found}"),
+            Self::MissingOutput { model, output } => write!(f, "no stage of {model} gave output `{output}`"),
+            Self::Missing { what } => write!(f, "{what} is missing"),
+            Self::Thread { reason } => write!(f, "a thread failed: {reason}"),
+            Self::Draining => f.write_str("the host is stopping and takes no new requests"),
+            Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
+            Self::Answer { message, .. } => f.write_str(message),
+            Self::Call { url } => write!(f, "cannot call {url}"),
+        }
+    }
+}
