@@ -3,6 +3,7 @@
 //! The way through: [`OnnxFile::open`] → [`inspect`] → [`Inspection::with_golden`] → [`split`] → [`Engines::load`] → [`Graph::run`].
 //! It knows nothing of devices, plans or the network.
 
+mod binding;
 mod calibrate;
 mod clock;
 mod digest;
@@ -12,6 +13,7 @@ mod error;
 mod generate;
 mod golden;
 mod inspect;
+mod linear;
 mod onnx;
 mod onnx_pb;
 mod seed;

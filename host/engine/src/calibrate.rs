@@ -1,0 +1,75 @@
+//! How fast a device is: a few tiny models, each heavy in one way, are timed on an engine, and the four coefficients of the cost
+//! model are fitted to the times.
+
+mod fit;
+mod micro;
+
+use std::sync::Barrier;
+
+use host_core::{cost::CostModel, units::Millis};
+
+use crate::{
+    clock::Stopwatch,
+    engine::{Engine, Graph, LoadOptions},
+    error::Error,
+    tensor::Tensor,
+};
+use fit::Sample;
+
+/// Time for all runs of one calibration; building and loading the models takes about as long again.
+pub const BUDGET_MS: f64 = 60.0;
+/// Fewest runs of each model, the first of which is thrown away: it touches the weights for the first time.
+const RUNS_MIN: usize = 4;
+/// Most runs of each model.
+const RUNS_MAX: usize = 200;
+/// Most devices that are measured at once.
+const DEVICES_MAX: usize = 64;
+
+/// Measures one device that has the machine to itself.
+pub fn calibrate(engine: &dyn Engine) -> Result<CostModel, Error> {
+    let fitted = calibrate_together(engine, 1, Millis(BUDGET_MS))?;
+    fitted.into_iter().next().ok_or_else(|| Error::unsupported("no device was measured"))
+}
+
+/// Measures devices of one machine while all of them compute, as they share its cores and memory. Gives one model for each, in
+/// order. The budget is for the runs, in wall time, of all devices together.
+pub fn calibrate_together(engine: &dyn Engine, devices: usize, budget: Millis) -> Result<Vec<CostModel>, Error> {
+    let devices = devices.clamp(1, DEVICES_MAX);
+    let models = micro::models()?;
+    let share = Millis(budget.0 / models.len() as f64);
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); devices];
+    for model in models {
+        let graph = engine.load(&model.shard, &LoadOptions::default())?;
+        for (device, time) in measure_together(graph.as_ref(), &model.inputs, devices, share)?.into_iter().enumerate() {
+            samples[device].push(Sample { work: model.work, time });
+        }
+    }
+    samples.iter().map(|samples| fit::fit(samples)).collect()
+}
+
+/// Times one graph on as many threads as there are devices; all start together and run for as long.
+fn measure_together(graph: &dyn Graph, inputs: &[Tensor], devices: usize, share: Millis) -> Result<Vec<Millis>, Error> {
+    let graphs = (0..devices).map(|_| graph.share()).collect::<Result<Vec<_>, _>>()?;
+    let start = Barrier::new(devices);
+    std::thread::scope(|scope| {
+        let start = &start;
+        let threads: Vec<_> = graphs.into_iter().map(|graph| scope.spawn(move || measure(graph, inputs, share, start))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Error::unsupported("a measuring thread panicked")))).collect()
+    })
+}
+
+/// The median time of a run: a minimum would not show what other devices take away.
+fn measure(mut graph: Box<dyn Graph>, inputs: &[Tensor], share: Millis, start: &Barrier) -> Result<Millis, Error> {
+    start.wait();
+    let all = Stopwatch::start();
+    let mut times = Vec::new();
+    while times.len() < RUNS_MIN || (all.elapsed().0 < share.0 && times.len() < RUNS_MAX) {
+        let given = inputs.to_vec();
+        let run = Stopwatch::start();
+        graph.run(given)?;
+        times.push(run.elapsed().0);
+    }
+    times.remove(0);
+    times.sort_by(f64::total_cmp);
+    Ok(Millis(times[times.len() / 2]))
+}
