@@ -25,6 +25,8 @@ pub struct Config {
     pub insecure: bool,
     /// How long a stopping host waits for requests that it has taken.
     pub drain_ms_max: u64,
+    /// Time spent on measuring what each local device can do.
+    pub calibration_ms: u64,
     /// The HTTP door.
     pub http: Http,
     /// What a request may take.
@@ -57,8 +59,14 @@ pub struct Http {
 pub struct Requests {
     /// From its arrival to its answer.
     pub timeout_ms: u64,
+    /// Requests that run at once; the others wait.
+    pub running_max: u32,
     /// Requests that may wait.
     pub queue_depth_max: u32,
+    /// Runs of one request, the first included, when stages fail under it.
+    pub attempts_max: u32,
+    /// Rows that may wait for one stage.
+    pub stage_jobs_max: usize,
     /// Largest picture.
     pub image_pixels_max: u64,
 }
@@ -185,8 +193,9 @@ impl Config {
             plugins: None,
             insecure: false,
             drain_ms_max: 10_000,
+            calibration_ms: 100,
             http: Http { address: SocketAddr::from(([127, 0, 0, 1], 8000)), body_bytes_max: 64 << 20 },
-            requests: Requests { timeout_ms: 30_000, queue_depth_max: 1024, image_pixels_max: 64_000_000 },
+            requests: Requests { timeout_ms: 30_000, running_max: 64, queue_depth_max: 1024, attempts_max: 3, stage_jobs_max: 4096, image_pixels_max: 64_000_000 },
             local_devices: LocalDevice::numbered(1),
             slots: BTreeMap::new(),
             plugin_limits: PluginLimits::default(),

@@ -4,11 +4,9 @@
 use std::{error::Error as StdError, fmt};
 
 pub use host_core::error::ErrorKind;
-use host_core::{
-    ids::{ModelId, OfferId},
-    policy::Refusal,
-    shard::ShardId,
-};
+use host_core::ids::ModelId;
+
+use crate::stage_fault::StageFault;
 
 /// An error of the daemon.
 #[derive(Debug)]
@@ -31,6 +29,8 @@ pub enum Fault {
     Engine(host_engine::Error),
     /// Passed on from host-plugin.
     Plugin(host_plugin::Error),
+    /// What went wrong on the way through the stages.
+    Stage(StageFault),
     /// Everything that is wrong with file, environment and flags.
     Config { faults: Vec<String> },
     /// A file or folder that could not be read or written.
@@ -55,8 +55,6 @@ pub enum Fault {
     UnknownModel { name: String },
     /// A version that is not loaded.
     UnknownVersion { name: String, version: String, loaded: Vec<u32> },
-    /// A model that is loaded and cannot answer now.
-    NotReady { model: ModelId },
     /// A name that is none of those there are.
     Unknown { what: &'static str, name: String, known: String },
     /// An input that is not there.
@@ -83,26 +81,6 @@ pub enum Fault {
     NoRoute { path: String },
     /// A path that is asked in the wrong way.
     Method { method: String, path: String },
-    /// A request that was not answered by its deadline.
-    Late { what: &'static str },
-    /// A routing policy that found no path.
-    RouteRefused { model: ModelId, refusal: Refusal },
-    /// A device that left while something was asked of it.
-    DeviceGone { offer: OfferId },
-    /// A shard that was unloaded while a request was on its way there.
-    ShardGone { shard: ShardId, offer: OfferId },
-    /// A stage with too many requests before it.
-    StageQueueFull { offer: OfferId },
-    /// A shard's tensor that is neither a border nor the model's own.
-    ShardTensor { shard: ShardId, tensor: String },
-    /// An adapter that gave more or fewer tensors than the shard has outputs.
-    OutputCount { expected: usize, found: usize },
-    /// An output that no stage gave.
-    MissingOutput { model: ModelId, output: String },
-    /// Something that a stage needs and was not given.
-    Missing { what: &'static str },
-    /// A thread that could not be started or that panicked.
-    Thread { reason: String },
     /// A host that stops.
     Draining,
     /// A command that found no running host.
@@ -121,14 +99,10 @@ impl Error {
             Fault::Wire(error) => error.kind(),
             Fault::Engine(error) => error.kind(),
             Fault::Plugin(error) => error.kind(),
-            Fault::StoreBusy { .. } | Fault::StageQueueFull { .. } => ErrorKind::Busy,
-            Fault::UnknownModel { .. } | Fault::UnknownVersion { .. } | Fault::NotReady { .. } | Fault::Draining | Fault::NoHost { .. } | Fault::Call { .. } => {
-                ErrorKind::Unavailable
-            }
-            Fault::Late { .. } | Fault::RouteRefused { .. } | Fault::DeviceGone { .. } | Fault::ShardGone { .. } => ErrorKind::Unavailable,
-            Fault::OutputCount { .. } => ErrorKind::Plugin,
-            Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } | Fault::ShardTensor { .. } => ErrorKind::Internal,
-            Fault::MissingOutput { .. } | Fault::Missing { .. } | Fault::Thread { .. } => ErrorKind::Internal,
+            Fault::Stage(fault) => fault.kind(),
+            Fault::StoreBusy { .. } => ErrorKind::Busy,
+            Fault::UnknownModel { .. } | Fault::UnknownVersion { .. } | Fault::Draining | Fault::NoHost { .. } | Fault::Call { .. } => ErrorKind::Unavailable,
+            Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
     }
@@ -140,7 +114,7 @@ impl Error {
 
     /// Whether it is only that the deadline has passed.
     pub fn is_late(&self) -> bool {
-        matches!(self.0.fault, Fault::Late { .. })
+        matches!(self.0.fault, Fault::Stage(StageFault::Late { .. }))
     }
 
     /// Adds what caused it.
@@ -154,6 +128,12 @@ impl Error {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Self(Box::new(Inner { fault, source: None }))
+    }
+}
+
+impl From<StageFault> for Error {
+    fn from(fault: StageFault) -> Self {
+        Fault::Stage(fault).into()
     }
 }
 
@@ -201,6 +181,7 @@ impl fmt::Display for Fault {
             Self::Wire(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
             Self::Plugin(error) => error.fmt(f),
+            Self::Stage(fault) => fault.fmt(f),
             Self::Config { faults } => f.write_str(&faults.join("\n")),
             Self::File { doing, path } => write!(f, "cannot {doing} `{path}`"),
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),
@@ -217,7 +198,6 @@ impl fmt::Display for Fault {
             Self::UnknownVersion { name, version, loaded } => {
                 write!(f, "Request for unknown model: '{name}' version {version} is not found, loaded are {loaded:?}")
             }
-            Self::NotReady { model } => write!(f, "model {model} is not ready: no complete chain of stages serves it now"),
             Self::Unknown { what, name, known } => write!(f, "{what} `{name}` does not exist, there are {known}"),
             Self::MissingInput { model, input } => write!(f, "model {model} needs input `{input}`, the request does not have it"),
             Self::Tensor { model, input, what, expected, found } => write!(f, "model {model}: {what} of input `{input}` must be {expected}, it is {found}"),
@@ -234,16 +214,6 @@ impl fmt::Display for Fault {
             Self::Query { what, reason } => write!(f, "{what} is not understood: {reason}"),
             Self::NoRoute { path } => write!(f, "there is nothing at {path}"),
             Self::Method { method, path } => write!(f, "{path} cannot be asked with {method}"),
-            Self::Late { what } => write!(f, "the request's time was over while {what}"),
-            Self::RouteRefused { model, refusal } => write!(f, "no path through {model}: {refusal}"),
-            Self::DeviceGone { offer } => write!(f, "{offer} left while it was asked"),
-            Self::ShardGone { shard, offer } => write!(f, "{offer} does not hold {shard} any more"),
-            Self::StageQueueFull { offer } => write!(f, "too many requests wait for {offer}"),
-            Self::ShardTensor { shard, tensor } => write!(f, "shard {shard}: tensor `{tensor}` is neither a border nor an input or output of the model"),
-            Self::OutputCount { expected, found } => write!(f, "the shard has {expected} outputs, its adapter gave {found}"),
-            Self::MissingOutput { model, output } => write!(f, "no stage of {model} gave output `{output}`"),
-            Self::Missing { what } => write!(f, "{what} is missing"),
-            Self::Thread { reason } => write!(f, "a thread failed: {reason}"),
             Self::Draining => f.write_str("the host is stopping and takes no new requests"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
             Self::Answer { message, .. } => f.write_str(message),

@@ -2,6 +2,7 @@
 //! that cannot be used is named and skipped, so that one bad model never keeps the others from being served.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -33,22 +34,13 @@ pub struct Found {
     pub manifest: Manifest,
 }
 
-/// A folder that is not served.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Skipped {
-    /// The folder.
-    pub folder: PathBuf,
-    /// Why, for a person.
-    pub reason: String,
-}
-
 /// What a models folder holds.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Scan {
     /// Versions to load, by name and version.
-    pub found: Vec<Found>,
-    /// Folders that are not served.
-    pub skipped: Vec<Skipped>,
+    pub models: Vec<Found>,
+    /// Folders that are not served, and why, for a person.
+    pub skipped: BTreeMap<String, String>,
 }
 
 /// Looks through a models folder. One that does not exist is like an empty one.
@@ -56,8 +48,10 @@ pub fn scan(folder: &Path) -> Result<Scan, Error> {
     let mut scan = Scan::default();
     for model in folders(folder)? {
         match versions(&model) {
-            Ok(found) => scan.found.extend(found),
-            Err(reason) => scan.skipped.push(Skipped { folder: model, reason }),
+            Ok(found) => scan.models.extend(found),
+            Err(reason) => {
+                scan.skipped.insert(model.display().to_string(), reason);
+            }
         }
     }
     Ok(scan)
@@ -143,7 +137,7 @@ mod tests {
     }
 
     fn ids(scan: &Scan) -> Vec<String> {
-        scan.found.iter().map(|found| found.id.to_string()).collect()
+        scan.models.iter().map(|found| found.id.to_string()).collect()
     }
 
     #[test]
@@ -151,8 +145,8 @@ mod tests {
         let root = folder(&[("a/2/model.onnx", ""), ("a/10/model.onnx", ""), ("a/samples/1.png", ""), ("a/11/notes.txt", ""), ("b/readme", ""), ("requirements.txt", "")]);
         let scan = scan(root.path()).expect("lists");
         assert_eq!(ids(&scan), ["a@10"]);
-        assert_eq!(scan.skipped.len(), 1);
-        assert!(scan.skipped[0].folder.ends_with("b") && scan.skipped[0].reason.contains("model.onnx"));
+        let skipped: Vec<_> = scan.skipped.iter().collect();
+        assert!(skipped.len() == 1 && skipped[0].0.ends_with("b") && skipped[0].1.contains("model.onnx"), "{skipped:?}");
     }
 
     #[test]
@@ -163,7 +157,7 @@ mod tests {
             assert_eq!(ids(&scan(folder(&files(policy)).path()).expect("lists")), expected, "{policy}");
         }
         let scan = scan(folder(&files("version_policy: { specific: [7] }")).path()).expect("lists");
-        assert_eq!(scan.skipped[0].reason, "version_policy names version 7, there are [1, 2, 3]");
+        assert_eq!(scan.skipped.values().next().map(String::as_str), Some("version_policy names version 7, there are [1, 2, 3]"));
     }
 
     #[test]
@@ -171,7 +165,7 @@ mod tests {
         let root = folder(&[("bad/1/model.onnx", ""), ("bad/model.yaml", "batch: 3"), ("good/1/model.onnx", "")]);
         let found = scan(root.path()).expect("lists");
         assert_eq!(ids(&found), ["good@1"]);
-        assert!(found.skipped[0].reason.contains("batch"), "{}", found.skipped[0].reason);
+        assert!(found.skipped.values().all(|reason| reason.contains("batch")) && found.skipped.len() == 1, "{:?}", found.skipped);
         assert_eq!(scan(&root.path().join("nowhere")).expect("like empty"), Scan::default());
     }
 }

@@ -12,7 +12,7 @@ use super::{Config, LocalDevice, LogFormat, Origin, Resolved, SlotBinding};
 const LOCAL_DEVICES_MAX: usize = 64;
 /// Largest slowdown that is still of use for trying things out.
 const SLOWDOWN_MAX: f64 = 10_000.0;
-const MINUTES_MS: u64 = 60_000;
+const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
 
 /// One thing that can be set.
@@ -30,10 +30,14 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "models", set: |c, v| path(&mut c.models, v), get: |c| json!(c.models) },
     Setting { key: "plugins", set: |c, v| path(c.plugins.get_or_insert_default(), v), get: |c| json!(c.plugins) },
     Setting { key: "insecure", set: |c, v| parsed(&mut c.insecure, v, "true or false"), get: |c| json!(c.insecure) },
-    Setting { key: "drain_ms_max", set: |c, v| number(&mut c.drain_ms_max, v, 0..=60 * MINUTES_MS), get: |c| json!(c.drain_ms_max) },
+    Setting { key: "drain_ms_max", set: |c, v| number(&mut c.drain_ms_max, v, 0..=60 * MINUTE_MS), get: |c| json!(c.drain_ms_max) },
+    Setting { key: "calibration_ms", set: |c, v| number(&mut c.calibration_ms, v, 10..=MINUTE_MS), get: |c| json!(c.calibration_ms) },
     Setting { key: "http.address", set: |c, v| parsed(&mut c.http.address, v, "an address such as 127.0.0.1:8000"), get: |c| json!(c.http.address.to_string()) },
     Setting { key: "http.body_bytes_max", set: |c, v| number(&mut c.http.body_bytes_max, v, 1024..=64 * GIB), get: |c| json!(c.http.body_bytes_max) },
-    Setting { key: "requests.timeout_ms", set: |c, v| number(&mut c.requests.timeout_ms, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.requests.timeout_ms) },
+    Setting { key: "requests.timeout_ms", set: |c, v| number(&mut c.requests.timeout_ms, v, 1..=24 * 60 * MINUTE_MS), get: |c| json!(c.requests.timeout_ms) },
+    Setting { key: "requests.running_max", set: |c, v| number(&mut c.requests.running_max, v, 1..=100_000), get: |c| json!(c.requests.running_max) },
+    Setting { key: "requests.attempts_max", set: |c, v| number(&mut c.requests.attempts_max, v, 1..=100), get: |c| json!(c.requests.attempts_max) },
+    Setting { key: "requests.stage_jobs_max", set: |c, v| number(&mut c.requests.stage_jobs_max, v, 1..=1_000_000), get: |c| json!(c.requests.stage_jobs_max) },
     Setting { key: "requests.queue_depth_max", set: |c, v| number(&mut c.requests.queue_depth_max, v, 1..=1_000_000), get: |c| json!(c.requests.queue_depth_max) },
     Setting { key: "requests.image_pixels_max", set: |c, v| number(&mut c.requests.image_pixels_max, v, 1..=GIB), get: |c| json!(c.requests.image_pixels_max) },
     Setting { key: "local_devices", set: |c, v| local_devices(&mut c.local_devices, v), get: |c| json!(c.local_devices) },
@@ -46,17 +50,17 @@ pub(super) static SETTINGS: &[Setting] = &[
         get: |c| json!(c.plugin_limits.memory_bytes_granted_max),
     },
     Setting { key: "plugin_limits.warm_instances", set: |c, v| number(&mut c.plugin_limits.warm_instances, v, 1..=256), get: |c| json!(c.plugin_limits.warm_instances) },
-    Setting { key: "plugin_limits.allocate_ms_max", set: |c, v| number(&mut c.plugin_limits.allocate_ms_max, v, 1..=10 * MINUTES_MS), get: |c| json!(c.plugin_limits.allocate_ms_max) },
-    Setting { key: "plugin_limits.review_ms_max", set: |c, v| number(&mut c.plugin_limits.review_ms_max, v, 1..=10 * MINUTES_MS), get: |c| json!(c.plugin_limits.review_ms_max) },
+    Setting { key: "plugin_limits.allocate_ms_max", set: |c, v| number(&mut c.plugin_limits.allocate_ms_max, v, 1..=10 * MINUTE_MS), get: |c| json!(c.plugin_limits.allocate_ms_max) },
+    Setting { key: "plugin_limits.review_ms_max", set: |c, v| number(&mut c.plugin_limits.review_ms_max, v, 1..=10 * MINUTE_MS), get: |c| json!(c.plugin_limits.review_ms_max) },
     Setting { key: "plugin_limits.route_ms_max", set: |c, v| number(&mut c.plugin_limits.route_ms_max, v, 1..=10_000), get: |c| json!(c.plugin_limits.route_ms_max) },
     Setting { key: "plugin_limits.admit_ms_max", set: |c, v| number(&mut c.plugin_limits.admit_ms_max, v, 1..=10_000), get: |c| json!(c.plugin_limits.admit_ms_max) },
-    Setting { key: "plugin_limits.run_ms_max", set: |c, v| number(&mut c.plugin_limits.run_ms_max, v, 1..=60 * MINUTES_MS), get: |c| json!(c.plugin_limits.run_ms_max) },
+    Setting { key: "plugin_limits.run_ms_max", set: |c, v| number(&mut c.plugin_limits.run_ms_max, v, 1..=60 * MINUTE_MS), get: |c| json!(c.plugin_limits.run_ms_max) },
     Setting { key: "plugin_limits.strikes_max", set: |c, v| number(&mut c.plugin_limits.strikes_max, v, 1..=1_000), get: |c| json!(c.plugin_limits.strikes_max) },
-    Setting { key: "plugin_limits.strike_window_ms", set: |c, v| number(&mut c.plugin_limits.strike_window_ms, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.plugin_limits.strike_window_ms) },
-    Setting { key: "plugin_limits.retry_first_ms", set: |c, v| number(&mut c.plugin_limits.retry_first_ms, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.plugin_limits.retry_first_ms) },
-    Setting { key: "plugin_limits.retry_ms_max", set: |c, v| number(&mut c.plugin_limits.retry_ms_max, v, 1..=24 * 60 * MINUTES_MS), get: |c| json!(c.plugin_limits.retry_ms_max) },
-    Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTES_MS), get: |c| json!(c.leases.heartbeat_ms) },
-    Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTES_MS), get: |c| json!(c.leases.lost_after_ms) },
+    Setting { key: "plugin_limits.strike_window_ms", set: |c, v| number(&mut c.plugin_limits.strike_window_ms, v, 1..=24 * 60 * MINUTE_MS), get: |c| json!(c.plugin_limits.strike_window_ms) },
+    Setting { key: "plugin_limits.retry_first_ms", set: |c, v| number(&mut c.plugin_limits.retry_first_ms, v, 1..=24 * 60 * MINUTE_MS), get: |c| json!(c.plugin_limits.retry_first_ms) },
+    Setting { key: "plugin_limits.retry_ms_max", set: |c, v| number(&mut c.plugin_limits.retry_ms_max, v, 1..=24 * 60 * MINUTE_MS), get: |c| json!(c.plugin_limits.retry_ms_max) },
+    Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTE_MS), get: |c| json!(c.leases.heartbeat_ms) },
+    Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTE_MS), get: |c| json!(c.leases.lost_after_ms) },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
     Setting { key: "store.waiting_writes_max", set: |c, v| number(&mut c.store.waiting_writes_max, v, 1..=1_000_000), get: |c| json!(c.store.waiting_writes_max) },

@@ -1,0 +1,295 @@
+//! What is counted, under the names that CONVENTIONS give them. Labels come from closed sets or are names of what is
+//! installed, never of requests. Knows nothing of who reads it; `api` prints it.
+
+use std::time::Duration;
+
+use host_core::{ids::ModelId, policy::StrikeKind};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// The type of what `Metrics::text` gives.
+pub const TEXT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// From a tenth of a millisecond to the longest timeout that people set.
+const DURATION_BUCKETS_S: [f64; 18] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// From a microsecond to the longest deadline of a plugin's call.
+const CALL_BUCKETS_S: [f64; 16] =
+    [0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.01, 0.1, 1.0, 5.0, 60.0];
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Answered.
+    Success,
+    /// Its own fault.
+    Invalid,
+    /// Shed, because there was too much to do.
+    Busy,
+    /// Something it needs is not there.
+    Unavailable,
+    /// A plugin's fault that no built-in made good.
+    Plugin,
+    /// The host's fault.
+    Internal,
+}
+
+/// Every family of metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_duration: Family<ModelLabels, Histogram, fn() -> Histogram>,
+    stage_duration: Family<StageLabels, Histogram, fn() -> Histogram>,
+    queue_depth: Gauge,
+    models_loaded: Gauge,
+    plan_bound_ratio: Family<ModelLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    plugin_calls: Family<CallLabels, Counter>,
+    plugin_call_duration: Family<FunctionLabels, Histogram, fn() -> Histogram>,
+    plugin_strikes: Family<StrikeLabels, Counter>,
+    plugin_fallbacks: Family<SlotLabels, Counter>,
+    plugin_generation: Family<SlotLabels, Gauge>,
+    swaps: Family<SwapLabels, Counter>,
+    swap_duration: Histogram,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RequestLabels {
+    model: String,
+    version: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+    version: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StageLabels {
+    model: String,
+    stage: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct CallLabels {
+    plugin: String,
+    function: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct FunctionLabels {
+    plugin: String,
+    function: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StrikeLabels {
+    plugin: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SlotLabels {
+    slot: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SwapLabels {
+    slot: String,
+    outcome: &'static str,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("host"),
+            requests: Family::default(),
+            request_duration: Family::new_with_constructor(request_histogram),
+            stage_duration: Family::new_with_constructor(request_histogram),
+            queue_depth: Gauge::default(),
+            models_loaded: Gauge::default(),
+            plan_bound_ratio: Family::default(),
+            plugin_calls: Family::default(),
+            plugin_call_duration: Family::new_with_constructor(call_histogram),
+            plugin_strikes: Family::default(),
+            plugin_fallbacks: Family::default(),
+            plugin_generation: Family::default(),
+            swaps: Family::default(),
+            swap_duration: request_histogram(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// Counts a request, once, when it is over.
+    pub fn request(&self, model: &ModelId, outcome: Outcome, took: Duration) {
+        let ModelLabels { model, version } = ModelLabels::of(model);
+        self.request_duration.get_or_create(&ModelLabels { model: model.clone(), version: version.clone() }).observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { model, version, outcome: outcome.word() }).inc();
+    }
+
+    /// Notes how long a stage took; `position` counts from 0 within the chain.
+    pub fn stage(&self, model: &ModelId, position: u32, took: Duration) {
+        self.stage_duration.get_or_create(&StageLabels { model: model.to_string(), stage: position.to_string() }).observe(took.as_secs_f64());
+    }
+
+    /// Notes how many requests wait.
+    pub fn queue_depth(&self, depth: u32) {
+        self.queue_depth.set(depth.into());
+    }
+
+    /// Notes how many models can be served.
+    pub fn models_loaded(&self, count: usize) {
+        self.models_loaded.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Notes how near a model's plan is to the best there could be: 1 is there.
+    pub fn plan_bound_ratio(&self, model: &ModelId, ratio: f64) {
+        self.plan_bound_ratio.get_or_create(&ModelLabels::of(model)).set(ratio);
+    }
+
+    /// Counts a call of a plugin. `outcome` is a word from a closed set: `answer`, `refusal`, `strike`.
+    pub fn plugin_call(&self, plugin: &str, function: &'static str, outcome: &'static str, took: Duration) {
+        self.plugin_calls.get_or_create(&CallLabels { plugin: plugin.to_owned(), function, outcome }).inc();
+        self.plugin_call_duration.get_or_create(&FunctionLabels { plugin: plugin.to_owned(), function }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a failure of a plugin in service.
+    pub fn strike(&self, plugin: &str, kind: StrikeKind) {
+        self.plugin_strikes.get_or_create(&StrikeLabels { plugin: plugin.to_owned(), kind: kind.word() }).inc();
+    }
+
+    /// Counts a request that the built-in answered instead.
+    pub fn fallback(&self, slot: &str) {
+        self.plugin_fallbacks.get_or_create(&SlotLabels { slot: slot.to_owned() }).inc();
+    }
+
+    /// Notes what generation a slot has, without counting a swap.
+    pub fn generation(&self, slot: &str, generation: u64) {
+        self.plugin_generation.get_or_create(&SlotLabels { slot: slot.to_owned() }).set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a swap. `outcome` is a word from a closed set: `installed`, `rolled_back`, `strikes`, `retried`, `failed`.
+    pub fn swap(&self, slot: &str, outcome: &'static str, took: Duration) {
+        self.swaps.get_or_create(&SwapLabels { slot: slot.to_owned(), outcome }).inc();
+        self.swap_duration.observe(took.as_secs_f64());
+    }
+
+    /// Everything as OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("metrics are written to memory, which cannot fail");
+        text
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("requests", "Requests that are over, by how they ended", self.requests.clone());
+        registry.register("request_duration_seconds", "Time from the arrival of a request to its answer", self.request_duration.clone());
+        registry.register("stage_duration_seconds", "Time of one stage for one row", self.stage_duration.clone());
+        registry.register("queue_depth", "Requests that wait for their turn", self.queue_depth.clone());
+        registry.register("models_loaded", "Models that can be served now", self.models_loaded.clone());
+        registry.register("plan_bound_ratio", "Expected throughput of a model's plan, as a share of what no plan can exceed", self.plan_bound_ratio.clone());
+        registry.register("plugin_calls", "Calls of plugins, by how they ended", self.plugin_calls.clone());
+        registry.register("plugin_call_duration_seconds", "Time of one call of a plugin", self.plugin_call_duration.clone());
+        registry.register("plugin_strikes", "Failures of plugins in service", self.plugin_strikes.clone());
+        registry.register("plugin_fallbacks", "Requests that the built-in plugin answered because the one in service failed", self.plugin_fallbacks.clone());
+        registry.register("plugin_generation", "Generation of a slot, up by one on each swap", self.plugin_generation.clone());
+        registry.register("swaps", "Swaps of plugins, by why they happened", self.swaps.clone());
+        registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Invalid => "invalid",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Plugin => "plugin",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl From<host_core::error::ErrorKind> for Outcome {
+    fn from(kind: host_core::error::ErrorKind) -> Self {
+        use host_core::error::ErrorKind;
+        match kind {
+            ErrorKind::Invalid => Self::Invalid,
+            ErrorKind::Busy => Self::Busy,
+            ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Plugin => Self::Plugin,
+            ErrorKind::Internal => Self::Internal,
+        }
+    }
+}
+
+impl ModelLabels {
+    fn of(model: &ModelId) -> Self {
+        Self { model: model.name.to_string(), version: model.version.to_string() }
+    }
+}
+
+fn request_histogram() -> Histogram {
+    Histogram::new(DURATION_BUCKETS_S)
+}
+
+fn call_histogram() -> Histogram {
+    Histogram::new(CALL_BUCKETS_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use host_core::ids::ModelName;
+
+    use super::*;
+
+    #[test]
+    fn every_family_has_its_name_and_a_help_text() {
+        let metrics = Metrics::new();
+        let model = ModelId { name: ModelName::parse("digits").expect("a name"), version: 1 };
+        metrics.request(&model, Outcome::Success, Duration::from_millis(3));
+        metrics.stage(&model, 2, Duration::from_millis(1));
+        metrics.plan_bound_ratio(&model, 0.75);
+        metrics.plugin_call("greedy", "route", "answer", Duration::from_micros(7));
+        metrics.strike("greedy", StrikeKind::Late);
+        metrics.fallback("routing");
+        metrics.generation("routing", 3);
+        metrics.swap("routing", "installed", Duration::from_micros(2));
+        let text = metrics.text();
+        for line in [
+            "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
+            "host_request_duration_seconds_count{model=\"digits\",version=\"1\"} 1",
+            "host_stage_duration_seconds_count{model=\"digits@1\",stage=\"2\"} 1",
+            "host_queue_depth 0",
+            "host_models_loaded 0",
+            "host_plan_bound_ratio{model=\"digits\",version=\"1\"} 0.75",
+            "host_plugin_calls_total{plugin=\"greedy\",function=\"route\",outcome=\"answer\"} 1",
+            "host_plugin_call_duration_seconds_count{plugin=\"greedy\",function=\"route\"} 1",
+            "host_plugin_strikes_total{plugin=\"greedy\",kind=\"late\"} 1",
+            "host_plugin_fallbacks_total{slot=\"routing\"} 1",
+            "host_plugin_generation{slot=\"routing\"} 3",
+            "host_swaps_total{slot=\"routing\",outcome=\"installed\"} 1",
+            "host_swap_duration_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        let families = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        assert_eq!(text.lines().filter(|line| line.starts_with("# HELP") && line.split(' ').count() > 5).count(), families);
+    }
+}

@@ -1,0 +1,109 @@
+//! What must outlive the process: plan numbers and plans, installed plugins, generations of slots, and blobs by digest.
+//! One thread writes; what it has acknowledged is on disk. The calls block for about a disk's flush, so async code asks
+//! from a blocking thread where it minds. A second implementation would offer the same calls.
+
+mod blobs;
+mod lock;
+mod records;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use host_core::plan::CheckedPlan;
+use host_engine::Digest;
+use host_wire::admin;
+
+pub use records::{GenerationRecord, PluginRecord};
+
+use crate::{
+    config::StoreLimits,
+    error::{Error, Fault},
+};
+
+/// A handle; clones share the store, which closes with the last of them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    // Fields are dropped in this order: the writer ends before the lock is given back.
+    writer: writer::Writer,
+    blobs: blobs::Blobs,
+    limits: StoreLimits,
+    _lock: lock::Lock,
+}
+
+impl Store {
+    /// Opens or makes the store of a data directory, and keeps every other host out of it.
+    pub fn open(data: &Path, limits: StoreLimits) -> Result<Self, Error> {
+        std::fs::create_dir_all(data).map_err(|error| Error::from(Fault::File { doing: "make the data directory", path: data.display().to_string() }).because(error))?;
+        let lock = lock::Lock::take(data)?;
+        let connection = records::open(&data.join("host.sqlite"))?;
+        let writer = writer::Writer::start(connection, &limits)?;
+        let blobs = blobs::Blobs::open(&data.join("blobs"))?;
+        Ok(Self { inner: Arc::new(Inner { writer, blobs, limits, _lock: lock }) })
+    }
+
+    /// Keeps a plan, and forgets the oldest ones.
+    pub fn record_plan(&self, plan: &CheckedPlan) -> Result<(), Error> {
+        self.record_plan_because(plan, "")
+    }
+
+    /// The same, with the reason why the plan was made.
+    pub fn record_plan_because(&self, plan: &CheckedPlan, reason: &str) -> Result<(), Error> {
+        let (plan, reason, kept_max) = (admin::Plan::from(plan.plan()), reason.to_owned(), self.inner.limits.plans_kept_max);
+        self.inner.writer.write("keep the plan", move |connection| records::put_plan(connection, &plan, &reason, kept_max))
+    }
+
+    /// The newest plans, newest first.
+    pub fn plans(&self, count_max: u32) -> Result<Vec<admin::PlanRecord>, Error> {
+        self.inner.writer.write("read plans", move |connection| records::plans(connection, count_max))
+    }
+
+    /// The number of the newest plan, if there ever was one.
+    pub fn last_plan(&self) -> Result<Option<u64>, Error> {
+        self.inner.writer.write("read the last plan", records::last_plan)
+    }
+
+    /// Keeps what is known of an installed plugin; its bytes are a blob.
+    pub fn put_plugin(&self, plugin: PluginRecord) -> Result<(), Error> {
+        self.inner.writer.write("keep the plugin", move |connection| records::put_plugin(connection, &plugin))
+    }
+
+    /// Every installed plugin, by name.
+    pub fn plugins(&self) -> Result<Vec<PluginRecord>, Error> {
+        self.inner.writer.write("read plugins", records::plugins)
+    }
+
+    /// Keeps a generation of a slot: from now on the slot holds it.
+    pub fn record_generation(&self, generation: GenerationRecord) -> Result<(), Error> {
+        self.inner.writer.write("keep the generation", move |connection| records::put_generation(connection, &generation))
+    }
+
+    /// What a slot has held, newest first.
+    pub fn generations(&self, slot: &str, count_max: u32) -> Result<Vec<GenerationRecord>, Error> {
+        let slot = slot.to_owned();
+        self.inner.writer.write("read generations", move |connection| records::generations(connection, &slot, count_max))
+    }
+
+    /// The newest generation of every slot that ever held an installed plugin.
+    pub fn bindings(&self) -> Result<Vec<GenerationRecord>, Error> {
+        self.inner.writer.write("read slots", records::bindings)
+    }
+
+    /// Keeps bytes under their digest. Done when they are on disk; bytes that are there already cost nothing.
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        self.inner.blobs.put(bytes)
+    }
+
+    /// The bytes of a digest, proved to be those.
+    pub fn blob(&self, digest: Digest) -> Result<Bytes, Error> {
+        self.inner.blobs.get(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! The store on a real disk: durable, exclusive, and whole after a bad write.
+
+use host_core::plan::{Capacity, Plan};
+
+use super::*;
+
+fn open(data: &Path) -> Store {
+    Store::open(data, StoreLimits { plans_kept_max: 2, ..StoreLimits::default() }).expect("opens")
+}
+
+fn plan(number: u64) -> CheckedPlan {
+    Plan { number: host_core::ids::PlanNumber(number), ..Plan::default() }.check(&Capacity::default()).expect("an empty plan fits")
+}
+
+fn generation(slot: &str, generation: u64) -> GenerationRecord {
+    GenerationRecord { slot: slot.into(), generation, plugin: format!("p{generation}"), digest: "d".into(), config: None, reason: "installed".into(), at_ms: 0 }
+}
+
+#[test]
+fn what_was_kept_is_there_after_closing_and_old_plans_are_forgotten() {
+    let data = tempfile::tempdir().expect("a folder");
+    let store = open(data.path());
+    for number in 1..=3 {
+        store.record_plan_because(&plan(number), "test").expect("kept");
+    }
+    store.put_plugin(PluginRecord { name: "greedy".into(), digest: "d".into(), ..PluginRecord::default() }).expect("kept");
+    for record in [generation("routing", 1), generation("routing", 2), generation("allocation", 1)] {
+        store.record_generation(record).expect("kept");
+    }
+    drop(store);
+    let store = open(data.path());
+    let plans = store.plans(10).expect("read");
+    assert_eq!(plans.iter().map(|record| record.plan.number).collect::<Vec<_>>(), [3, 2]);
+    assert!(plans[0].made_at_ms > 1_600_000_000_000, "{}", plans[0].made_at_ms);
+    assert_eq!(store.plugins().expect("read")[0].name, "greedy");
+    let bound: Vec<(String, u64)> = store.bindings().expect("read").into_iter().map(|record| (record.slot, record.generation)).collect();
+    assert_eq!(bound, [("allocation".to_owned(), 1), ("routing".to_owned(), 2)]);
+    assert_eq!(store.generations("routing", 1).expect("read")[0].plugin, "p2");
+}
+
+#[test]
+fn a_second_host_is_refused_by_name_until_the_first_has_gone() {
+    let data = tempfile::tempdir().expect("a folder");
+    let first = open(data.path());
+    let error = Store::open(data.path(), StoreLimits::default()).expect_err("locked");
+    assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+    drop(first);
+    open(data.path());
+}
+
+#[test]
+fn a_write_that_fails_leaves_those_beside_it_in_place() {
+    let data = tempfile::tempdir().expect("a folder");
+    let store = open(data.path());
+    store.record_generation(generation("routing", 1)).expect("kept");
+    let error = store.record_generation(generation("routing", 1)).expect_err("the number is taken");
+    assert!(error.to_string().starts_with("the store could not keep the generation: "), "{error}");
+    std::thread::scope(|scope| {
+        for number in 2..40 {
+            let store = store.clone();
+            scope.spawn(move || store.record_generation(generation("routing", number)).expect("kept"));
+        }
+    });
+    assert_eq!(store.generations("routing", 100).expect("read").len(), 39);
+}
+
+#[test]
+fn a_blob_is_found_by_its_digest_and_a_damaged_one_is_not_believed() {
+    let data = tempfile::tempdir().expect("a folder");
+    let store = open(data.path());
+    let digest = store.put_blob(b"component").expect("kept");
+    assert_eq!(store.blob(digest).expect("there"), Bytes::from_static(b"component"));
+    std::fs::write(data.path().join("blobs").join(digest.to_string()), b"comp0nent").expect("damaged");
+    assert!(store.blob(digest).expect_err("damaged").to_string().ends_with("is damaged on disk"));
+    store.put_blob(b"component").expect("kept again");
+    assert!(store.blob(digest).is_ok());
+    assert!(store.blob(Digest::of(b"other")).expect_err("unknown").to_string().contains("is not in the store"));
+}
+
+#[test]
+fn a_store_of_a_newer_host_is_refused() {
+    let data = tempfile::tempdir().expect("a folder");
+    drop(open(data.path()));
+    rusqlite::Connection::open(data.path().join("host.sqlite")).expect("opens").pragma_update(None, "user_version", 99).expect("set");
+    let error = Store::open(data.path(), StoreLimits::default()).expect_err("newer");
+    assert!(error.to_string().contains("has version 99, this host knows up to 1"), "{error}");
+}
