@@ -79,7 +79,7 @@ pub fn inputs(specs: &[TensorSpec], lengths: &[(&str, usize)], vocabulary: usize
         text.split(" + ").map(one).sum()
     };
     let past = lengths.iter().find(|(name, _)| name.contains("past")).map_or(0, |(_, length)| *length);
-    let tensor = |spec: &TensorSpec| {
+    let mut tensor = |spec: &TensorSpec| {
         let shape: Vec<usize> = spec.shape.iter().map(|dimension| length(&dimension.to_string())).collect();
         let count: usize = shape.iter().product();
         let last = shape.last().copied().unwrap_or(1).max(1);
