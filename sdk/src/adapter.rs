@@ -3,14 +3,22 @@
 
 /// The generated bindings; use the names that this module re-exports.
 #[doc(hidden)]
-#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[allow(missing_debug_implementations, unused, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod bindings {
+    // Only a build for the sandbox exports anything. Elsewhere several features may be on at once, and their export
+    // macros would collide.
+    #[cfg(target_arch = "wasm32")]
     wit_bindgen::generate!({
         path: "../wit",
         world: "shard-adapter",
         pub_export_macro: true,
         export_macro_name: "export_adapter_world",
         default_bindings_module: "shardhost_sdk::adapter::bindings",
+    });
+    #[cfg(not(target_arch = "wasm32"))]
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "shard-adapter",
     });
 }
 

@@ -139,7 +139,8 @@ impl<'r, 'a> Tables<'r, 'a> {
                 continue;
             }
             let taken = set | self.siblings_of(set);
-            for last in (0..self.offers).filter(|last| set & (1 << last) != 0) {
+            // From the last offer down, so that of equal chains the one in the order of ids is found.
+            for last in (0..self.offers).rev().filter(|last| set & (1 << last) != 0) {
                 for blocks in 1..self.blocks {
                     let from = reached[self.state(set, last, blocks)];
                     if from.latency_ms.is_finite() {
@@ -173,7 +174,7 @@ impl<'r, 'a> Tables<'r, 'a> {
     fn chain(&self, reached: &[Reached], set: u32, goal: Goal) -> Option<Chain> {
         let members = (0..self.offers).filter(|offer| set & (1 << offer) != 0);
         let end = |last: &u32| reached[self.state(set, *last, self.blocks)];
-        let mut last = members.filter(|last| end(last).latency_ms.is_finite()).reduce(|a, b| if end(&b).beats(&end(&a), goal) { b } else { a })?;
+        let mut last = members.filter(|last| end(last).latency_ms.is_finite()).reduce(|a, b| if end(&a).beats(&end(&b), goal) { a } else { b })?;
         let Reached { period_ms, latency_ms, .. } = end(&last);
         let mut stages = Vec::new();
         let (mut rest, mut blocks) = (set, self.blocks);
@@ -270,7 +271,7 @@ impl<'r, 'a> Partition<'r, 'a> {
         for chain in chains {
             throughput += chain.rate();
             weighted += chain.rate() * chain.latency_ms;
-            stages += chain.replica.stages.len();
+            stages = stages.max(chain.replica.stages.len());
         }
         let score = Score { throughput, latency_ms: weighted / throughput, stages };
         if self.found.as_ref().is_none_or(|(best, _)| order(self.objective, &score, best).is_lt()) {

@@ -19,7 +19,7 @@ pub struct Score {
     pub throughput: f64,
     /// Milliseconds of one request, the mean over replicas by their share of the throughput.
     pub latency_ms: f64,
-    /// Stages of all replicas together.
+    /// Stages of the longest chain.
     pub stages: usize,
 }
 
@@ -32,7 +32,7 @@ impl Score {
         };
         let (sum, rates) = plan.iter().map(weighted).fold((0.0, 0.0), |total, one| (total.0 + one.0, total.1 + one.1));
         let latency_ms = if rates > 0.0 { sum / rates } else { 0.0 };
-        Self { throughput: ranges.throughput(plan), latency_ms, stages: plan.iter().map(|replica| replica.stages.len()).sum() }
+        Self { throughput: ranges.throughput(plan), latency_ms, stages: plan.iter().map(|replica| replica.stages.len()).max().unwrap_or(0) }
     }
 }
 
