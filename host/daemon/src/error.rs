@@ -31,6 +31,10 @@ pub enum Fault {
     Plugin(host_plugin::Error),
     /// What went wrong on the way through the stages.
     Stage(StageFault),
+    /// A command that does not say enough, or something that cannot be.
+    Usage { reason: String },
+    /// A command that did only a part of its work; what failed was said before.
+    SomeFailed { failed: usize, all: usize },
     /// Everything that is wrong with file, environment and flags.
     Config { faults: Vec<String> },
     /// A file or folder that could not be read or written.
@@ -81,6 +85,8 @@ pub enum Fault {
     NoRoute { path: String },
     /// A path that is asked in the wrong way.
     Method { method: String, path: String },
+    /// Something that the protocol has and this host does not.
+    NotOffered { what: &'static str, instead: &'static str },
     /// A host that stops.
     Draining,
     /// A command that found no running host.
@@ -182,6 +188,8 @@ impl fmt::Display for Fault {
             Self::Engine(error) => error.fmt(f),
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
+            Self::Usage { reason } => f.write_str(reason),
+            Self::SomeFailed { failed, all } => write!(f, "{failed} of {all} failed"),
             Self::Config { faults } => f.write_str(&faults.join("\n")),
             Self::File { doing, path } => write!(f, "cannot {doing} `{path}`"),
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),
@@ -214,6 +222,7 @@ impl fmt::Display for Fault {
             Self::Query { what, reason } => write!(f, "{what} is not understood: {reason}"),
             Self::NoRoute { path } => write!(f, "there is nothing at {path}"),
             Self::Method { method, path } => write!(f, "{path} cannot be asked with {method}"),
+            Self::NotOffered { what, instead } => write!(f, "{what} is not offered; {instead}"),
             Self::Draining => f.write_str("the host is stopping and takes no new requests"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
             Self::Answer { message, .. } => f.write_str(message),

@@ -35,6 +35,8 @@ pub enum Outcome {
     Plugin,
     /// The host's fault.
     Internal,
+    /// Its client went away.
+    Cancelled,
 }
 
 /// Every family of metrics.
@@ -222,6 +224,7 @@ impl Outcome {
             Self::Unavailable => "unavailable",
             Self::Plugin => "plugin",
             Self::Internal => "internal",
+            Self::Cancelled => "cancelled",
         }
     }
 }

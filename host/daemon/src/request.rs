@@ -112,6 +112,18 @@ impl<'a> Signature<'a> {
         Ok(vec![(spec.name.clone(), Tensor::new(spec.element_type, shape, data)?)])
     }
 
+    /// Proves that a tensor made by the host itself is what the model takes, as its only input.
+    pub fn fitted(&self, name: &str, tensor: Tensor) -> Result<Vec<(String, Tensor)>, Error> {
+        let spec = self.spec(name)?;
+        if tensor.element_type() != spec.element_type {
+            return Err(self.wrong(spec, "datatype", spec.element_type.to_string(), tensor.element_type().to_string()));
+        }
+        self.check_shape(spec, tensor.shape())?;
+        let inputs = vec![(name.to_owned(), tensor)];
+        self.check_all_there(&inputs)?;
+        Ok(inputs)
+    }
+
     fn spec(&self, name: &str) -> Result<&'a TensorSpec, Error> {
         let unknown = || Fault::Unknown { what: "input", name: name.to_owned(), known: listed(self.inputs) }.into();
         self.inputs.iter().find(|spec| spec.name == name).ok_or_else(unknown)

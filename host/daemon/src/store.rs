@@ -7,7 +7,7 @@ mod lock;
 mod records;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use host_core::plan::CheckedPlan;
@@ -39,7 +39,8 @@ struct Inner {
 impl Store {
     /// Opens or makes the store of a data directory, and keeps every other host out of it.
     pub fn open(data: &Path, limits: StoreLimits) -> Result<Self, Error> {
-        std::fs::create_dir_all(data).map_err(|error| Error::from(Fault::File { doing: "make the data directory", path: data.display().to_string() }).because(error))?;
+        // Nobody but its owner looks into it: it holds the socket that may do everything.
+        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|error| Error::from(Fault::File { doing: "make the data directory", path: data.display().to_string() }).because(error))?;
         let lock = lock::Lock::take(data)?;
         let connection = records::open(&data.join("host.sqlite"))?;
         let writer = writer::Writer::start(connection, &limits)?;

@@ -39,6 +39,26 @@ pub struct Status {
     pub slots: Vec<Slot>,
 }
 
+/// The query of `GET /plan/history` and `GET /plugins/generations`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HistoryQuery {
+    /// How many of the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Of this slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+}
+
+/// The query of `POST /models/NAME/split`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SplitQuery {
+    /// Block numbers with commas between them: `2,5` makes three shards.
+    pub cuts: String,
+    /// Absolute path of the folder that gets the files.
+    pub folder: String,
+}
+
 /// Whether one version of a model can be used.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ModelState {

@@ -72,6 +72,12 @@ pub struct GenerationRecord {
     pub at_ms: u64,
 }
 
+impl From<GenerationRecord> for admin::Generation {
+    fn from(record: GenerationRecord) -> Self {
+        Self { slot: record.slot, generation: record.generation, plugin: record.plugin, digest: record.digest, reason: record.reason, at_ms: record.at_ms }
+    }
+}
+
 /// Opens the database, durable at every commit, and makes or checks its tables.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let fault = |error: rusqlite::Error| Error::from(Fault::Store { doing: "be opened" }).because(error);

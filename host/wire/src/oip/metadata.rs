@@ -78,6 +78,15 @@ pub struct IndexRequest {
     pub ready: bool,
 }
 
+/// The query of an inference request whose body is a picture.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PictureQuery {
+    /// Answer with this many best classes instead of the first output's tensor.
+    pub classification: Option<u32>,
+    /// Echoed in the answer.
+    pub id: Option<String>,
+}
+
 /// One version of a model in the answer of `POST /v2/repository/index`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct IndexEntry {

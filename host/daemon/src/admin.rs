@@ -1,0 +1,183 @@
+//! The admin socket: what the command line asks of a running host. Anyone who can open the socket may ask anything, so it
+//! is made for its owner alone.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path as Segment, RawQuery, State},
+    routing::{get, post},
+};
+use host_wire::admin::{self, Component, HistoryQuery, Install, InstallQuery, RollbackQuery, SplitQuery};
+use tokio::net::UnixListener;
+
+use crate::{
+    api::{metadata_tensors, no_route, read_body, read_query, wrong_method},
+    error::{Error, Fault},
+    models::Model,
+    service::Service,
+    store::Store,
+};
+
+/// The socket's name in the data directory.
+const SOCKET_FILE: &str = "admin.sock";
+/// Longest path of a Unix socket, without the zero behind it.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Plans or generations that are listed when nobody says how many.
+const HISTORY_DEFAULT: u32 = 20;
+/// Most cuts of one `split`.
+const CUTS_MAX: usize = 4_096;
+
+/// What the handlers work with.
+#[derive(Clone, Debug)]
+pub struct AdminDoor {
+    /// Who answers.
+    pub service: Arc<dyn Service>,
+    /// Plans and generations of the past.
+    pub store: Store,
+    /// Where clients reach the host.
+    pub http: Option<String>,
+    /// Largest plugin that is taken.
+    pub component_bytes_max: usize,
+}
+
+/// Where the socket of a data directory is.
+pub fn socket_path(data: &Path) -> PathBuf {
+    data.join(SOCKET_FILE)
+}
+
+/// Opens the socket for its owner. Whoever calls holds the data directory's lock, so a socket that is there is a dead one.
+pub fn listen(data: &Path) -> Result<UnixListener, Error> {
+    let path = socket_path(data);
+    let text = path.display().to_string();
+    let bytes = path.as_os_str().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        return Err(Fault::SocketPath { path: text, bytes, max: SOCKET_PATH_BYTES_MAX }.into());
+    }
+    let fault = |error: io::Error| Error::from(Fault::Address { what: "the admin socket", address: text.clone() }).because(error);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(fault)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(fault)?;
+    Ok(listener)
+}
+
+/// Every route.
+pub fn router(door: AdminDoor) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/models", get(models))
+        .route("/models/{model}", get(model))
+        .route("/models/{model}/split", post(split))
+        .route("/devices", get(devices))
+        .route("/plan", get(plan))
+        .route("/plan/history", get(history))
+        .route("/plan/explain/{model}", get(explain))
+        .route("/plugins", get(plugins).post(install))
+        .route("/plugins/generations", get(generations))
+        .route("/plugins/rollback", post(rollback))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(door)
+}
+
+async fn status(State(door): State<AdminDoor>) -> Json<admin::Status> {
+    Json(admin::Status { http: door.http.clone(), ..door.service.status() })
+}
+
+async fn models(State(door): State<AdminDoor>) -> Json<Vec<admin::Model>> {
+    Json(door.service.models().iter().map(|model| describe(&door, model)).collect())
+}
+
+async fn model(State(door): State<AdminDoor>, Segment(name): Segment<String>) -> Result<Json<admin::Model>, Error> {
+    let (name, version) = match name.split_once('@') {
+        Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
+        None => (name, None),
+    };
+    let unknown = || Error::from(Fault::Query { what: "the version", reason: "it must be a whole number".into() });
+    let version = version.map(|version| version.parse().map_err(|_| unknown())).transpose()?;
+    Ok(Json(describe(&door, door.service.model(&name, version)?.as_ref())))
+}
+
+async fn split(State(door): State<AdminDoor>, Segment(name): Segment<String>, RawQuery(query): RawQuery) -> Result<Json<Vec<String>>, Error> {
+    let query: SplitQuery = read_query(query.as_deref())?;
+    let fault = |reason: String| Error::from(Fault::Query { what: "the cuts", reason });
+    let words: Vec<&str> = query.cuts.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+    if words.len() > CUTS_MAX {
+        return Err(fault(format!("there are {}, at most {CUTS_MAX} are taken", words.len())));
+    }
+    let cuts = words.iter().map(|word| word.parse().map_err(|_| fault(format!("`{word}` is no block number")))).collect::<Result<Vec<u32>, _>>()?;
+    Ok(Json(door.service.split(&name, cuts, PathBuf::from(query.folder)).await?))
+}
+
+async fn devices(State(door): State<AdminDoor>) -> Json<Vec<admin::Device>> {
+    Json(door.service.devices())
+}
+
+async fn plan(State(door): State<AdminDoor>) -> Json<admin::Plan> {
+    Json(door.service.plan())
+}
+
+async fn history(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Result<Json<Vec<admin::PlanRecord>>, Error> {
+    let query: HistoryQuery = read_query(query.as_deref())?;
+    blocking(move || door.store.plans(query.count.unwrap_or(HISTORY_DEFAULT))).await
+}
+
+async fn explain(State(door): State<AdminDoor>, Segment(name): Segment<String>) -> Result<Json<admin::Explanation>, Error> {
+    Ok(Json(door.service.explain(&name)?))
+}
+
+async fn plugins(State(door): State<AdminDoor>) -> Json<Vec<admin::Plugin>> {
+    Json(door.service.plugins())
+}
+
+async fn install(State(door): State<AdminDoor>, RawQuery(query): RawQuery, body: Body) -> Result<Json<admin::Installed>, Error> {
+    let query: InstallQuery = read_query(query.as_deref())?;
+    let component = match query.name {
+        Some(name) => Component::Named(name),
+        None => Component::Bytes(read_body(body, door.component_bytes_max).await?),
+    };
+    let install = Install { component, source: query.source, slot: query.slot, config: query.config };
+    Ok(Json(door.service.plugin_install(install).await?))
+}
+
+async fn rollback(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Result<Json<admin::Installed>, Error> {
+    let query: RollbackQuery = read_query(query.as_deref())?;
+    Ok(Json(door.service.plugin_rollback(query.slot, query.to).await?))
+}
+
+async fn generations(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Result<Json<Vec<admin::Generation>>, Error> {
+    let query: HistoryQuery = read_query(query.as_deref())?;
+    let missing = || Error::from(Fault::Query { what: "the query", reason: "it names no slot".into() });
+    let slot = query.slot.ok_or_else(missing)?;
+    blocking(move || Ok(door.store.generations(&slot, query.count.unwrap_or(HISTORY_DEFAULT))?.into_iter().map(Into::into).collect())).await
+}
+
+fn describe(door: &AdminDoor, model: &Model) -> admin::Model {
+    let profile = model.profile();
+    admin::Model {
+        name: model.id.name.to_string(),
+        version: model.id.version,
+        ready: door.service.model_ready(model),
+        blocks: profile.whole().count(),
+        weight_bytes: profile.weights(profile.whole()).0,
+        max_batch_size: model.manifest.max_batch_size,
+        inputs: metadata_tensors(&model.inputs),
+        outputs: metadata_tensors(&model.outputs),
+        labels: model.manifest.labels.clone(),
+    }
+}
+
+/// The store waits for a disk.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<Json<T>, Error> {
+    let failed = |error: tokio::task::JoinError| Error::from(crate::stage_fault::StageFault::Thread { reason: error.to_string() });
+    Ok(Json(tokio::task::spawn_blocking(work).await.map_err(failed)??))
+}

@@ -1,0 +1,173 @@
+//! The command line: words to settings, settings to a running host or to a call of one. Exit code 2 for a usage or config
+//! fault, 1 for a failure.
+
+mod client;
+mod config;
+mod device;
+mod infer;
+mod model;
+mod plan;
+mod plugin;
+mod run;
+mod screen;
+mod status;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use crate::{
+    config::Flag,
+    error::{Error, Fault},
+};
+use screen::Screen;
+
+/// Pools devices into one inference service, with plugins that decide where models go.
+#[derive(Debug, Parser)]
+#[command(name = "host", version, max_term_width = 120)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// How results are printed
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// Data directory of the host [default: `shardhost` in the user's data directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address of a host's HTTP door, such as http://127.0.0.1:8000, for commands that need no more than that
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a host
+    Run(run::RunArgs),
+    /// Send pictures or JSON requests to a model
+    Infer(infer::InferArgs),
+    /// Say what the running host does
+    Status,
+    /// Look at models, cut them, make new ones
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Look at devices
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
+    /// Look at plans and why they are as they are
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
+    /// Install plugins and go back to earlier ones
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Check and show settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print a completion script for a shell
+    Completion {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Reads the words and does what they say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Run(args) => run::run(&cli.global, args),
+        command => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(dispatch(&cli.global, command)),
+            Err(error) => Err(Error::from(Fault::File { doing: "start", path: "the runtime".into() }).because(error)),
+        },
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    match error.fault() {
+        Fault::Config { .. } | Fault::Usage { .. } => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
+    let mut screen = Screen::new(global.output);
+    match command {
+        Command::Run(args) => run::run(global, args),
+        Command::Infer(args) => infer::infer(global, &mut screen, args).await,
+        Command::Status => status::status(global, &mut screen).await,
+        Command::Model(command) => model::model(global, &mut screen, command).await,
+        Command::Device(command) => device::device(global, &mut screen, command).await,
+        Command::Plan(command) => plan::plan(global, &mut screen, command).await,
+        Command::Plugin(command) => plugin::plugin(global, &mut screen, command).await,
+        Command::Config(command) => config::config(global, &mut screen, command),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "host", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+impl Global {
+    /// What the flags of every command say about settings.
+    fn flags(&self) -> Vec<Flag> {
+        self.data.iter().map(|data| path_flag("--data", "data", data)).collect()
+    }
+}
+
+/// A flag whose value is a path.
+fn path_flag(flag: &str, key: &str, path: &std::path::Path) -> Flag {
+    text_flag(flag, key, &path.display().to_string())
+}
+
+/// A flag whose value is a text.
+fn text_flag(flag: &str, key: &str, text: &str) -> Flag {
+    Flag { flag: flag.to_owned(), key: key.to_owned(), value: Value::String(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_words_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_are_understood() {
+        for line in [
+            "host run --plugins plugins/ --local-devices 3",
+            "host run --models m --config host.yaml --data d --http 127.0.0.1:0 --set requests.timeout_ms=5",
+            "host infer digits a.png b.png -o json",
+            "host -o json status",
+            "host model split digits --cuts 2,5 --folder out",
+            "host plan explain digits",
+            "host plan history --count 3",
+            "host plugin install x.wasm --slot routing",
+            "host plugin rollback routing --to 2",
+            "host plugin swap routing round-robin-routing",
+            "host config check --config host.yaml",
+            "host completion bash",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        assert!(Cli::try_parse_from(["host", "infer", "digits"]).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! `host run`: settings, store, doors, central, in this order; and back in the opposite one.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Global, path_flag, text_flag};
+use crate::{
+    admin::{self, AdminDoor},
+    api::{self, Door},
+    central::Central,
+    clock,
+    config::{self, Config, Flag},
+    error::{Error, Fault},
+    logging,
+    metrics::Metrics,
+    service::Service,
+    store::Store,
+};
+
+/// How often a host that others can reach without TLS says so.
+const INSECURE_WARNING_EVERY: Duration = Duration::from_secs(60);
+/// Connections that are still open when draining is over are cut after this.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Folder of plugins to install
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Folder of models [default: models]
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Config file [default: what HOST_CONFIG names]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where clients reach the host [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
+    /// Devices inside this process [default: 1]
+    #[arg(long, value_name = "N")]
+    local_devices: Option<String>,
+    /// Allow addresses that others can reach, without TLS and tokens
+    #[arg(long)]
+    insecure: bool,
+    /// Any other setting, as `host config show` names it
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl RunArgs {
+    fn flags(&self, global: &Global) -> Result<Vec<Flag>, Error> {
+        let mut flags = Vec::new();
+        for setting in &self.set {
+            let fault = || Error::from(Fault::Usage { reason: format!("--set {setting}: it must be KEY=VALUE") });
+            let (key, value) = setting.split_once('=').ok_or_else(fault)?;
+            flags.push(text_flag("--set", key.trim(), value));
+        }
+        flags.extend(global.flags());
+        flags.extend(self.plugins.iter().map(|path| path_flag("--plugins", "plugins", path)));
+        flags.extend(self.models.iter().map(|path| path_flag("--models", "models", path)));
+        flags.extend(self.http.iter().map(|address| text_flag("--http", "http.address", address)));
+        flags.extend(self.local_devices.iter().map(|count| text_flag("--local-devices", "local_devices", count)));
+        if self.insecure {
+            flags.push(text_flag("--insecure", "insecure", "true"));
+        }
+        Ok(flags)
+    }
+}
+
+/// Runs a host until it is told to stop.
+pub(super) fn run(global: &Global, args: RunArgs) -> Result<(), Error> {
+    let resolved = config::load(args.config.clone(), args.flags(global)?)?;
+    logging::start(&resolved.config.log)?;
+    for warning in &resolved.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::from(Fault::File { doing: "start", path: "the runtime".into() }).because(error))?;
+    let done = runtime.block_on(serve(Arc::new(resolved.config)));
+    // A thread that is busy with a plugin or an engine does not keep the process.
+    runtime.shutdown_timeout(CLOSE_MAX);
+    done
+}
+
+async fn serve(config: Arc<Config>) -> Result<(), Error> {
+    let started = clock::now();
+    let stop = stop_signal()?;
+    let store = Store::open(&config.data, config.store.clone())?;
+    println!("data      {}", config.data.display());
+    let socket = admin::listen(&config.data)?;
+    let http = listen(&config).await?;
+    let address = http.local_addr().map_err(|error| Error::from(Fault::Address { what: "http", address: config.http.address.to_string() }).because(error))?;
+    let metrics = Arc::new(Metrics::new());
+    let starting = Central::start(config.clone(), store.clone(), metrics.clone());
+    let central = tokio::select! {
+        central = starting => central?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let service: Arc<dyn Service> = Arc::new(central.clone());
+    let mut doors = JoinSet::new();
+    let closing = CancellationToken::new();
+    let client_door = api::router(Door::new(service.clone(), metrics, &config));
+    let admin_door = AdminDoor { service, store, http: Some(address.to_string()), component_bytes_max: config.plugin_limits.component_bytes_max };
+    spawn_http(&mut doors, http, client_door, closing.clone());
+    spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
+    if !address.ip().is_loopback() {
+        doors.spawn(warn_insecure(address, closing.clone()));
+    }
+    announce(&central, address, started.elapsed());
+    stop.cancelled().await;
+    tracing::info!("stopping");
+    central.drain().await;
+    closing.cancel();
+    let closed = tokio::time::timeout(CLOSE_MAX, async { while doors.join_next().await.is_some() {} }).await;
+    if closed.is_err() {
+        tracing::warn!(open_ms_max = CLOSE_MAX.as_millis() as u64, "connections were still open and are cut");
+    }
+    // The next host makes its own; leaving it would only show commands a door that nobody opens.
+    let _ = std::fs::remove_file(admin::socket_path(&config.data));
+    Ok(())
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, Error> {
+    let address = config.http.address;
+    TcpListener::bind(address).await.map_err(|error| Error::from(Fault::Address { what: "http", address: address.to_string() }).because(error))
+}
+
+fn spawn_http(doors: &mut JoinSet<()>, listener: TcpListener, router: axum::Router, closing: CancellationToken) {
+    use axum::serve::ListenerExt;
+    // Small answers go out at once instead of waiting for more bytes.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "nodelay could not be set");
+        }
+    });
+    doors.spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the http door has closed");
+        }
+    });
+}
+
+fn spawn_admin(doors: &mut JoinSet<()>, listener: UnixListener, router: axum::Router, closing: CancellationToken) {
+    doors.spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin socket has closed");
+        }
+    });
+}
+
+async fn warn_insecure(address: std::net::SocketAddr, closing: CancellationToken) {
+    let mut ticks = tokio::time::interval(INSECURE_WARNING_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => tracing::warn!(%address, "others can reach this host without TLS and tokens, because --insecure allows it"),
+            () = closing.cancelled() => return,
+        }
+    }
+}
+
+/// What a person who started the host wants to know first.
+fn announce(central: &Central, address: std::net::SocketAddr, took: Duration) {
+    let status = central.status();
+    let models: Vec<String> = status.models.iter().map(|model| format!("{}@{}{}", model.name, model.version, if model.ready { "" } else { " (not ready)" })).collect();
+    println!("http      http://{address}");
+    println!("devices   {}", status.devices.join(", "));
+    println!("models    {}", if models.is_empty() { "none; the models folder is empty or missing".to_owned() } else { models.join(", ") });
+    for skipped in &status.skipped {
+        println!("skipped   {}: {}", skipped.folder, skipped.reason);
+    }
+    println!("ready     in {:.0} ms; stop with Ctrl-C", took.as_secs_f64() * 1e3);
+}
+
+/// Cancelled with the first SIGTERM or SIGINT; the second one ends the process at once.
+fn stop_signal() -> Result<CancellationToken, Error> {
+    let fault = |error: std::io::Error| Error::from(Fault::File { doing: "listen for", path: "signals".into() }).because(error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if told.is_cancelled() {
+                std::process::exit(130);
+            }
+            told.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,36 @@
+//! The program `host`.
+
+mod admin;
+mod admission;
+mod api;
+mod central;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod device;
+mod error;
+mod explain;
+mod logging;
+mod manifest;
+mod metrics;
+mod models;
+mod pipeline;
+mod postprocess;
+mod preprocess;
+mod pulse;
+mod repository;
+mod request;
+mod seed;
+mod service;
+mod serving;
+mod shelf;
+mod stage_fault;
+mod start;
+mod status;
+mod store;
+mod wiring;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,113 @@
+//! What the HTTP door and the admin socket need of a host. The central is one; tests have a smaller one.
+
+use std::{fmt::Debug, path::PathBuf, pin::Pin, sync::Arc};
+
+use host_core::units::Millis;
+use host_wire::{admin, schedule};
+
+use crate::{
+    central::Central,
+    error::Error,
+    models::Model,
+    request::{Answer, Request},
+};
+
+/// Something that is still being worked on. Dropping it cancels.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// A host, as those see it who talk to clients and people.
+pub trait Service: Debug + Send + Sync {
+    /// Whether requests are answered.
+    fn ready(&self) -> bool;
+    /// Every loaded model, sorted by name and version.
+    fn models(&self) -> Vec<Arc<Model>>;
+    /// A model by name; without a version, its highest.
+    fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Error>;
+    /// Whether a replica of the model is ready.
+    fn model_ready(&self, model: &Model) -> bool;
+    /// When a request that arrives now must be answered.
+    fn deadline(&self, timeout: Option<Millis>) -> Millis;
+    /// Answers one request.
+    fn infer(&self, request: Request) -> Pending<'_, Answer>;
+    /// Which device a task would go to.
+    fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error>;
+    /// What `host status` prints, but for the addresses.
+    fn status(&self) -> admin::Status;
+    /// Every device.
+    fn devices(&self) -> Vec<admin::Device>;
+    /// The plan in force.
+    fn plan(&self) -> admin::Plan;
+    /// Why a model is where it is.
+    fn explain(&self, name: &str) -> Result<admin::Explanation, Error>;
+    /// Cuts a model and writes its shards to a folder; gives the files.
+    fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>>;
+    /// Every plugin.
+    fn plugins(&self) -> Vec<admin::Plugin>;
+    /// Puts a plugin in a slot.
+    fn plugin_install(&self, install: admin::Install) -> Pending<'_, admin::Installed>;
+    /// Puts an earlier generation back in a slot.
+    fn plugin_rollback(&self, slot: String, to: Option<u64>) -> Pending<'_, admin::Installed>;
+}
+
+impl Service for Central {
+    fn ready(&self) -> bool {
+        self.ready()
+    }
+
+    fn models(&self) -> Vec<Arc<Model>> {
+        self.models()
+    }
+
+    fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Error> {
+        self.model(name, version)
+    }
+
+    fn model_ready(&self, model: &Model) -> bool {
+        self.model_ready(model)
+    }
+
+    fn deadline(&self, timeout: Option<Millis>) -> Millis {
+        self.deadline(timeout)
+    }
+
+    fn infer(&self, request: Request) -> Pending<'_, Answer> {
+        Box::pin(self.infer(request))
+    }
+
+    fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error> {
+        self.schedule(strategy, model)
+    }
+
+    fn status(&self) -> admin::Status {
+        self.status()
+    }
+
+    fn devices(&self) -> Vec<admin::Device> {
+        self.devices()
+    }
+
+    fn plan(&self) -> admin::Plan {
+        self.plan()
+    }
+
+    fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
+        self.explain(name)
+    }
+
+    fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>> {
+        let name = name.to_owned();
+        Box::pin(async move { self.split(&name, cuts, folder).await })
+    }
+
+    fn plugins(&self) -> Vec<admin::Plugin> {
+        self.plugins()
+    }
+
+    fn plugin_install(&self, install: admin::Install) -> Pending<'_, admin::Installed> {
+        Box::pin(self.plugin_install(install))
+    }
+
+    fn plugin_rollback(&self, slot: String, to: Option<u64>) -> Pending<'_, admin::Installed> {
+        Box::pin(async move { self.plugin_rollback(&slot, to).await })
+    }
+}
