@@ -86,9 +86,9 @@ fn inspect_graph(file: &OnnxFile, id: &ModelId, options: &InspectOptions) -> Res
     let inputs = symbols::inputs(&index)?;
     let classes = Classes::of(&index)?;
     let parsed = parse::parse(file)?;
-    let shapes = Shapes::work_out(&parsed, &inputs)?;
-    let planned = symbols::planned(&inputs, options);
-    let facts = symbols::facts(&parsed, &inputs, &planned)?;
+    let names: Vec<&str> = file.graph().output.iter().map(|output| output.name()).collect();
+    let shapes = Shapes::work_out(&parsed, &inputs, &names)?;
+    let (planned, facts) = symbols::planned_facts(&parsed, &inputs, &names, options)?;
     let outputs = file.graph().output.iter().map(|output| shapes.spec(output.name())).collect::<Result<Vec<_>, _>>()?;
     let mut borders = cuts::borders(&index, &classes, &shapes)?;
     let view = piece::View { index: &index, classes: &classes, shapes: &shapes, facts: &facts, inputs: &inputs };

@@ -17,8 +17,14 @@ use super::symbols;
 
 /// Lengths of symbols in the first and second round. No sum or multiple of two rows equals another in both rounds.
 const LENGTHS: [(usize, usize); 8] = [(7, 12), (11, 19), (13, 25), (17, 22), (19, 36), (23, 29), (10, 31), (14, 39)];
+/// The same for models with tables too short for these.
+const SHORT_LENGTHS: [(usize, usize); 3] = [(4, 6), (2, 7), (6, 5)];
 /// The batch in the first and second round.
 const BATCHES: (usize, usize) = (3, 5);
+/// The same for models that declare an open batch and take one row only.
+const ONE_ROW: (usize, usize) = (1, 1);
+/// What is tried in turn until all outputs have a shape.
+const TRIES: [(&[(usize, usize)], (usize, usize)); 4] = [(&LENGTHS, BATCHES), (&SHORT_LENGTHS, BATCHES), (&LENGTHS, ONE_ROW), (&SHORT_LENGTHS, ONE_ROW)];
 /// Pixels in the first and second round; multiples of 32, as CNNs halve them five times.
 const PIXELS: (usize, usize) = (64, 96);
 
@@ -31,23 +37,34 @@ pub(crate) struct Shapes {
 }
 
 impl Shapes {
-    /// Two rounds over the whole graph.
-    pub(super) fn work_out(parsed: &Parsed, inputs: &[TensorSpec]) -> Result<Self, Error> {
-        let pairs = pairs(inputs);
+    /// Two rounds over the whole graph, with shorter lengths or a batch of one where the outputs have no shape else.
+    pub(super) fn work_out(parsed: &Parsed, inputs: &[TensorSpec], outputs: &[&str]) -> Result<Self, Error> {
+        let open = !symbols::symbols(inputs).is_empty();
+        let mut first = None;
+        for (lengths, batch) in TRIES {
+            let shapes = Self::two_rounds(parsed, inputs, &pairs(inputs, lengths, batch))?;
+            if !open || outputs.iter().all(|name| shapes.axes(name).is_some()) {
+                return Ok(shapes);
+            }
+            first.get_or_insert(shapes);
+        }
+        Ok(first.unwrap_or_default())
+    }
+
+    fn two_rounds(parsed: &Parsed, inputs: &[TensorSpec], pairs: &Pairs) -> Result<Self, Error> {
         let round = |pick: fn(&(usize, usize)) -> usize| {
             let binding = pairs.iter().fold(Binding::default(), |binding, (symbol, lengths)| binding.with(symbol, pick(lengths)));
             symbols::facts(parsed, inputs, &binding)
         };
         let first = round(|lengths| lengths.0)?;
-        let open = !pairs.is_empty();
-        let second = if open { Some(round(|lengths| lengths.1)?) } else { None };
+        let second = if pairs.is_empty() { None } else { Some(round(|lengths| lengths.1)?) };
         let mut shapes = HashMap::with_capacity(first.values.len());
         for (name, fact) in &first.values {
             let (Some(element_type), Some(one)) = (fact.element_type, fact.shape.as_deref()) else { continue };
             let Some(two) = second.as_ref().map_or(Some(one), |facts: &Facts| facts.shape(name)) else { continue };
             if one.len() == two.len() {
-                let axes = one.iter().zip(two).enumerate().map(|(axis, (&a, &b))| fit(&pairs, a, b).unwrap_or_else(|| Linear::symbol(&format!("{name}_{axis}")))).collect();
-                shapes.insert(name.clone(), (element_type, axes));
+                let axis = |(axis, (&a, &b)): (usize, (&usize, &usize))| fit(pairs, a, b).unwrap_or_else(|| Linear::symbol(&format!("{name}_{axis}")));
+                shapes.insert(name.clone(), (element_type, one.iter().zip(two).enumerate().map(axis).collect()));
             }
         }
         for spec in inputs {
@@ -74,14 +91,17 @@ impl Shapes {
     }
 }
 
-fn pairs(inputs: &[TensorSpec]) -> BTreeMap<String, (usize, usize)> {
+/// Two lengths for each symbol.
+type Pairs = BTreeMap<String, (usize, usize)>;
+
+fn pairs(inputs: &[TensorSpec], lengths: &[(usize, usize)], batches: (usize, usize)) -> Pairs {
     let batch = batch_symbol(inputs);
-    let mut lengths = LENGTHS.iter().copied().chain((0..).map(|step| (40 + 7 * step, 101 + 13 * step)));
+    let mut lengths = lengths.iter().copied().chain((0..).map(|step| (40 + 7 * step, 101 + 13 * step)));
     let symbols = symbols::symbols(inputs).into_iter();
     let pair = |symbol: String| {
         let lower = symbol.to_ascii_lowercase();
         let pair = if batch.as_ref() == Some(&symbol) {
-            BATCHES
+            batches
         } else if lower.contains("height") || lower.contains("width") {
             PIXELS
         } else {
@@ -93,7 +113,7 @@ fn pairs(inputs: &[TensorSpec]) -> BTreeMap<String, (usize, usize)> {
 }
 
 /// What has length `a` in the first round and `b` in the second.
-fn fit(pairs: &BTreeMap<String, (usize, usize)>, a: usize, b: usize) -> Option<Linear> {
+fn fit(pairs: &Pairs, a: usize, b: usize) -> Option<Linear> {
     if a == b {
         return Some(Linear::fixed(a));
     }

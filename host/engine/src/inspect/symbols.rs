@@ -71,8 +71,21 @@ pub(crate) fn symbols(specs: &[TensorSpec]) -> Vec<String> {
     names
 }
 
+/// Lengths and facts to plan with. A model whose tables are too short for the planned length gets half of it, and so on.
+pub(super) fn planned_facts(parsed: &Parsed, inputs: &[TensorSpec], outputs: &[&str], options: &InspectOptions) -> Result<(Binding, Facts), Error> {
+    let mut options = options.clone();
+    loop {
+        let binding = planned(inputs, &options);
+        let facts = facts(parsed, inputs, &binding)?;
+        if options.length <= 1 || outputs.iter().all(|name| facts.shape(name).is_some()) {
+            return Ok((binding, facts));
+        }
+        options.length /= 2;
+    }
+}
+
 /// A length for every symbol, as the options say.
-pub(super) fn planned(inputs: &[TensorSpec], options: &InspectOptions) -> Binding {
+fn planned(inputs: &[TensorSpec], options: &InspectOptions) -> Binding {
     let batch = batch_symbol(inputs);
     symbols(inputs).into_iter().fold(Binding::default(), |binding, symbol| {
         let lower = symbol.to_ascii_lowercase();
