@@ -133,6 +133,6 @@ mod tests {
         for (inputs, expected) in cases {
             assert_eq!(batch_symbol(&inputs).as_deref(), expected);
         }
-        assert_eq!(batch_symbol(&[spec("x", &["a"]), spec("y", &["b"])]), None);
+        assert_eq!(batch_symbol(&[spec("x", &["rows"]), spec("y", &["columns"])]), None);
     }
 }
