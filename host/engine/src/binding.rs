@@ -72,14 +72,20 @@ impl Binding {
         let missing = i64::try_from(length).unwrap_or(i64::MAX) - rest.constant;
         let mut open = rest.terms.iter();
         match (open.next(), open.next()) {
-            (None, _) if missing != 0 => {
-                Err(Fault::Mismatch { what: "length of an axis", name: input.to_owned(), expected: format!("{} ({axis})", rest.constant), found: length.to_string() }.into())
+            (None, _) if missing != 0 => Err(Fault::Mismatch {
+                what: "length of an axis",
+                name: input.to_owned(),
+                expected: format!("{} ({axis})", rest.constant),
+                found: length.to_string(),
             }
+            .into()),
             (Some((name, factor)), None) if missing >= 0 && missing % factor == 0 => {
                 self.0.insert(name.clone(), usize::try_from(missing / factor).unwrap_or(0));
                 Ok(())
             }
-            (Some(_), None) => Err(Fault::Mismatch { what: "length of an axis", name: input.to_owned(), expected: format!("{axis}"), found: length.to_string() }.into()),
+            (Some(_), None) => {
+                Err(Fault::Mismatch { what: "length of an axis", name: input.to_owned(), expected: format!("{axis}"), found: length.to_string() }.into())
+            }
             _ => Ok(()),
         }
     }
@@ -129,7 +135,11 @@ mod tests {
 
     #[test]
     fn the_batch_is_found_by_name_or_by_place_and_never_a_length() {
-        let cases = [(vec![spec("x", &["batch_size", "3"])], Some("batch_size")), (vec![spec("x", &["dim_0", "3"])], Some("dim_0")), (vec![spec("x", &["sequence_length"])], None)];
+        let cases = [
+            (vec![spec("x", &["batch_size", "3"])], Some("batch_size")),
+            (vec![spec("x", &["dim_0", "3"])], Some("dim_0")),
+            (vec![spec("x", &["sequence_length"])], None),
+        ];
         for (inputs, expected) in cases {
             assert_eq!(batch_symbol(&inputs).as_deref(), expected);
         }

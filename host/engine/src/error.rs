@@ -141,7 +141,9 @@ impl fmt::Display for Fault {
             Self::Mismatch { what, name, expected, found } => write!(f, "{what} of `{name}`: expected {expected}, found {found}"),
             Self::Missing { what, name } => write!(f, "{what} `{name}` is missing"),
             Self::TooLarge { what, found, max } => write!(f, "{what} is {found}, at most {max} are allowed"),
-            Self::Probe { output, difference, tolerance } => write!(f, "output `{output}` differs from the golden one by {difference:.3e}, the tolerance is {tolerance:.3e}"),
+            Self::Probe { output, difference, tolerance } => {
+                write!(f, "output `{output}` differs from the golden one by {difference:.3e}, the tolerance is {tolerance:.3e}")
+            }
             Self::UnknownEngine { name, known } => write!(f, "engine `{name}` is not here, there are {}", known.join(", ")),
             Self::Engine { engine, doing, reason } => write!(f, "engine {engine} failed to {doing}: {reason}"),
             Self::File { path, doing } => write!(f, "cannot {doing} `{path}`"),

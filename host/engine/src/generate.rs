@@ -135,13 +135,32 @@ pub fn generate(kind: &Kind, seed: u64) -> Result<OnnxFile, Error> {
         Kind::MobileNet { pixels } => positive(&[("pixels", *pixels)]).and_then(|()| cnn::mobilenet(*pixels, seed)),
         Kind::ResNet50 { pixels } => positive(&[("pixels", *pixels)]).and_then(|()| cnn::resnet50(*pixels, seed)),
         Kind::Encoder(size) => {
-            positive(&[("vocabulary", size.vocabulary), ("hidden", size.hidden), ("layers", size.layers), ("heads", size.heads), ("feed_forward", size.feed_forward), ("length_max", size.length_max)])?;
-            bounded(&[&[size.vocabulary, size.hidden], &[size.length_max, size.hidden], &[size.layers, size.hidden, 4 * size.hidden], &[size.layers, 2 * size.hidden, size.feed_forward]])?;
+            positive(&[
+                ("vocabulary", size.vocabulary),
+                ("hidden", size.hidden),
+                ("layers", size.layers),
+                ("heads", size.heads),
+                ("feed_forward", size.feed_forward),
+                ("length_max", size.length_max),
+            ])?;
+            bounded(&[
+                &[size.vocabulary, size.hidden],
+                &[size.length_max, size.hidden],
+                &[size.layers, size.hidden, 4 * size.hidden],
+                &[size.layers, 2 * size.hidden, size.feed_forward],
+            ])?;
             divides("hidden", size.hidden, "heads", size.heads)?;
             encoder::build(size, seed)
         }
         Kind::Decoder(size) => {
-            positive(&[("vocabulary", size.vocabulary), ("hidden", size.hidden), ("layers", size.layers), ("heads", size.heads), ("kv_heads", size.kv_heads), ("feed_forward", size.feed_forward)])?;
+            positive(&[
+                ("vocabulary", size.vocabulary),
+                ("hidden", size.hidden),
+                ("layers", size.layers),
+                ("heads", size.heads),
+                ("kv_heads", size.kv_heads),
+                ("feed_forward", size.feed_forward),
+            ])?;
             bounded(&[&[2, size.vocabulary, size.hidden], &[size.layers, size.hidden, 4 * size.hidden], &[size.layers, 3 * size.hidden, size.feed_forward]])?;
             divides("hidden", size.hidden, "twice the heads", 2 * size.heads)?;
             divides("heads", size.heads, "kv_heads", size.kv_heads)?;

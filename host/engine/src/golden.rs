@@ -117,7 +117,13 @@ pub fn check(graph: &mut dyn Graph, golden: &Golden) -> Result<(), Error> {
     let specs = graph.outputs();
     if outputs.len() != golden.outputs.len() || specs.len() != outputs.len() {
         let count = |count: usize| count.to_string();
-        return Err(Fault::Mismatch { what: "number of outputs", name: "the graph".into(), expected: count(golden.outputs.len()), found: count(outputs.len()) }.into());
+        return Err(Fault::Mismatch {
+            what: "number of outputs",
+            name: "the graph".into(),
+            expected: count(golden.outputs.len()),
+            found: count(outputs.len()),
+        }
+        .into());
     }
     let mut worst: Option<(f64, Fault)> = None;
     for ((spec, found), expected) in specs.iter().zip(&outputs).zip(&golden.outputs) {
@@ -161,7 +167,8 @@ impl Golden {
         let model = ModelProto::decode(data).map_err(|error| Fault::NotOnnx { reason: error.to_string() })?;
         let mut golden = Self { inputs: Vec::new(), outputs: Vec::new(), tolerance: f64::NAN };
         for proto in model.graph.iter().flat_map(|graph| &graph.initializer) {
-            let tensor = crate::onnx::constant::to_tensor(proto).ok_or_else(|| Fault::NotOnnx { reason: format!("golden tensor `{}` is broken", proto.name()) })?;
+            let tensor =
+                crate::onnx::constant::to_tensor(proto).ok_or_else(|| Fault::NotOnnx { reason: format!("golden tensor `{}` is broken", proto.name()) })?;
             match proto.name() {
                 "input" => golden.inputs.push(tensor),
                 "output" => golden.outputs.push(tensor),
@@ -187,14 +194,20 @@ mod tests {
     #[test]
     fn a_value_that_is_no_number_is_an_infinite_difference() {
         let tensor = |values: &[f32]| Tensor::from_f32(&[2], values).expect("2 values");
-        for (found, expected, difference) in [([1.0, 2.0], [1.0, 2.5], 0.5), ([f32::NAN, 2.0], [1.0, 2.0], f64::INFINITY), ([f32::INFINITY, 0.0], [f32::INFINITY, 0.0], 0.0)] {
+        for (found, expected, difference) in
+            [([1.0, 2.0], [1.0, 2.5], 0.5), ([f32::NAN, 2.0], [1.0, 2.0], f64::INFINITY), ([f32::INFINITY, 0.0], [f32::INFINITY, 0.0], 0.0)]
+        {
             assert_eq!(compare(&tensor(&found), &tensor(&expected), 1e-3).0, difference);
         }
     }
 
     #[test]
     fn golden_answers_read_back_what_was_written() {
-        let golden = Golden { inputs: vec![Tensor::from_i64(&[1, 2], &[3, 4]).expect("2 values")], outputs: vec![Tensor::from_f32(&[1], &[0.5]).expect("1 value")], tolerance: 1e-3 };
+        let golden = Golden {
+            inputs: vec![Tensor::from_i64(&[1, 2], &[3, 4]).expect("2 values")],
+            outputs: vec![Tensor::from_f32(&[1], &[0.5]).expect("1 value")],
+            tolerance: 1e-3,
+        };
         assert_eq!(Golden::from_bytes(golden.to_bytes().expect("small")).expect("just written"), golden);
         assert!(Golden::from_bytes(bytes::Bytes::new()).is_err());
     }

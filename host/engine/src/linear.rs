@@ -26,7 +26,8 @@ impl Linear {
     }
 
     fn plus(mut self, part: &str) -> Option<Self> {
-        let is_name = |text: &str| text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
+        let is_name =
+            |text: &str| text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
         let (factor, name) = match part.split_once('*') {
             Some((factor, name)) => (factor.trim().parse::<i64>().ok().filter(|factor| *factor > 0)?, name.trim()),
             None => (1, part),

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use crate::{element_type::ElementType, error::{Error, Fault}, tensor::Tensor};
+use crate::{
+    element_type::ElementType,
+    error::{Error, Fault},
+    tensor::Tensor,
+};
 
 /// One axis of a declared shape.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -55,7 +59,8 @@ impl TensorSpec {
         if tensor.element_type() != self.element_type {
             return Err(self.mismatch("element type", self.element_type.to_string(), tensor.element_type().to_string()));
         }
-        let same = tensor.shape().len() == self.shape.len() && tensor.shape().iter().zip(&self.shape).all(|(&found, dimension)| dimension.fixed().is_none_or(|length| length == found));
+        let same = tensor.shape().len() == self.shape.len()
+            && tensor.shape().iter().zip(&self.shape).all(|(&found, dimension)| dimension.fixed().is_none_or(|length| length == found));
         if same { Ok(()) } else { Err(self.mismatch("shape", self.shape_text(), format!("{:?}", tensor.shape()))) }
     }
 

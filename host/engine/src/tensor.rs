@@ -107,7 +107,9 @@ impl Tensor {
         };
         let shape: Vec<usize> = std::iter::once(1).chain(rest.iter().copied()).collect();
         let row_bytes = self.data.len().checked_div(count).unwrap_or(0);
-        Ok((0..count).map(|row| Self { element_type: self.element_type, shape: shape.clone(), data: self.data.slice(row * row_bytes..(row + 1) * row_bytes) }).collect())
+        Ok((0..count)
+            .map(|row| Self { element_type: self.element_type, shape: shape.clone(), data: self.data.slice(row * row_bytes..(row + 1) * row_bytes) })
+            .collect())
     }
 
     /// Puts tensors one after another along axis 0; all else must be equal. A single one is passed through.

@@ -1,7 +1,11 @@
 //! Convolutional networks. Batch norms are left out: exporters fold them into the convolutions.
 
 use super::{CnnSize, builder::Builder};
-use crate::{element_type::ElementType, error::Error, onnx::{OnnxFile, build}};
+use crate::{
+    element_type::ElementType,
+    error::Error,
+    onnx::{OnnxFile, build},
+};
 
 /// Classes of the picture data set that `MobileNet` and `ResNet` were made for.
 const CLASSES: usize = 1000;
@@ -36,8 +40,12 @@ fn convolve(builder: &mut Builder, value: &str, conv: Convolution) -> String {
     let weight = builder.weight("weight", &[conv.to, inner, conv.kernel, conv.kernel], inner * conv.kernel * conv.kernel);
     let bias = builder.near("bias", &[conv.to], 0.0);
     let (kernel, stride, pad) = (conv.kernel as i64, conv.stride as i64, (conv.kernel / 2) as i64);
-    let attributes =
-        vec![build::integers("kernel_shape", &[kernel, kernel]), build::integers("strides", &[stride, stride]), build::integers("pads", &[pad; 4]), build::integer("group", group as i64)];
+    let attributes = vec![
+        build::integers("kernel_shape", &[kernel, kernel]),
+        build::integers("strides", &[stride, stride]),
+        build::integers("pads", &[pad; 4]),
+        build::integer("group", group as i64),
+    ];
     builder.op("Conv", &[value, &weight, &bias], attributes)
 }
 
@@ -90,14 +98,16 @@ pub(super) fn small(size: &CnnSize, seed: u64) -> Result<OnnxFile, Error> {
 
 /// `MobileNetV2` (Sandler et al., 2018): expansion, channels, repeats and stride of each group.
 pub(super) fn mobilenet(pixels: usize, seed: u64) -> Result<OnnxFile, Error> {
-    const GROUPS: [(usize, usize, usize, usize); 7] = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+    const GROUPS: [(usize, usize, usize, usize); 7] =
+        [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
     let mut builder = Builder::new(seed);
     let input = picture(&mut builder, pixels);
     builder.scope("stem");
     let stem = convolve(&mut builder, &input, Convolution::new(3, 32, 3).stride(2));
     let mut value = relu6(&mut builder, &stem);
     let mut channels = 32;
-    let blocks = GROUPS.iter().flat_map(|&(expansion, to, repeats, stride)| (0..repeats).map(move |repeat| (expansion, to, if repeat == 0 { stride } else { 1 })));
+    let blocks =
+        GROUPS.iter().flat_map(|&(expansion, to, repeats, stride)| (0..repeats).map(move |repeat| (expansion, to, if repeat == 0 { stride } else { 1 })));
     for (block, (expansion, to, stride)) in blocks.enumerate() {
         builder.scope(format!("block.{block}"));
         let wide = channels * expansion;

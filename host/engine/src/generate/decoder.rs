@@ -2,7 +2,11 @@
 //! an attention cache whose heads may be shared by several query heads.
 
 use super::{DecoderSize, builder::Builder};
-use crate::{element_type::ElementType, error::Error, onnx::{OnnxFile, build}};
+use crate::{
+    element_type::ElementType,
+    error::Error,
+    onnx::{OnnxFile, build},
+};
 
 /// Base of the rotary frequencies, as Llama has it.
 const ROTARY_BASE: f32 = 10_000.0;
@@ -141,7 +145,8 @@ fn attention(builder: &mut Builder, value: &str, shared: &Shared, layer: usize, 
 /// x·cos + rotated(x)·sin, where rotated swaps the halves of the last axis and negates the new first one.
 fn rotate(builder: &mut Builder, value: &str, shared: &Shared, width: usize) -> String {
     let half = width as i64 / 2;
-    let (zero, middle, end, axis) = (builder.integers("zero", &[0]), builder.integers("middle", &[half]), builder.integers("end", &[2 * half]), builder.integers("axis", &[4]));
+    let (zero, middle, end, axis) =
+        (builder.integers("zero", &[0]), builder.integers("middle", &[half]), builder.integers("end", &[2 * half]), builder.integers("axis", &[4]));
     let first = builder.op("Slice", &[value, &zero, &middle, &axis], vec![]);
     let second = builder.op("Slice", &[value, &middle, &end, &axis], vec![]);
     let second = builder.op("Neg", &[&second], vec![]);

@@ -1,7 +1,11 @@
 //! Transformer encoders, built as exporters write them: post-norm, learned positions, and a mask that takes the trunk's shape.
 
 use super::{EncoderSize, builder::Builder};
-use crate::{element_type::ElementType, error::Error, onnx::{OnnxFile, build}};
+use crate::{
+    element_type::ElementType,
+    error::Error,
+    onnx::{OnnxFile, build},
+};
 
 pub(super) fn build(size: &EncoderSize, seed: u64) -> Result<OnnxFile, Error> {
     let mut builder = Builder::new(seed);

@@ -20,8 +20,28 @@ const SMALL_CONSTANT_BYTES: u64 = 64 * 1024;
 const FORMING: [&str; 10] = ["Transpose", "Cast", "Reshape", "DequantizeLinear", "Unsqueeze", "Squeeze", "Slice", "Gather", "Identity", "Expand"];
 /// Operators whose time counts; all else is over in no time beside them.
 const HEAVY: [&str; 22] = [
-    "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "MatMul", "MatMulInteger", "QLinearMatMul", "MatMulNBits", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "Gemm",
-    "FusedConv", "FusedMatMul", "QGemm", "Attention", "MultiHeadAttention", "GroupQueryAttention", "LSTM", "GRU", "RNN", "Einsum", "DeformConv",
+    "Conv",
+    "ConvTranspose",
+    "ConvInteger",
+    "QLinearConv",
+    "MatMul",
+    "MatMulInteger",
+    "QLinearMatMul",
+    "MatMulNBits",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "Gemm",
+    "FusedConv",
+    "FusedMatMul",
+    "QGemm",
+    "Attention",
+    "MultiHeadAttention",
+    "GroupQueryAttention",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Einsum",
+    "DeformConv",
 ];
 /// Operators with graphs inside.
 const NESTED: [&str; 3] = ["If", "Loop", "Scan"];

@@ -14,12 +14,12 @@ use super::{
     piece::{Piece, View},
 };
 use crate::{
+    binding::is_past,
     error::Error,
     linear::Linear,
     onnx::{constant, graph},
     onnx_pb::NodeProto,
     spec::TensorSpec,
-    binding::is_past,
 };
 
 /// Smaller weights are counted in every block that reads them: masks and shapes are not worth an entry of their own.
@@ -110,7 +110,8 @@ fn kernel_shape<'a>(view: &View<'a>, node: &NodeProto) -> Option<&'a [usize]> {
 
 /// Operations of a node: two for each multiplication that is added up, else some for each element of the output.
 fn flops(view: &View<'_>, node: &NodeProto) -> f64 {
-    let elements = |name: Option<&String>| name.and_then(|name| view.facts.shape(name)).map_or(0.0, |shape| shape.iter().map(|&length| length as f64).product::<f64>());
+    let elements =
+        |name: Option<&String>| name.and_then(|name| view.facts.shape(name)).map_or(0.0, |shape| shape.iter().map(|&length| length as f64).product::<f64>());
     let written = elements(node.output.first());
     let last_axis = || node.input.first().and_then(|name| view.facts.shape(name)).and_then(|shape| shape.last().copied()).unwrap_or(1) as f64;
     match node.op_type() {
@@ -120,7 +121,9 @@ fn flops(view: &View<'_>, node: &NodeProto) -> f64 {
             2.0 * written * kernel.iter().skip(1).product::<usize>() as f64
         }
         "ConvTranspose" => 2.0 * elements(node.input.first()) * kernel_shape(view, node).unwrap_or_default().iter().skip(1).product::<usize>() as f64,
-        "MatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" | "FusedMatMul" | "MatMulNBits" => 2.0 * written * last_axis(),
+        "MatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" | "FusedMatMul" | "MatMulNBits" => {
+            2.0 * written * last_axis()
+        }
         "Gemm" => {
             let axis = usize::from(graph::integer(node, "transA", 0) == 0);
             let summed = node.input.first().and_then(|name| view.facts.shape(name)).and_then(|shape| shape.get(axis).copied()).unwrap_or(1);
@@ -138,7 +141,8 @@ fn flops(view: &View<'_>, node: &NodeProto) -> f64 {
 
 /// Operators with many products inside: every weight once for each row of the output.
 fn recurrent(view: &View<'_>, node: &NodeProto, written: f64) -> f64 {
-    let weights: f64 = graph::reads(node).into_iter().filter_map(|name| view.index.initializers.get(name)).map(|tensor| tensor.dims.iter().product::<i64>() as f64).sum();
+    let weights: f64 =
+        graph::reads(node).into_iter().filter_map(|name| view.index.initializers.get(name)).map(|tensor| tensor.dims.iter().product::<i64>() as f64).sum();
     let rows = output_shape(view, node).map_or(1.0, |shape| shape.iter().rev().skip(1).map(|&length| length as f64).product::<f64>());
     (2.0 * weights * rows).max(written)
 }

@@ -72,7 +72,8 @@ impl Piece {
         let last = position(end.saturating_sub(1));
         let border_in = start.checked_sub(1).and_then(|border| borders.get(border)).map(|border| border.spec.name.as_str());
         let trunk: HashSet<usize> = view.classes.trunk[first..last].iter().copied().collect();
-        let mut gather = Gather { view: *view, border_in, trunk, local_inputs: HashSet::new(), seen: HashSet::new(), included: HashSet::new(), piece: Self::default() };
+        let mut gather =
+            Gather { view: *view, border_in, trunk, local_inputs: HashSet::new(), seen: HashSet::new(), included: HashSet::new(), piece: Self::default() };
         gather.run(end == borders.len() + 1)?;
         let mut piece = gather.piece;
         piece.nodes = view.classes.order.iter().copied().filter(|node| gather.included.contains(node)).collect();

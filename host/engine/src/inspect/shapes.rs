@@ -15,18 +15,21 @@ use crate::{
 
 use super::symbols;
 
+/// A length in the first and second round.
+type Rounds = (usize, usize);
+
 /// Lengths of symbols in the first and second round. No sum or multiple of two rows equals another in both rounds.
-const LENGTHS: [(usize, usize); 8] = [(7, 12), (11, 19), (13, 25), (17, 22), (19, 36), (23, 29), (10, 31), (14, 39)];
+const LENGTHS: [Rounds; 8] = [(7, 12), (11, 19), (13, 25), (17, 22), (19, 36), (23, 29), (10, 31), (14, 39)];
 /// The same for models with tables too short for these.
-const SHORT_LENGTHS: [(usize, usize); 3] = [(4, 6), (2, 7), (6, 5)];
+const SHORT_LENGTHS: [Rounds; 3] = [(4, 6), (2, 7), (6, 5)];
 /// The batch in the first and second round.
-const BATCHES: (usize, usize) = (3, 5);
+const BATCHES: Rounds = (3, 5);
 /// The same for models that declare an open batch and take one row only.
-const ONE_ROW: (usize, usize) = (1, 1);
+const ONE_ROW: Rounds = (1, 1);
 /// What is tried in turn until all outputs have a shape.
-const TRIES: [(&[(usize, usize)], (usize, usize)); 4] = [(&LENGTHS, BATCHES), (&SHORT_LENGTHS, BATCHES), (&LENGTHS, ONE_ROW), (&SHORT_LENGTHS, ONE_ROW)];
+const TRIES: [(&[Rounds], Rounds); 4] = [(&LENGTHS, BATCHES), (&SHORT_LENGTHS, BATCHES), (&LENGTHS, ONE_ROW), (&SHORT_LENGTHS, ONE_ROW)];
 /// Pixels in the first and second round; multiples of 32, as CNNs halve them five times.
-const PIXELS: (usize, usize) = (64, 96);
+const PIXELS: Rounds = (64, 96);
 
 /// Shape and type of values by name.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +55,7 @@ impl Shapes {
     }
 
     fn two_rounds(parsed: &Parsed, inputs: &[TensorSpec], pairs: &Pairs) -> Result<Self, Error> {
-        let round = |pick: fn(&(usize, usize)) -> usize| {
+        let round = |pick: fn(&Rounds) -> usize| {
             let binding = pairs.iter().fold(Binding::default(), |binding, (symbol, lengths)| binding.with(symbol, pick(lengths)));
             symbols::facts(parsed, inputs, &binding)
         };
@@ -92,9 +95,9 @@ impl Shapes {
 }
 
 /// Two lengths for each symbol.
-type Pairs = BTreeMap<String, (usize, usize)>;
+type Pairs = BTreeMap<String, Rounds>;
 
-fn pairs(inputs: &[TensorSpec], lengths: &[(usize, usize)], batches: (usize, usize)) -> Pairs {
+fn pairs(inputs: &[TensorSpec], lengths: &[Rounds], batches: Rounds) -> Pairs {
     let batch = batch_symbol(inputs);
     let mut lengths = lengths.iter().copied().chain((0..).map(|step| (40 + 7 * step, 101 + 13 * step)));
     let symbols = symbols::symbols(inputs).into_iter();
@@ -120,7 +123,7 @@ fn fit(pairs: &Pairs, a: usize, b: usize) -> Option<Linear> {
     if let Some((name, _)) = pairs.iter().find(|(_, pair)| **pair == (a, b)) {
         return Some(Linear::symbol(name));
     }
-    let multiple = pairs.iter().find(|(_, (one, two))| a % one == 0 && a / one * two == b);
+    let multiple = pairs.iter().find(|(_, (one, two))| a.is_multiple_of(*one) && a / one * two == b);
     if let Some((name, (one, _))) = multiple {
         return Some(Linear { constant: 0, terms: BTreeMap::from([(name.clone(), i64::try_from(a / one).ok()?)]) });
     }
@@ -141,7 +144,9 @@ mod tests {
     #[test]
     fn lengths_of_two_rounds_tell_what_an_axis_is() {
         let pairs = BTreeMap::from([("batch".to_owned(), BATCHES), ("past".to_owned(), LENGTHS[0]), ("tokens".to_owned(), LENGTHS[1])]);
-        for ((a, b), expected) in [((64, 64), "64"), ((3, 5), "batch"), ((11, 19), "tokens"), ((18, 31), "past + tokens"), ((33, 57), "3*tokens"), ((8, 13), "past + 1")] {
+        for ((a, b), expected) in
+            [((64, 64), "64"), ((3, 5), "batch"), ((11, 19), "tokens"), ((18, 31), "past + tokens"), ((33, 57), "3*tokens"), ((8, 13), "past + 1")]
+        {
             assert_eq!(fit(&pairs, a, b).map(|linear| linear.to_string()).as_deref(), Some(expected));
         }
         assert_eq!(fit(&pairs, 2, 9), None);

@@ -3,8 +3,8 @@
 use crate::{
     element_type::ElementType,
     onnx_pb::{
-        AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_shape_proto,
-        type_proto,
+        AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
+        tensor_shape_proto, type_proto,
     },
     spec::{Dimension, TensorSpec},
     tensor::Tensor,
@@ -43,7 +43,13 @@ pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
 /// A one-dimensional integer tensor, for shapes and axes.
 pub(crate) fn shape_tensor(name: &str, values: &[i64]) -> TensorProto {
     let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    TensorProto { name: Some(name.to_owned()), data_type: Some(ElementType::Int64.to_onnx()), dims: vec![values.len() as i64], raw_data: Some(data.into()), ..TensorProto::default() }
+    TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(ElementType::Int64.to_onnx()),
+        dims: vec![values.len() as i64],
+        raw_data: Some(data.into()),
+        ..TensorProto::default()
+    }
 }
 
 /// A float weight; the caller gives as many values as the shape has elements.
@@ -65,7 +71,11 @@ pub(crate) fn value_info(spec: &TensorSpec) -> ValueInfoProto {
     };
     let shape = TensorShapeProto { dim: spec.shape.iter().map(dim).collect() };
     let kind = type_proto::Tensor { elem_type: Some(spec.element_type.to_onnx()), shape: Some(shape) };
-    ValueInfoProto { name: Some(spec.name.clone()), r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(kind)), ..TypeProto::default() }), ..ValueInfoProto::default() }
+    ValueInfoProto {
+        name: Some(spec.name.clone()),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(kind)), ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }
 }
 
 /// A model around a graph, with the default operator set.

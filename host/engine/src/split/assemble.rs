@@ -11,7 +11,14 @@ use crate::{
 };
 
 /// The piece as a file of its own. Operator sets and local functions are those of the whole model.
-pub(super) fn assemble(view: &View<'_>, whole: &ModelProto, id: &ShardId, piece: &Piece, inputs: &[TensorSpec], outputs: &[TensorSpec]) -> Result<OnnxFile, Error> {
+pub(super) fn assemble(
+    view: &View<'_>,
+    whole: &ModelProto,
+    id: &ShardId,
+    piece: &Piece,
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+) -> Result<OnnxFile, Error> {
     let mut nodes = Vec::with_capacity(piece.nodes.len());
     let mut initializer: Vec<TensorProto> = Vec::new();
     for (shape, source) in &piece.foreign_shapes {

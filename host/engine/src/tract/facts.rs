@@ -7,7 +7,11 @@ use tract_onnx::{
     tract_hir::infer::Factoid as _,
 };
 
-use super::{guard::guarded, parse::{Axes, Parsed}, tensors};
+use super::{
+    guard::guarded,
+    parse::{Axes, Parsed},
+    tensors,
+};
 use crate::{element_type::ElementType, error::Error, spec::TensorSpec, tensor::Tensor};
 
 /// What is known of one value.

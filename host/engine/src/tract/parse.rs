@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use prost::Message as _;
 use tract_onnx::{
     pb,
-    prelude::{InferenceFact, InferenceModel, OutletId, TractResult, Symbol},
+    prelude::{InferenceFact, InferenceModel, OutletId, Symbol, TractResult},
     tract_hir::internal::TDim,
 };
 

@@ -75,7 +75,8 @@ pub fn compare(name: &str, found: &Tensor, expected: &Tensor, near: Near, place:
 pub fn inputs(specs: &[TensorSpec], lengths: &[(&str, usize)], vocabulary: usize, seed: u64) -> Named {
     let mut seed = Seed::new(seed);
     let length = |text: &str| -> usize {
-        let one = |part: &str| part.parse().unwrap_or_else(|_| lengths.iter().find(|(name, _)| *name == part).unwrap_or_else(|| panic!("no length for {part}")).1);
+        let one =
+            |part: &str| part.parse().unwrap_or_else(|_| lengths.iter().find(|(name, _)| *name == part).unwrap_or_else(|| panic!("no length for {part}")).1);
         text.split(" + ").map(one).sum()
     };
     let past = lengths.iter().find(|(name, _)| name.contains("past")).map_or(0, |(_, length)| *length);

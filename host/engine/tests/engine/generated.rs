@@ -2,7 +2,7 @@
 
 use host_engine::{CnnSize, DecoderSize, EncoderSize, Kind, MlpSize, OnnxFile, generate};
 
-use crate::chain::{Near, Named, equal_whole, inputs, inspected};
+use crate::chain::{Named, Near, equal_whole, inputs, inspected};
 
 fn made(kind: &Kind) -> OnnxFile {
     generate(kind, 7).unwrap_or_else(|error| panic!("{kind:?}: {error}"))

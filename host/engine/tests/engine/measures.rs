@@ -1,7 +1,7 @@
 //! Calibration on this machine, whatever it is.
 
 use host_core::units::Millis;
-use host_engine::{Kind, LoadOptions, MlpSize, Engine, Tensor, TractEngine, calibrate, calibrate_together, generate};
+use host_engine::{Engine, Kind, LoadOptions, MlpSize, Tensor, TractEngine, calibrate, calibrate_together, generate};
 
 use crate::chain::inspected;
 

@@ -24,7 +24,11 @@ fn every_model_in_the_repository_gives_the_same_answers_whole_and_cut_anywhere()
     for (name, path) in files {
         let file = OnnxFile::open(&path).unwrap_or_else(|error| panic!("{error}"));
         let inspection = inspected(&file, &name).with_golden().unwrap_or_else(|error| panic!("{error}"));
-        eprintln!("{name}: {} blocks, borders {:?}", inspection.profile().blocks().len(), inspection.borders().iter().map(ToString::to_string).collect::<Vec<_>>());
+        eprintln!(
+            "{name}: {} blocks, borders {:?}",
+            inspection.profile().blocks().len(),
+            inspection.borders().iter().map(ToString::to_string).collect::<Vec<_>>()
+        );
         eprintln!("inputs {:?} outputs {:?}", inspection.inputs(), inspection.outputs());
         assert!(!inspection.legal_cuts().is_empty(), "{name} cannot be cut");
         let mut lengths: Vec<(String, usize)> = vec![];

@@ -1,6 +1,9 @@
 //! The golden probe: right shards pass it on every path, wrong ones do not take traffic.
 
-use host_engine::{DecoderSize, EncoderSize, Engine, Engines, Fault, Golden, Inspection, Kind, LoadOptions, OnnxFile, OpenDimensions, Shard, TractEngine, check_golden, generate, split};
+use host_engine::{
+    DecoderSize, EncoderSize, Engine, Engines, Fault, Golden, Inspection, Kind, LoadOptions, OnnxFile, OpenDimensions, Shard, TractEngine, check_golden,
+    generate, split,
+};
 
 use crate::chain::inspected;
 
@@ -20,7 +23,8 @@ fn one_plan_serves_every_length_of_encoders_and_decoders() {
         for shard in split(&inspection, &inspection.legal_cuts()).expect("legal cuts") {
             for open in [OpenDimensions::All, OpenDimensions::Past, OpenDimensions::None] {
                 let mut graph = TractEngine.load(&shard, &LoadOptions { open, ..LoadOptions::default() }).unwrap_or_else(|error| panic!("{open:?}: {error}"));
-                check_golden(graph.as_mut(), shard.golden.as_ref().expect("made with golden answers")).unwrap_or_else(|error| panic!("{} {open:?}: {error}", shard.id));
+                check_golden(graph.as_mut(), shard.golden.as_ref().expect("made with golden answers"))
+                    .unwrap_or_else(|error| panic!("{} {open:?}: {error}", shard.id));
             }
         }
     }

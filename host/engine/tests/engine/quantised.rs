@@ -31,7 +31,8 @@ fn quantised_models_give_the_answers_of_another_engine() {
         let file = OnnxFile::open(&fixture(&format!("{name}.onnx"))).expect("a committed fixture");
         let whole = split(&inspected(&file, name), &[]).expect("the whole model").remove(0);
         for open in [OpenDimensions::All, OpenDimensions::None] {
-            let mut graph = TractEngine.load(&whole, &LoadOptions { open, ..LoadOptions::default() }).unwrap_or_else(|error| panic!("{name} {open:?}: {error}"));
+            let mut graph =
+                TractEngine.load(&whole, &LoadOptions { open, ..LoadOptions::default() }).unwrap_or_else(|error| panic!("{name} {open:?}: {error}"));
             check_golden(graph.as_mut(), &golden).unwrap_or_else(|error| panic!("{name} {open:?}: {error}"));
         }
     }

@@ -56,11 +56,19 @@ fn broken_files_are_refused_and_told_why() {
         ("operator set 99", model(&graph(&[relu()]), 8, 99), "operator set 99 is not known, it must be 7 to 28"),
         ("IR version 99", model(&graph(&[relu()]), 99, 17), "IR version 99 is not known, it must be 3 to 14"),
         ("no nodes", model(&graph(&[]), 8, 17), "the graph has no nodes"),
-        ("a cycle", model(&graph(&[node("Add", &["x", "b"], &["a"]), node("Relu", &["a"], &["b"]), node("Relu", &["b"], &["y"])]), 8, 17), "the graph has a cycle through or before node `a (Add)`"),
+        (
+            "a cycle",
+            model(&graph(&[node("Add", &["x", "b"], &["a"]), node("Relu", &["a"], &["b"]), node("Relu", &["b"], &["y"])]), 8, 17),
+            "the graph has a cycle through or before node `a (Add)`",
+        ),
         ("a name twice", model(&graph(&[relu(), node("Neg", &["x"], &["y"])]), 8, 17), "value `y` is made twice"),
         ("a missing input", model(&graph(&[node("Add", &["x", "z"], &["y"])]), 8, 17), "node `y (Add)` reads `z`, which nothing makes"),
         ("a missing output", model(&graph(&[node("Relu", &["x"], &["w"])]), 8, 17), "output `y` is made by nothing"),
-        ("an axis of zero", model(&[relu(), value(11, "x", &[1, 0]), value(12, "y", &[1, 4])].concat(), 8, 17), "`x` has a dimension of 0, it must be 1 to 4294967296"),
+        (
+            "an axis of zero",
+            model(&[relu(), value(11, "x", &[1, 0]), value(12, "y", &[1, 4])].concat(), 8, 17),
+            "`x` has a dimension of 0, it must be 1 to 4294967296",
+        ),
         ("an operator without name", model(&graph(&[node("", &["x"], &["y"])]), 8, 17), "names no operator"),
     ];
     for (what, bytes, expected) in cases {
@@ -129,7 +137,10 @@ fn a_model_inside_an_if_is_refused() {
 
 #[test]
 fn a_range_beyond_the_last_block_is_refused() {
-    let inspection = inspected(&generate(&Kind::Encoder(EncoderSize { vocabulary: 50, hidden: 16, layers: 1, heads: 2, feed_forward: 32, length_max: 8 }), 1).expect("small"), "e");
+    let inspection = inspected(
+        &generate(&Kind::Encoder(EncoderSize { vocabulary: 50, hidden: 16, layers: 1, heads: 2, feed_forward: 32, length_max: 8 }), 1).expect("small"),
+        "e",
+    );
     let blocks = inspection.profile().whole().end();
     let range = host_core::shard::BlockRange::new(0, blocks + 1).expect("not empty");
     let error = inspection.shard(range).expect_err("one block too many").to_string();
