@@ -13,7 +13,7 @@ use crate::{
     element_type::ElementType,
     error::{Error, Fault},
     golden,
-    spec::TensorSpec,
+    spec::{Dimension, TensorSpec},
     split::Shard,
     tensor::Tensor,
     tract::TractEngine,
@@ -99,6 +99,24 @@ pub fn check_inputs(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error
         return Err(Fault::Mismatch { what: "number of inputs", name: names, expected: specs.len().to_string(), found: inputs.len().to_string() }.into());
     }
     specs.iter().zip(inputs).try_for_each(|(spec, tensor)| spec.check(tensor))
+}
+
+/// Runs a batch through a graph that takes one row at a time: row by row, outputs put together again. Where all inputs declare a
+/// first axis of 1 and come with the same other length there, each index of it is a row; else it is one plain run.
+pub fn run_rows(graph: &mut dyn Graph, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    let first = |tensor: &Tensor| tensor.shape().first().copied();
+    let count = inputs.first().and_then(first).unwrap_or(1);
+    let one_row = |spec: &TensorSpec| spec.shape.first().and_then(Dimension::fixed) == Some(1);
+    if count <= 1 || !graph.inputs().iter().chain(graph.outputs()).all(one_row) || !inputs.iter().all(|tensor| first(tensor) == Some(count)) {
+        return graph.run(inputs);
+    }
+    let columns = inputs.iter().map(Tensor::rows).collect::<Result<Vec<_>, _>>()?;
+    let mut made: Vec<Vec<Tensor>> = vec![Vec::with_capacity(count); graph.outputs().len()];
+    for row in 0..count {
+        let outputs = graph.run(columns.iter().map(|column| column[row].clone()).collect())?;
+        made.iter_mut().zip(outputs).for_each(|(all, one)| all.push(one));
+    }
+    made.iter().map(|rows| Tensor::concat(rows)).collect()
 }
 
 type SharedGraph = Mutex<Box<dyn Graph>>;

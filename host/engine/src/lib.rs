@@ -25,7 +25,7 @@ mod tract;
 pub use calibrate::{calibrate, calibrate_together};
 pub use digest::Digest;
 pub use element_type::ElementType;
-pub use engine::{Engine, EngineInfo, Engines, Graph, LoadOptions, OpenDimensions, check_inputs};
+pub use engine::{Engine, EngineInfo, Engines, Graph, LoadOptions, OpenDimensions, check_inputs, run_rows};
 pub use error::{Error, ErrorKind, Fault};
 pub use generate::{CnnSize, DecoderSize, EncoderSize, Kind, MlpSize, generate};
 pub use golden::{Golden, check as check_golden};

@@ -17,9 +17,9 @@ use crate::{
 use super::InspectOptions;
 
 /// Reads the declared inputs. Open axes without a name get one: `batch` for axis 0 of all inputs, else `INPUT_AXIS`.
-pub(super) fn inputs(index: &Index<'_>) -> Result<Vec<TensorSpec>, Error> {
-    let declared = index.graph.input.iter().filter(|input| index.inputs.contains_key(input.name()));
-    let mut specs = declared.map(input).collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn inputs(index: &Index<'_>) -> Result<Vec<TensorSpec>, Error> {
+    let open = index.graph.input.iter().filter(|input| index.inputs.contains_key(input.name()));
+    let mut specs = open.map(declared).collect::<Result<Vec<_>, _>>()?;
     let all_open = specs.iter().all(|spec| spec.shape.first() == Some(&Dimension::Symbol(format!("{}_0", spec.name))));
     if all_open {
         for spec in &mut specs {
@@ -30,7 +30,8 @@ pub(super) fn inputs(index: &Index<'_>) -> Result<Vec<TensorSpec>, Error> {
     Ok(specs)
 }
 
-fn input(value: &ValueInfoProto) -> Result<TensorSpec, Error> {
+/// A declared input or output.
+pub(crate) fn declared(value: &ValueInfoProto) -> Result<TensorSpec, Error> {
     let name = value.name();
     let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
         return Err(Error::unsupported(format!("input `{name}` is no tensor")));

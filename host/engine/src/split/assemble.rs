@@ -1,6 +1,6 @@
 //! Puts a piece together as an ONNX model: its nodes, its weights, constants computed now, and shapes of values that are elsewhere.
 
-use host_core::{shard::ShardId, units::Bytes};
+use host_core::units::Bytes;
 
 use crate::{
     error::{Error, Fault},
@@ -10,11 +10,14 @@ use crate::{
     spec::TensorSpec,
 };
 
+/// What a file says of itself beside its graph.
+pub(super) type Labels = Vec<StringStringEntryProto>;
+
 /// The piece as a file of its own. Operator sets and local functions are those of the whole model.
 pub(super) fn assemble(
     view: &View<'_>,
     whole: &ModelProto,
-    id: &ShardId,
+    labels: Labels,
     piece: &Piece,
     inputs: &[TensorSpec],
     outputs: &[TensorSpec],
@@ -33,7 +36,7 @@ pub(super) fn assemble(
         initializer.push(constant::from_tensor(name, &value));
     }
     let graph = GraphProto {
-        name: Some(id.to_string()),
+        name: Some("shard".to_owned()),
         node: nodes,
         initializer,
         input: inputs.iter().map(build::value_info).collect(),
@@ -44,7 +47,7 @@ pub(super) fn assemble(
         ir_version: whole.ir_version,
         opset_import: whole.opset_import.clone(),
         functions: whole.functions.clone(),
-        metadata_props: vec![StringStringEntryProto { key: Some("shardhost.shard".to_owned()), value: Some(id.to_string()) }],
+        metadata_props: labels,
         graph: Some(graph),
         ..build::model(GraphProto::default())
     };

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tract_onnx::{
@@ -31,6 +31,9 @@ const PLANS_MAX: usize = 4;
 /// Most threads that one run may use.
 const THREADS_MAX: usize = 64;
 
+/// Plans and the lengths that each is for.
+type Made = VecDeque<(Vec<Axes>, Arc<TypedSimplePlan>)>;
+
 /// The plans of one graph.
 pub(super) struct Plans {
     inputs: Vec<TensorSpec>,
@@ -39,7 +42,7 @@ pub(super) struct Plans {
     threads: usize,
     parsed: Parsed,
     /// Most recently used first.
-    made: Mutex<VecDeque<(Vec<Axes>, Arc<TypedSimplePlan>)>>,
+    made: Mutex<Made>,
 }
 
 impl fmt::Debug for Plans {
@@ -106,19 +109,32 @@ impl Plans {
         }
     }
 
-    /// The plan for these lengths, made when it is not there.
+    /// The plan for these lengths, made when it is not there. Making one takes long and holds nobody up: at worst two threads
+    /// make the same one, and the second is dropped.
     fn plan(&self, axes: Vec<Axes>) -> Result<Arc<TypedSimplePlan>, Error> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = made.iter().position(|(known, _)| *known == axes);
-        if let Some(entry) = known.and_then(|place| made.remove(place)) {
-            let plan = Arc::clone(&entry.1);
-            made.push_front(entry);
+        if let Some(plan) = self.known(&axes) {
             return Ok(plan);
         }
         let plan = self.optimise(&axes)?;
+        let mut made = self.lock();
+        made.retain(|(other, _)| *other != axes);
         made.push_front((axes, Arc::clone(&plan)));
         made.truncate(PLANS_MAX);
         Ok(plan)
+    }
+
+    fn known(&self, axes: &[Axes]) -> Option<Arc<TypedSimplePlan>> {
+        let mut made = self.lock();
+        let place = made.iter().position(|(known, _)| known == axes)?;
+        let entry = made.remove(place)?;
+        let plan = Arc::clone(&entry.1);
+        made.push_front(entry);
+        Some(plan)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        // The list is whole between any two statements, so a panic elsewhere leaves it sound.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn optimise(&self, axes: &[Axes]) -> Result<Arc<TypedSimplePlan>, Error> {

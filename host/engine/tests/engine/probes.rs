@@ -110,3 +110,16 @@ fn a_wrong_input_is_named_with_what_was_expected() {
         assert_eq!(graph.run(inputs).expect_err(expected).to_string(), expected);
     }
 }
+
+#[test]
+fn a_batch_is_run_row_by_row_and_put_together() {
+    use host_engine::{Tensor, run_rows};
+    let inspection = encoder();
+    let shard = split(&inspection, &[]).expect("the whole model").remove(0);
+    let mut graph = Engines::default().load("tract", &shard, &LoadOptions::default()).expect("it loads");
+    let tensor = |values: &[i64]| Tensor::from_i64(&[values.len() / 3, 3], values).expect("rows of 3");
+    let both = run_rows(graph.as_mut(), vec![tensor(&[1, 2, 3, 4, 5, 6]), tensor(&[1; 6])]).expect("two rows").remove(0);
+    let second = graph.run(vec![tensor(&[4, 5, 6]), tensor(&[1; 3])]).expect("one row").remove(0);
+    assert_eq!(both.shape(), [2, 3, 32]);
+    assert_eq!(both.rows().expect("two rows")[1], second);
+}
