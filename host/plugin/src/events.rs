@@ -1,5 +1,5 @@
 //! What happens in the life of plugins, told to whoever keeps logs and metrics. This crate writes neither.
-//! The sink is called inline, from whichever thread it happened on: it must not block.
+//! The sink is called inline, from whichever thread it happened on: it must neither block nor call back into this crate.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,6 +19,8 @@ pub enum SwapReason {
     Strikes,
     /// One that was rolled back for strikes is tried again.
     Retried,
+    /// One that was in service before the host was started again.
+    Restored,
 }
 
 impl SwapReason {
@@ -29,6 +31,7 @@ impl SwapReason {
             Self::RolledBack => "rolled_back",
             Self::Strikes => "strikes",
             Self::Retried => "retried",
+            Self::Restored => "restored",
         }
     }
 }

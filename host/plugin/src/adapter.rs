@@ -1,0 +1,313 @@
+//! Adapters: what a device has for them, and instances that drive one shard each. Tensors go in and out as handles; their
+//! bytes stay in the host. An instance belongs to one thread; a run takes as long as the engine does.
+
+use std::sync::Arc;
+
+use host_core::{
+    device::Roles,
+    ids::Generation,
+    policy::{Answer, PolicyFault, Refusal, StrikeKind},
+    units::Bytes,
+};
+use host_engine::{Digest, ElementType, Shard, Tensor, TensorSpec};
+use wasmtime::component::Resource;
+
+use crate::{
+    bindings::{adapter::exports::shardhost::plugin::adapter as wit, engine},
+    clock::Clock,
+    error::{Error, Fault},
+    events::Bearer,
+    names::SlotName,
+    policies::slot,
+    program::Warm,
+    slot::{Slot, SlotStatus, Version},
+    world::ShardAdapter,
+};
+
+/// One accelerator and what it can hold, as an adapter says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AdapterOffer {
+    /// The kind of accelerator: `cpu`.
+    pub accelerator: String,
+    /// Offers with the same pool share memory.
+    pub memory_pool: u32,
+    /// What the pool can hold; none means the machine's own memory.
+    pub memory: Option<Bytes>,
+    /// Bytes in memory for one byte of weights.
+    pub weight_factor: f64,
+    /// Bytes that one loaded shard takes besides.
+    pub fixed: Bytes,
+    /// Element types of inputs and outputs that it takes.
+    pub element_types: Vec<ElementType>,
+    /// Places in a chain that it takes.
+    pub roles: Roles,
+    /// What else the adapter says: `engine`, `engine-version`.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What loading a shard took.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Fit {
+    /// Memory, as far as the engine knows.
+    pub memory: Bytes,
+    /// What else the adapter says.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What a run is part of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Phase {
+    /// A request that stands for itself.
+    #[default]
+    Whole,
+    /// The first run of a sequence, over its prompt.
+    Prefill,
+    /// One further token of a sequence.
+    Decode,
+}
+
+/// What the inputs of a run belong to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RunCall {
+    /// Counts the requests of the host and wraps at 2^31.
+    pub request: u32,
+    /// 0 for none.
+    pub sequence: u32,
+    /// What the run is part of.
+    pub phase: Phase,
+    /// Tokens of the sequence before this run.
+    pub past_tokens: u32,
+    /// Tokens in this run.
+    pub new_tokens: u32,
+    /// Requests computed together.
+    pub batch: u32,
+}
+
+slot!(
+    /// The slot of adapters for one kind of accelerator.
+    AdapterSlot,
+    ShardAdapter
+);
+
+impl AdapterSlot {
+    /// What this device has for the adapter in service. Asks an instance of its own, twice if the first one fails.
+    pub fn probe(&self) -> Result<Vec<AdapterOffer>, Error> {
+        let probe = |version: &Arc<Version<ShardAdapter>>| -> Result<Vec<AdapterOffer>, PolicyFault> {
+            let mut warm = start(version)?;
+            let clock = Clock::start();
+            let answer = warm.call("probe", |world, store| world.shardhost_plugin_adapter().call_probe(store));
+            let answer: Answer<Vec<AdapterOffer>> = answer.map(|offers| Ok(offers.into_iter().map(AdapterOffer::from).collect()));
+            self.0.note(version, &mut warm, &answer, clock.elapsed());
+            self.0.around().keeper.drop_later(warm);
+            answer.map(|offers| offers.unwrap_or_default()).and_then(sound)
+        };
+        self.twice("probe", probe)
+    }
+
+    /// Loads a shard on an instance of its own. `offer` is an index into what `probe` answered.
+    pub fn open(&self, shard: Arc<Shard>, offer: u32) -> Result<AdapterInstance, Error> {
+        let (open, fit) = self.load(&shard, offer)?;
+        Ok(AdapterInstance { slot: Self(Arc::clone(&self.0)), shard, offer, fit, open: Some(open), copied_bytes: 0 })
+    }
+
+    fn load(&self, shard: &Arc<Shard>, offer: u32) -> Result<(Open, Fit), Error> {
+        let (version, answer, warm) = self.twice("load", |version| {
+            let mut warm = start(version)?;
+            let handle = warm.store.data_mut().handles.shards.push(Arc::clone(shard)).map_err(full)?;
+            let clock = Clock::start();
+            let answer = warm.call("load", |world, store| world.shardhost_plugin_adapter().call_load(store, handle, offer));
+            let answer: Answer<Fit> = answer.map(|fit| fit.map(Fit::from).map_err(Refusal::from));
+            self.0.note(version, &mut warm, &answer, clock.elapsed());
+            Ok((Arc::clone(version), answer?, warm))
+        })?;
+        match answer {
+            Ok(fit) => Ok((Open { version, warm }, fit)),
+            Err(refusal) => Err(Fault::Refused { plugin: version.bearer.plugin.to_string(), shard: shard.id.to_string(), refusal }.into()),
+        }
+    }
+
+    /// A failure is a strike; then once more on a fresh instance, of the generation before if that was one strike too many.
+    fn twice<T>(&self, function: &'static str, mut attempt: impl FnMut(&Arc<Version<ShardAdapter>>) -> Result<T, PolicyFault>) -> Result<T, Error> {
+        let mut try_current = || {
+            let version = self.0.current().ok_or_else(|| Error::from(Fault::Unbound { slot: self.0.name.clone() }))?;
+            attempt(&version).map_err(|fault| {
+                self.0.strike(&version, function, &fault);
+                self.0.in_service(&version, function, fault)
+            })
+        };
+        match try_current() {
+            Err(error) if matches!(error.fault(), Fault::InService { .. }) => try_current(),
+            result => result,
+        }
+    }
+}
+
+fn start(version: &Version<ShardAdapter>) -> Result<Warm<ShardAdapter>, PolicyFault> {
+    version.tenant.program.start().map_err(|error| PolicyFault { kind: StrikeKind::Trap, message: error.to_string() })
+}
+
+fn full(error: wasmtime::component::ResourceTableError) -> PolicyFault {
+    PolicyFault { kind: StrikeKind::Memory, message: format!("it holds too many handles: {error}") }
+}
+
+/// Offers that planning can compute with.
+fn sound(offers: Vec<AdapterOffer>) -> Result<Vec<AdapterOffer>, PolicyFault> {
+    match offers.iter().find(|offer| !(offer.weight_factor.is_finite() && offer.weight_factor > 0.0)) {
+        None => Ok(offers),
+        Some(offer) => {
+            let message = format!("offer {} has weight factor {}, it must be a finite number above 0", offer.accelerator, offer.weight_factor);
+            Err(PolicyFault { kind: StrikeKind::Invalid, message })
+        }
+    }
+}
+
+/// An instance with its shard loaded.
+struct Open {
+    version: Arc<Version<ShardAdapter>>,
+    warm: Warm<ShardAdapter>,
+}
+
+/// One shard in use. It moves to a newer generation of its slot by itself, between two runs.
+pub struct AdapterInstance {
+    slot: AdapterSlot,
+    shard: Arc<Shard>,
+    offer: u32,
+    fit: Fit,
+    open: Option<Open>,
+    copied_bytes: u64,
+}
+
+impl AdapterInstance {
+    /// What loading took.
+    pub fn fit(&self) -> &Fit {
+        &self.fit
+    }
+
+    /// The shard that it drives.
+    pub fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+
+    /// Who drives it.
+    pub fn bearer(&self) -> Option<&Arc<Bearer>> {
+        self.open.as_ref().map(|open| &open.version.bearer)
+    }
+
+    /// Tensor bytes that went through the guest's memory so far.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
+    }
+
+    /// Computes the shard: tensors come and go in its declared order. After a failure of the guest a fresh instance computes
+    /// the same inputs once more; an engine's error is not one and comes back as it is.
+    pub fn run(&mut self, call: &RunCall, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+        self.follow();
+        // A clone of a tensor shares its bytes.
+        match self.attempt(call, inputs.clone()) {
+            Ok(answer) => self.answer(answer),
+            Err(fault) => {
+                self.give_up(&fault);
+                self.reopen()?;
+                match self.attempt(call, inputs) {
+                    Ok(answer) => self.answer(answer),
+                    Err(fault) => Err(self.give_up(&fault)),
+                }
+            }
+        }
+    }
+
+    /// Loads the shard with a newer generation if there is one. What drives it now stays if that does not work out.
+    fn follow(&mut self) {
+        let current = self.slot.bearer().map(|bearer| bearer.generation);
+        let own = self.bearer().map(|bearer| bearer.generation);
+        if own.is_some() && current != own {
+            // The failure is a strike of the new generation already.
+            drop(self.reopen());
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), Error> {
+        let (open, fit) = self.slot.load(&self.shard, self.offer)?;
+        self.close();
+        (self.open, self.fit) = (Some(open), fit);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.slot.0.around().keeper.drop_later(open.warm);
+        }
+    }
+
+    fn attempt(&mut self, call: &RunCall, inputs: Vec<Tensor>) -> Result<Result<Vec<Tensor>, engine::EngineError>, PolicyFault> {
+        if self.open.is_none() {
+            self.reopen().map_err(|error| PolicyFault { kind: StrikeKind::Trap, message: error.to_string() })?;
+        }
+        let Some(Open { version, warm }) = &mut self.open else {
+            return Err(PolicyFault { kind: StrikeKind::Trap, message: "no shard is loaded".to_owned() });
+        };
+        let clock = Clock::start();
+        let copied_before = warm.store.data().handles.copied_bytes;
+        let answer = run(warm, call, inputs, &self.shard.outputs);
+        let copied = warm.store.data().handles.copied_bytes - copied_before;
+        warm.store.data_mut().handles.forget_tensors();
+        self.copied_bytes += copied;
+        version.tenant.note_copied(copied);
+        let noted: Answer<()> = answer.as_ref().map(|_| Ok(())).map_err(Clone::clone);
+        self.slot.0.note(version, warm, &noted, clock.elapsed());
+        answer
+    }
+
+    fn answer(&self, answer: Result<Vec<Tensor>, engine::EngineError>) -> Result<Vec<Tensor>, Error> {
+        let plugin = || self.bearer().map(|bearer| bearer.plugin.to_string()).unwrap_or_default();
+        answer.map_err(|error| Fault::Engine { plugin: plugin(), shard: self.shard.id.to_string(), kind: error.kind.into(), message: error.message }.into())
+    }
+
+    /// Counts the strike and drops the instance: after a trap it may not be entered again.
+    fn give_up(&mut self, fault: &PolicyFault) -> Error {
+        let slot = &self.slot.0;
+        let error = match &self.open {
+            Some(open) => {
+                slot.strike(&open.version, "run", fault);
+                slot.in_service(&open.version, "run", fault.clone())
+            }
+            None => Fault::InService { slot: slot.name.clone(), plugin: String::new(), function: "run", fault: fault.clone() }.into(),
+        };
+        self.close();
+        error
+    }
+}
+
+impl Drop for AdapterInstance {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for AdapterInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdapterInstance").field("shard", &self.shard.id).field("bearer", &self.bearer()).finish_non_exhaustive()
+    }
+}
+
+/// Hands tensors in and takes tensors out. What comes out is proved against what the shard declares.
+fn run(warm: &mut Warm<ShardAdapter>, call: &RunCall, inputs: Vec<Tensor>, outputs: &[TensorSpec]) -> Result<Result<Vec<Tensor>, engine::EngineError>, PolicyFault> {
+    let tensors = &mut warm.store.data_mut().handles.tensors;
+    let handles = inputs.into_iter().map(|tensor| tensors.push(tensor).map_err(full)).collect::<Result<Vec<_>, _>>()?;
+    let call = wit::Call::from(call);
+    let answer = warm.call("run", |world, store| world.shardhost_plugin_adapter().call_run(store, call, &handles))?;
+    let handles: Vec<Resource<Tensor>> = match answer {
+        Ok(handles) => handles,
+        Err(error) => return Ok(Err(error)),
+    };
+    let tensors = &mut warm.store.data_mut().handles.tensors;
+    let found = handles.into_iter().map(|handle| tensors.delete(handle).map_err(full)).collect::<Result<Vec<_>, _>>()?;
+    let invalid = |message| PolicyFault { kind: StrikeKind::Invalid, message };
+    if found.len() != outputs.len() {
+        return Err(invalid(format!("it gave {} outputs, the shard declares {}", found.len(), outputs.len())));
+    }
+    for (tensor, spec) in found.iter().zip(outputs) {
+        spec.check(tensor).map_err(|error| invalid(error.to_string()))?;
+    }
+    Ok(Ok(found))
+}

@@ -1,0 +1,31 @@
+//! The plugins that are in the binary: what answers when nothing is installed, and when what is installed fails.
+
+/// A component in the binary.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Builtin {
+    pub name: &'static str,
+    pub bytes: &'static [u8],
+    /// Slots that it serves until something else is installed there.
+    pub slots: &'static [&'static str],
+}
+
+macro_rules! embedded {
+    ($name:literal, $slots:expr) => {
+        Builtin { name: $name, bytes: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".wasm")), slots: $slots }
+    };
+}
+
+pub(crate) const BUILTINS: [Builtin; 5] = [
+    embedded!("balanced-allocation", &["allocation"]),
+    embedded!("least-loaded-routing", &["routing", "routing/least-loaded"]),
+    embedded!("round-robin-routing", &["routing/round-robin"]),
+    embedded!("cpu-adapter", &["adapter/cpu"]),
+    embedded!("greedy-allocation", &[]),
+];
+
+/// Names of the plugins in the binary. Each can be installed in a slot by its name.
+pub const BUILTIN_PLUGINS: [&str; 5] = [BUILTINS[0].name, BUILTINS[1].name, BUILTINS[2].name, BUILTINS[3].name, BUILTINS[4].name];
+
+pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
+    BUILTINS.iter().find(|builtin| builtin.name == name)
+}

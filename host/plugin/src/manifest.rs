@@ -1,0 +1,122 @@
+//! What a plugin asks for: its `plugin.toml`, beside the component or in its custom section `shardhost:manifest`.
+
+use serde::Deserialize;
+
+use crate::{
+    error::{Error, Fault},
+    limits::Limits,
+    names::SlotName,
+};
+
+/// What happens to a request that a policy fails on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailurePolicy {
+    /// The built-in plugin answers it.
+    #[default]
+    Fallback,
+    /// The request fails, so that nothing else than this plugin ever decides. Gives up availability.
+    FailClosed,
+}
+
+/// A plugin's wishes. What it does not name is the host's default.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifest {
+    /// Name under which it is installed; else the component's own name, else the file's.
+    pub name: Option<String>,
+    /// For people.
+    pub version: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// For people.
+    pub license: Option<String>,
+    /// The slot that it is made for.
+    pub slot: Option<String>,
+    /// Linear memory in bytes.
+    pub memory_bytes_max: Option<usize>,
+    /// Deadline of its main function, in milliseconds.
+    pub call_ms_max: Option<u64>,
+    /// Instances kept ready.
+    pub instances: Option<usize>,
+    /// Strikes before it is rolled back.
+    pub strikes_max: Option<u32>,
+    /// What happens to a request that it fails on.
+    pub failure_policy: FailurePolicy,
+    /// Hosts that it wants to reach. None can be granted yet, so the list must be empty.
+    pub allowed_hosts: Vec<String>,
+    /// Handed to `configure` as JSON.
+    pub config: toml::Table,
+}
+
+impl Manifest {
+    /// Reads TOML; the error names the line and the field.
+    pub fn read(plugin: &str, text: &str) -> Result<Self, Error> {
+        let reason = |error: toml::de::Error| Fault::Manifest { plugin: plugin.to_owned(), reason: error.to_string().trim().replace('\n', " ") };
+        let manifest: Self = toml::from_str(text).map_err(reason)?;
+        if let Some(host) = manifest.allowed_hosts.first() {
+            let reason = format!("it asks to reach {host}, no guest gets a network");
+            return Err(Fault::Manifest { plugin: plugin.to_owned(), reason }.into());
+        }
+        Ok(manifest)
+    }
+
+    /// The slot that it names.
+    pub fn slot(&self) -> Result<Option<SlotName>, Error> {
+        self.slot.as_deref().map(SlotName::parse).transpose()
+    }
+
+    /// The configuration as the JSON object that a guest is given.
+    pub fn config_json(&self) -> String {
+        serde_json::to_string(&self.config).unwrap_or_else(|_| "{}".to_owned())
+    }
+
+    /// The host's limits with these wishes in them, where the host grants them.
+    pub(crate) fn granted(&self, plugin: &str, limits: &Limits) -> Result<Limits, Error> {
+        let grant = |what, asked: u64, granted_max: u64| {
+            let fault = || Fault::Grant { plugin: plugin.to_owned(), what, asked, granted_max };
+            if asked == 0 || asked > granted_max { Err(fault()) } else { Ok(asked) }
+        };
+        let mut granted = limits.clone();
+        if let Some(bytes) = self.memory_bytes_max {
+            grant("memory_bytes_max", bytes as u64, limits.memory_bytes_granted_max as u64)?;
+            granted.memory_bytes_max = bytes;
+        }
+        if let Some(ms) = self.call_ms_max {
+            grant("call_ms_max", ms, limits.call_ms_granted_max)?;
+            let times = &mut granted.deadlines;
+            (times.allocate_ms_max, times.route_ms_max, times.admit_ms_max, times.run_ms_max) = (ms, ms, ms, ms);
+        }
+        if let Some(instances) = self.instances {
+            grant("instances", instances as u64, 64)?;
+            granted.warm_instances = instances;
+        }
+        Ok(granted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_read_and_its_configuration_becomes_json() {
+        let text = "slot = \"routing\"\nmemory_bytes_max = 1048576\nfailure_policy = \"fail_closed\"\n[config]\nweights = [1, 2]\n";
+        let manifest = Manifest::read("p", text).expect("a good manifest");
+        assert_eq!(manifest.slot().expect("a slot"), Some(SlotName::Routing(None)));
+        assert_eq!(manifest.config_json(), r#"{"weights":[1,2]}"#);
+        assert_eq!(manifest.failure_policy, FailurePolicy::FailClosed);
+        assert_eq!(manifest.granted("p", &Limits::default()).expect("granted").memory_bytes_max, 1 << 20);
+    }
+
+    #[test]
+    fn wishes_that_are_not_known_or_not_granted_are_named() {
+        let unknown = Manifest::read("p", "memory_max = 1").expect_err("a misspelt field").to_string();
+        assert!(unknown.contains("memory_max"), "{unknown}");
+        let network = Manifest::read("p", "allowed_hosts = [\"example.org\"]").expect_err("no network").to_string();
+        assert_eq!(network, "the manifest of `p` cannot be read: it asks to reach example.org, no guest gets a network");
+        let greedy = Manifest::read("p", "memory_bytes_max = 1000000000").expect("readable");
+        let error = greedy.granted("p", &Limits::default()).expect_err("too much").to_string();
+        assert_eq!(error, "`p` asks for memory_bytes_max = 1000000000, the host grants at most 536870912");
+    }
+}

@@ -1,0 +1,344 @@
+//! The crate's front: reads, prepares, installs, rolls back and lists plugins, and hands out the slots to call. Preparing is
+//! slow and touches nothing in service; committing is one pointer.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::Duration,
+};
+
+use host_core::{ids::Generation, strikes::StrikePolicy};
+use host_engine::{Digest, Engines};
+
+use crate::{
+    adapter::AdapterSlot,
+    builtin::{self, BUILTIN_PLUGINS, BUILTINS, Builtin},
+    clock::Clock,
+    error::{Error, Fault},
+    events::{Bearer, EventSink},
+    keeper::{Keeper, Kept},
+    limits::Limits,
+    names::SlotName,
+    package::Package,
+    policies::{AllocationSlot, QueueingSlot, RoutingSlot},
+    program::{Program, Warm},
+    rehearse::{Rehearse, rehearse},
+    sandbox::Sandbox,
+    slot::{Slot, SlotStatus, Surroundings, Tenant},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
+};
+
+/// Settings of all plugins together.
+#[derive(Clone, Debug)]
+pub struct PluginConfig {
+    /// Where compiled plugins are kept; without it each start compiles them.
+    pub cache_folder: Option<PathBuf>,
+    /// What a guest may take.
+    pub limits: Limits,
+    /// When a plugin is rolled back, and when it is tried again.
+    pub strikes: StrikePolicy,
+    /// Generations that each slot remembers.
+    pub history_max: usize,
+    /// JSON for `configure` of the built-in plugins, by slot.
+    pub builtin_configs: BTreeMap<SlotName, String>,
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self { cache_folder: None, limits: Limits::default(), strikes: StrikePolicy::default(), history_max: 8, builtin_configs: BTreeMap::new() }
+    }
+}
+
+/// A plugin's bytes and where they came from.
+#[derive(Clone, Debug)]
+pub struct PluginSource {
+    /// File name, for errors and for want of another name.
+    pub name: String,
+    /// The component.
+    pub bytes: bytes::Bytes,
+    /// The text of a `plugin.toml` beside it.
+    pub manifest: Option<String>,
+}
+
+impl PluginSource {
+    /// A plugin that is in the binary, by name.
+    pub fn builtin(name: &str) -> Result<Self, Error> {
+        let unknown = || Fault::UnknownBuiltin { name: name.to_owned(), known: BUILTIN_PLUGINS.to_vec() };
+        let builtin = builtin::find(name).ok_or_else(unknown)?;
+        Ok(Self { name: builtin.name.to_owned(), bytes: bytes::Bytes::from_static(builtin.bytes), manifest: None })
+    }
+}
+
+/// A plugin that compiled, started and rehearsed, but is not in service yet.
+pub struct Prepared {
+    slot: SlotName,
+    package: Arc<Package>,
+    ready: Ready,
+    took: Duration,
+    rehearsed_calls: u32,
+    rehearsed_p99: Option<Duration>,
+}
+
+impl Prepared {
+    /// Where it will serve.
+    pub fn slot(&self) -> &SlotName {
+        &self.slot
+    }
+
+    /// What it is.
+    pub fn package(&self) -> &Arc<Package> {
+        &self.package
+    }
+
+    /// How long preparing took.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// Calls that it answered in rehearsal, and the p99 of the function that is called for each request.
+    pub fn rehearsed(&self) -> (u32, Option<Duration>) {
+        (self.rehearsed_calls, self.rehearsed_p99)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("slot", &self.slot).field("plugin", &self.package.name).finish_non_exhaustive()
+    }
+}
+
+enum Ready {
+    Allocation(Arc<Tenant<AllocationPolicy>>, Box<Warm<AllocationPolicy>>),
+    Routing(Arc<Tenant<RoutingPolicy>>, Box<Warm<RoutingPolicy>>),
+    Queueing(Arc<Tenant<QueueingPolicy>>, Box<Warm<QueueingPolicy>>),
+    Adapter(Arc<Tenant<ShardAdapter>>),
+}
+
+/// A plugin in service.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Installed {
+    /// Its name.
+    pub plugin: Arc<str>,
+    /// Where it serves.
+    pub slot: SlotName,
+    /// The slot's generation.
+    pub generation: Generation,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+impl From<Arc<Bearer>> for Installed {
+    fn from(bearer: Arc<Bearer>) -> Self {
+        Self { plugin: Arc::clone(&bearer.plugin), slot: bearer.slot.clone(), generation: bearer.generation, digest: bearer.digest }
+    }
+}
+
+/// All plugins of a host. A clone is another handle of the same.
+#[derive(Clone)]
+pub struct PluginHost {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sandbox: Arc<Sandbox>,
+    limits: Limits,
+    around: Surroundings,
+    allocation: Arc<AllocationSlot>,
+    queueing: Arc<QueueingSlot>,
+    routing: RwLock<BTreeMap<SlotName, Arc<RoutingSlot>>>,
+    adapters: RwLock<BTreeMap<SlotName, Arc<AdapterSlot>>>,
+    default_routing: Arc<Tenant<RoutingPolicy>>,
+}
+
+impl fmt::Debug for PluginHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginHost").field("slots", &self.list()).finish_non_exhaustive()
+    }
+}
+
+/// Makes tenants of the built-in plugins. They passed their rehearsal in this crate's tests, so starting is all they do.
+struct Builtins<'a> {
+    sandbox: &'a Arc<Sandbox>,
+    config: &'a PluginConfig,
+}
+
+impl Builtins<'_> {
+    fn tenant<W: World>(&self, slot: &str) -> Result<Arc<Tenant<W>>, Error> {
+        let missing = Fault::Host { what: "a slot has no built-in plugin" };
+        let builtin: &Builtin = BUILTINS.iter().find(|builtin| builtin.slots.contains(&slot)).ok_or(missing)?;
+        let package = Package::read(builtin.name, bytes::Bytes::from_static(builtin.bytes), None, &self.config.limits)?;
+        let config = self.config.builtin_configs.get(&SlotName::parse(slot)?).cloned();
+        let mut package = package;
+        package.manifest.version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        let program = Program::<W>::new(Arc::clone(self.sandbox), Arc::new(package), &self.config.limits, config)?;
+        // Whatever is wrong with the configuration is said at once and not at the first request.
+        drop(program.start()?);
+        Ok(Arc::new(Tenant::new(program, true, self.config.strikes, None)))
+    }
+}
+
+impl PluginHost {
+    /// Starts with the built-in plugins in their slots: `allocation`, `routing`, `routing/least-loaded`,
+    /// `routing/round-robin` and `adapter/cpu`. They are compiled in parallel, or taken from the cache.
+    pub fn start(config: PluginConfig, engines: Arc<Engines>, events: EventSink) -> Result<Self, Error> {
+        let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), engines)?);
+        let around = Surroundings { clock: Clock::start(), events, keeper: Keeper::start()?, strikes: config.strikes, history_max: config.history_max };
+        let builtins = Builtins { sandbox: &sandbox, config: &config };
+        let (allocation, least_loaded, round_robin, cpu) = thread::scope(|scope| {
+            let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>("allocation"));
+            let least_loaded = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing"));
+            let round_robin = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing/round-robin"));
+            let cpu = builtins.tenant::<ShardAdapter>("adapter/cpu");
+            (joined(allocation), joined(least_loaded), joined(round_robin), cpu)
+        });
+        let (allocation, default_routing, round_robin, cpu) = (allocation?, least_loaded?, round_robin?, cpu?);
+        let routing_slot = |name: Option<&str>, tenant: &Arc<Tenant<RoutingPolicy>>| {
+            let name = SlotName::Routing(name.map(str::to_owned));
+            let slot = kept(Slot::new(name.clone(), Some(Arc::clone(tenant)), None, around.clone()));
+            (name, Arc::new(RoutingSlot(slot)))
+        };
+        let routing = [routing_slot(None, &default_routing), routing_slot(Some("least-loaded"), &default_routing), routing_slot(Some("round-robin"), &round_robin)];
+        let cpu_name = SlotName::Adapter("cpu".to_owned());
+        let adapter = Arc::new(AdapterSlot(kept(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone()))));
+        let inner = Inner {
+            allocation: Arc::new(AllocationSlot(kept(Slot::new(SlotName::Allocation, Some(allocation), None, around.clone())))),
+            queueing: Arc::new(QueueingSlot(kept(Slot::new(SlotName::Queueing, None, None, around.clone())))),
+            routing: RwLock::new(routing.into_iter().collect()),
+            adapters: RwLock::new(BTreeMap::from([(cpu_name, adapter)])),
+            default_routing,
+            limits: config.limits,
+            sandbox,
+            around,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Reads a plugin's file without compiling any of it.
+    pub fn inspect(source: &PluginSource) -> Result<Package, Error> {
+        Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &Limits::default())
+    }
+
+    /// Everything that can fail about a plugin, and nothing that touches what serves: read, compile, start, configure and
+    /// rehearse. Takes milliseconds to seconds. `slot` and `config` win over what the manifest says.
+    pub fn prepare(&self, source: &PluginSource, slot: Option<SlotName>, config: Option<String>) -> Result<Prepared, Error> {
+        let clock = Clock::start();
+        let package = Arc::new(Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &self.inner.limits)?);
+        let slot = package.slot(slot)?;
+        let (ready, rehearsed_calls, rehearsed_p99) = match &slot {
+            SlotName::Allocation => self.ready(&package, config).map(|(tenant, warm, calls, p99)| (Ready::Allocation(tenant, warm), calls, p99))?,
+            SlotName::Routing(_) => self.ready(&package, config).map(|(tenant, warm, calls, p99)| (Ready::Routing(tenant, warm), calls, p99))?,
+            SlotName::Queueing => self.ready(&package, config).map(|(tenant, warm, calls, p99)| (Ready::Queueing(tenant, warm), calls, p99))?,
+            SlotName::Adapter(_) => self.ready(&package, config).map(|(tenant, _, calls, p99)| (Ready::Adapter(tenant), calls, p99))?,
+        };
+        Ok(Prepared { slot, package, ready, took: clock.elapsed(), rehearsed_calls, rehearsed_p99 })
+    }
+
+    fn ready<W: Rehearse>(&self, package: &Arc<Package>, config: Option<String>) -> Result<ReadyParts<W>, Error> {
+        let program = Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, config)?;
+        let rehearsed = rehearse(&program)?;
+        let tenant = Tenant::new(program, false, self.inner.around.strikes, rehearsed.p99);
+        Ok((Arc::new(tenant), Box::new(rehearsed.warm), rehearsed.calls, rehearsed.p99))
+    }
+
+    /// Puts a prepared plugin in service. Calls in flight finish on the one before; every call that starts after this
+    /// returns is answered by the new one.
+    pub fn commit(&self, prepared: Prepared) -> Result<Installed, Error> {
+        Ok(self.put(prepared, None))
+    }
+
+    /// Puts a plugin back in service after the host was started again, under the generation that it had, if that is higher
+    /// than those which the slot has held since.
+    pub fn restore(&self, prepared: Prepared, generation: Generation) -> Result<Installed, Error> {
+        Ok(self.put(prepared, Some(generation)))
+    }
+
+    fn put(&self, prepared: Prepared, restored: Option<Generation>) -> Installed {
+        let bearer = match prepared.ready {
+            Ready::Allocation(tenant, warm) => self.inner.allocation.0.put(tenant, vec![*warm], restored),
+            Ready::Queueing(tenant, warm) => self.inner.queueing.0.put(tenant, vec![*warm], restored),
+            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.put(tenant, vec![*warm], restored),
+            Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.put(tenant, Vec::new(), restored),
+        };
+        bearer.into()
+    }
+
+    /// Goes back to the generation before, or to one that the slot remembers. The number still goes up.
+    pub fn rollback(&self, slot: &SlotName, to: Option<Generation>) -> Result<Installed, Error> {
+        let bearer = match slot {
+            SlotName::Allocation => self.inner.allocation.roll_back(to),
+            SlotName::Queueing => self.inner.queueing.roll_back(to),
+            SlotName::Routing(name) => self.routing(name.as_deref())?.roll_back(to),
+            SlotName::Adapter(kind) => self.adapter(kind)?.roll_back(to),
+        };
+        bearer.map(Installed::from)
+    }
+
+    /// What is in every slot, sorted by name.
+    pub fn list(&self) -> Vec<SlotStatus> {
+        let mut list = vec![self.inner.allocation.status(), self.inner.queueing.status()];
+        list.extend(read(&self.inner.routing).values().map(|slot| slot.status()));
+        list.extend(read(&self.inner.adapters).values().map(|slot| slot.status()));
+        list.sort_by_key(|status| status.slot.to_string());
+        list
+    }
+
+    /// The slot of allocation policies.
+    pub fn allocation(&self) -> &Arc<AllocationSlot> {
+        &self.inner.allocation
+    }
+
+    /// The slot of queueing policies. It answers even if nothing is plugged in.
+    pub fn queueing(&self) -> &Arc<QueueingSlot> {
+        &self.inner.queueing
+    }
+
+    /// The default slot of routing policies, or one beside it.
+    pub fn routing(&self, name: Option<&str>) -> Result<Arc<RoutingSlot>, Error> {
+        let slot = SlotName::Routing(name.map(str::to_owned));
+        read(&self.inner.routing).get(&slot).cloned().ok_or_else(|| Fault::Unbound { slot }.into())
+    }
+
+    /// The slot of adapters for one kind of accelerator.
+    pub fn adapter(&self, kind: &str) -> Result<Arc<AdapterSlot>, Error> {
+        let slot = SlotName::Adapter(kind.to_owned());
+        read(&self.inner.adapters).get(&slot).cloned().ok_or_else(|| Fault::Unbound { slot }.into())
+    }
+
+    /// Every adapter slot, by kind.
+    pub fn adapters(&self) -> Vec<Arc<AdapterSlot>> {
+        read(&self.inner.adapters).values().cloned().collect()
+    }
+
+    fn routing_or_new(&self, name: &SlotName) -> Arc<RoutingSlot> {
+        let mut slots = self.inner.routing.write().unwrap_or_else(PoisonError::into_inner);
+        let empty = || Arc::new(RoutingSlot(kept(Slot::new(name.clone(), None, Some(Arc::clone(&self.inner.default_routing)), self.inner.around.clone()))));
+        Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
+    }
+
+    fn adapter_or_new(&self, name: &SlotName) -> Arc<AdapterSlot> {
+        let mut slots = self.inner.adapters.write().unwrap_or_else(PoisonError::into_inner);
+        let empty = || Arc::new(AdapterSlot(kept(Slot::new(name.clone(), None, None, self.inner.around.clone()))));
+        Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
+    }
+}
+
+type ReadyParts<W> = (Arc<Tenant<W>>, Box<Warm<W>>, u32, Option<Duration>);
+
+fn read<T>(slots: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    // The map is whole between any two statements, so a panic elsewhere leaves it sound.
+    slots.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
+    thread.join().unwrap_or_else(|_| Err(Fault::Host { what: "compiling a built-in plugin panicked" }.into()))
+}
+
+/// Lets the keeper look after a slot.
+fn kept<W: World>(slot: Arc<Slot<W>>) -> Arc<Slot<W>> {
+    let kept: Arc<dyn Kept> = Arc::clone(&slot) as Arc<dyn Kept>;
+    slot.around().keeper.keep(Arc::downgrade(&kept));
+    slot
+}

@@ -1,0 +1,232 @@
+//! Slots of the three kinds of policies. Each proves what its guests answer before anyone acts on it: an answer that breaks
+//! a rule is a strike like a trap, and the built-in plugin answers in its place.
+
+use std::sync::Arc;
+
+use host_core::{
+    error::Error as Broken,
+    ids::Generation,
+    plan::Replica,
+    policy::{self, Answer, Arrival, Observation, PolicyFault, Refusal, StrikeKind, Verdict},
+    problem::{Problem, Proposal},
+    topology::{Path, RouteRequest, RoutingSnapshot},
+};
+use host_engine::Digest;
+
+use crate::{
+    bindings::queueing::exports::shardhost::plugin::queueing,
+    convert,
+    error::Error,
+    events::Bearer,
+    names::SlotName,
+    program::Warm,
+    slot::{Slot, SlotStatus},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy},
+};
+
+pub use crate::slot::Decision;
+
+/// A proposal that was proved, and its replicas by name.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Allocated {
+    /// As the policy named it.
+    pub proposal: Proposal,
+    /// The same with offers named: what goes into a plan.
+    pub replicas: Vec<Replica>,
+}
+
+fn invalid(message: String) -> PolicyFault {
+    PolicyFault { kind: StrikeKind::Invalid, message }
+}
+
+fn broken(error: Broken) -> PolicyFault {
+    invalid(error.to_string())
+}
+
+impl policy::AllocationPolicy for Warm<AllocationPolicy> {
+    fn allocate(&mut self, problem: &Problem) -> Answer<Proposal> {
+        let problem = problem.into();
+        let answer = self.call("allocate", |world, store| world.shardhost_plugin_allocation().call_allocate(store, &problem))?;
+        Ok(answer.map(Into::into).map_err(Into::into))
+    }
+
+    fn review(&mut self, observation: &Observation) -> Result<Verdict, PolicyFault> {
+        let observation = observation.into();
+        self.call("review", |world, store| world.shardhost_plugin_allocation().call_review(store, &observation)).map(Into::into)
+    }
+}
+
+impl Warm<RoutingPolicy> {
+    /// Tells the instance what it does not know yet.
+    fn catch_up(&mut self, snapshot: &RoutingSnapshot) -> Result<(), PolicyFault> {
+        let topology = &snapshot.topology;
+        if self.told.topology != Some(topology.number) {
+            let told = topology.as_ref().into();
+            self.call("set-topology", |world, store| world.shardhost_plugin_routing().call_set_topology(store, &told))?;
+            (self.told.topology, self.told.pressures) = (Some(topology.number), None);
+        }
+        let pressures = &snapshot.pressures;
+        if self.told.pressures != Some(pressures.number) {
+            let told: Vec<_> = pressures.devices.iter().map(convert::pressure).collect();
+            if !told.is_empty() {
+                self.call("set-pressure", |world, store| world.shardhost_plugin_routing().call_set_pressure(store, &told))?;
+            }
+            self.told.pressures = Some(pressures.number);
+        }
+        Ok(())
+    }
+}
+
+impl policy::RoutingPolicy for Warm<RoutingPolicy> {
+    fn route(&mut self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Answer<Vec<u32>> {
+        self.catch_up(snapshot)?;
+        let request = convert::route_request(request);
+        let answer = self.call("route", |world, store| world.shardhost_plugin_routing().call_route(store, &request))?;
+        Ok(answer.map_err(Into::into))
+    }
+}
+
+impl policy::QueueingPolicy for Warm<QueueingPolicy> {
+    fn admit(&mut self, arrival: &Arrival) -> Answer<f64> {
+        let arrival = arrival.into();
+        let decision = self.call("admit", |world, store| world.shardhost_plugin_queueing().call_admit(store, &arrival))?;
+        Ok(match decision {
+            queueing::Decision::Admit(rank) => Ok(rank),
+            queueing::Decision::Refuse(refusal) => Err(refusal.into()),
+        })
+    }
+}
+
+/// Asks for a plan and proves it.
+pub(crate) fn allocate(policy: &mut impl policy::AllocationPolicy, problem: &Problem) -> Answer<Allocated> {
+    let prove = |proposal: Proposal| Ok(Allocated { replicas: problem.check(&proposal).map_err(broken)?, proposal });
+    policy.allocate(problem)?.map(prove).map_or_else(|refusal| Ok(Err(refusal)), |proved| proved.map(Ok))
+}
+
+/// Asks for a path and proves it.
+pub(crate) fn route(policy: &mut impl policy::RoutingPolicy, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Answer<Path> {
+    let answer = policy.route(snapshot, request)?;
+    let model = snapshot.topology.models.get(request.model as usize);
+    let prove = |indexes: Vec<u32>| match model {
+        Some(model) => model.check(&indexes).map_err(broken),
+        None => Err(invalid(format!("it found a path for model {}, there are {}", request.model, snapshot.topology.models.len()))),
+    };
+    answer.map(prove).map_or_else(|refusal| Ok(Err(refusal)), |proved| proved.map(Ok))
+}
+
+/// Asks for a rank and proves it.
+pub(crate) fn admit(policy: &mut impl policy::QueueingPolicy, arrival: &Arrival) -> Answer<f64> {
+    match policy.admit(arrival)? {
+        Ok(rank) if !rank.is_finite() => Err(invalid(format!("the rank is {rank}, it must be finite"))),
+        answer => Ok(answer),
+    }
+}
+
+macro_rules! slot {
+    ($(#[$doc:meta])* $name:ident, $world:ident) => {
+        $(#[$doc])*
+        pub struct $name(pub(crate) Arc<Slot<$world>>);
+
+        impl $name {
+            /// Its name.
+            pub fn name(&self) -> &SlotName {
+                &self.0.name
+            }
+
+            /// What serves now; none in an empty slot.
+            pub fn bearer(&self) -> Option<Arc<Bearer>> {
+                self.0.current().map(|version| Arc::clone(&version.bearer))
+            }
+
+            /// What is in it, and how it fares.
+            pub fn status(&self) -> SlotStatus {
+                self.0.status()
+            }
+
+            /// Digests of all that it remembers: files of these must be kept.
+            pub fn digests(&self) -> Vec<Digest> {
+                self.0.digests()
+            }
+
+            pub(crate) fn roll_back(&self, to: Option<Generation>) -> Result<Arc<Bearer>, Error> {
+                self.0.roll_back(to)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).field("bearer", &self.bearer()).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use slot;
+
+slot!(
+    /// The slot of allocation policies. Its calls take up to seconds: call it on a thread of its own.
+    AllocationSlot,
+    AllocationPolicy
+);
+slot!(
+    /// A slot of routing policies. Its call takes microseconds: call it inline.
+    RoutingSlot,
+    RoutingPolicy
+);
+slot!(
+    /// The slot of queueing policies. Its call takes microseconds: call it inline.
+    QueueingSlot,
+    QueueingPolicy
+);
+
+impl AllocationSlot {
+    /// Places one model.
+    pub fn allocate(&self, problem: &Problem) -> Result<Decision<Allocated>, Error> {
+        self.0.decide("allocate", |warm| allocate(warm, problem))
+    }
+
+    /// Whether the plan in force should be made again.
+    pub fn review(&self, observation: &Observation) -> Result<Decision<Verdict>, Error> {
+        self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok))
+    }
+}
+
+impl RoutingSlot {
+    /// Picks the path of one request. The instance that answers is first told what it does not know of the snapshot.
+    pub fn route(&self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Result<Decision<Path>, Error> {
+        self.0.decide("route", |warm| route(warm, snapshot, request))
+    }
+}
+
+impl QueueingSlot {
+    /// Ranks or refuses one arrival. With no plugin in the slot, or one that fails, requests wait in the order in which they
+    /// came and are refused when the line is full.
+    pub fn admit(&self, arrival: &Arrival) -> Result<Decision<f64>, Error> {
+        let Some(version) = self.0.current() else {
+            return Ok(Decision { answer: in_order(arrival), by: self.nobody(), took: std::time::Duration::ZERO, fallback: None });
+        };
+        let decided = self.0.decide("admit", |warm| admit(warm, arrival));
+        match decided {
+            Err(error) if !version.tenant.program.fails_closed() => match error.fault() {
+                crate::error::Fault::InService { fault, .. } => {
+                    let fallback = Some(fault.clone());
+                    Ok(Decision { answer: in_order(arrival), by: self.nobody(), took: std::time::Duration::ZERO, fallback })
+                }
+                _ => Err(error),
+            },
+            decided => decided,
+        }
+    }
+
+    fn nobody(&self) -> Arc<Bearer> {
+        Arc::new(Bearer { slot: self.0.name.clone(), plugin: "arrival-order".into(), digest: Digest([0; 32]), generation: Generation(0) })
+    }
+}
+
+/// The host's own order: that of arrival.
+fn in_order(arrival: &Arrival) -> Result<f64, Refusal> {
+    let depth: u64 = arrival.classes.iter().map(|class| u64::from(class.depth)).sum();
+    if depth < u64::from(arrival.depth_max) {
+        return Ok(arrival.now.0);
+    }
+    Err(Refusal { reason: format!("{depth} requests are waiting, at most {} may", arrival.depth_max), nearest: None, short: Default::default() })
+}

@@ -1,0 +1,132 @@
+//! The sandbox: one wasmtime engine for all guests, its clock of one tick per millisecond, and the way from a component to
+//! code that can be instantiated. It knows nothing of slots.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use host_engine::Engines;
+use wasmtime::{
+    Config, Engine, Store,
+    component::{Component, HasSelf, InstancePre, Linker},
+};
+
+use crate::{
+    bindings::{engine, log, types},
+    cache::Cache,
+    error::{Error, Fault},
+    guest::Guest,
+    limits::{CallLimits, Limits},
+    package::Package,
+};
+
+/// How often guests are looked at. Deadlines are rounded up to it.
+const TICK: Duration = Duration::from_millis(1);
+/// Address space set aside for each linear memory. Larger ones grow by moving.
+const MEMORY_RESERVATION_BYTES: u64 = 256 << 20;
+
+/// Compiles and instantiates. Cheap to share.
+pub(crate) struct Sandbox {
+    engine: Engine,
+    cache: Option<Cache>,
+    engines: Arc<Engines>,
+    _ticker: Ticker,
+}
+
+impl Sandbox {
+    pub(crate) fn new(limits: &Limits, cache_folder: Option<&Path>, engines: Arc<Engines>) -> Result<Self, Error> {
+        let mut config = Config::new();
+        config.concurrency_support(false);
+        config.epoch_interruption(true);
+        config.max_wasm_stack(limits.stack_bytes_max);
+        config.memory_reservation(MEMORY_RESERVATION_BYTES);
+        let failed = |what, error: wasmtime::Error| Error::from(Fault::Host { what }).because(error.to_string());
+        let engine = Engine::new(&config).map_err(|error| failed("the sandbox does not start", error))?;
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let cache = cache_folder.map(|folder| Cache::open(folder, hasher.finish())).transpose()?;
+        let ticker = Ticker::start(engine.clone())?;
+        Ok(Self { engine, cache, engines, _ticker: ticker })
+    }
+
+    /// Native code of a component: from the cache, or compiled and then cached.
+    fn component(&self, package: &Package) -> Result<Component, Error> {
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, package.digest));
+        if let Some(component) = cached {
+            return Ok(component);
+        }
+        let reason = |error: wasmtime::Error| Fault::Compile { plugin: package.name.to_string(), reason: format!("{error:#}") };
+        let component = Component::new(&self.engine, &package.bytes).map_err(reason)?;
+        if let Some(cache) = &self.cache {
+            cache.keep(package.digest, &component);
+        }
+        Ok(component)
+    }
+
+    /// Code with its imports bound. What is not of the contract traps when it is called: a guest without WASI runs as long
+    /// as it needs none.
+    pub(crate) fn link(&self, package: &Package) -> Result<InstancePre<Guest>, Error> {
+        let component = self.component(package)?;
+        let mut linker = Linker::<Guest>::new(&self.engine);
+        let linked = log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
+            .and_then(|()| types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest))
+            .and_then(|()| engine::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest))
+            .and_then(|()| linker.define_unknown_imports_as_traps(&component))
+            .and_then(|()| linker.instantiate_pre(&component));
+        linked.map_err(|error| Fault::Start { plugin: package.name.to_string(), reason: format!("{error:#}") }.into())
+    }
+
+    /// A store for one guest, without anything in it yet.
+    pub(crate) fn store(&self, limits: &Limits) -> Store<Guest> {
+        let mut store = Store::new(&self.engine, Guest::new(limits, Arc::clone(&self.engines)));
+        store.limiter(|guest| &mut guest.memory);
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().call.judge()));
+        store
+    }
+}
+
+/// Readies a store for one call.
+pub(crate) fn arm(store: &mut Store<Guest>, limits: &CallLimits) {
+    store.set_epoch_deadline(crate::guest::ticks(limits.deadline));
+    store.set_hostcall_fuel(limits.returned_bytes_max);
+    store.data_mut().begin(limits);
+}
+
+/// The thread behind deadlines. Stops when it is dropped.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> Result<Self, Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let tick = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                thread::sleep(TICK);
+                engine.increment_epoch();
+            }
+        };
+        let failed = |error: std::io::Error| Error::from(Fault::Host { what: "the clock of the sandbox does not start" }).because(error);
+        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(tick).map_err(failed)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It only sleeps and counts; a panic in it would have nothing to tell.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! The place where one plugin is plugged in: which generation serves, what it did wrong, and what to go back to. A swap is
+//! one pointer; calls in flight finish on the generation that they began on.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use host_core::{
+    ids::Generation,
+    policy::{Answer, PolicyFault, Refusal, StrikeKind},
+    strikes::{CallBudget, StrikeOutcome, StrikePolicy, Strikes},
+    units::Millis,
+};
+use host_engine::Digest;
+
+use crate::{
+    clock::Clock,
+    error::{Error, Fault},
+    events::{Bearer, EventSink, PluginEvent, SwapReason},
+    keeper::{Keeper, Kept},
+    names::SlotName,
+    program::{Program, Warm},
+    world::World,
+};
+
+/// What a policy decided, and which plugin it was.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decision<T> {
+    /// The decision, or the plugin's honest no.
+    pub answer: Result<T, Refusal>,
+    /// Who answered.
+    pub by: Arc<Bearer>,
+    /// How long the call took.
+    pub took: Duration,
+    /// Why the plugin in service did not answer; then the built-in one did.
+    pub fallback: Option<PolicyFault>,
+}
+
+/// How often a plugin was called in its slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CallCounts {
+    /// Calls, failed ones included.
+    pub calls: u64,
+    /// Honest refusals.
+    pub refusals: u64,
+    /// Calls that failed.
+    pub faults: u64,
+    /// Strikes by kind, in the order of `StrikeKind::ALL`.
+    pub strikes: [u64; StrikeKind::ALL.len()],
+    /// Time of all calls.
+    pub busy: Duration,
+    /// The most linear memory that any of its guests had, in bytes.
+    pub memory_bytes: u64,
+    /// Tensor bytes that went through guests' memory; an adapter should have none.
+    pub copied_bytes: u64,
+}
+
+/// What is in a slot.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SlotStatus {
+    /// The slot.
+    pub slot: SlotName,
+    /// What serves; none in an empty slot.
+    pub current: Option<Arc<Bearer>>,
+    /// Whether that is a built-in plugin.
+    pub builtin: bool,
+    /// What the plugin says of itself.
+    pub version: Option<String>,
+    /// Generations that it can be rolled back to, the newest last.
+    pub history: Vec<Arc<Bearer>>,
+    /// Of what serves.
+    pub counts: CallCounts,
+    /// Requests that the built-in plugin answered because the one in service failed.
+    pub fallbacks: u64,
+    /// When a plugin that was rolled back is tried again, on this host's clock.
+    pub retry_at: Option<Millis>,
+}
+
+/// What slots share.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub clock: Clock,
+    pub events: EventSink,
+    pub keeper: Keeper,
+    pub strikes: StrikePolicy,
+    pub history_max: usize,
+}
+
+/// One plugin in one slot, over all generations that it serves as.
+pub(crate) struct Tenant<W: World> {
+    pub program: Program<W>,
+    pub builtin: bool,
+    strikes: Mutex<Strikes>,
+    budget: Option<Mutex<CallBudget>>,
+    counts: Mutex<CallCounts>,
+}
+
+impl<W: World> Tenant<W> {
+    /// Without a rehearsed time nothing is over budget.
+    pub(crate) fn new(program: Program<W>, builtin: bool, policy: StrikePolicy, rehearsed_p99: Option<Duration>) -> Self {
+        let strikes_max = program.package.manifest.strikes_max.unwrap_or(policy.strikes_max).max(1);
+        let budget = rehearsed_p99.map(|p99| Mutex::new(CallBudget::new(p99.as_secs_f64() * 1e6)));
+        Self { program, builtin, strikes: Mutex::new(Strikes::new(StrikePolicy { strikes_max, ..policy })), budget, counts: Mutex::default() }
+    }
+
+    pub(crate) fn counts(&self) -> CallCounts {
+        *lock(&self.counts)
+    }
+
+    pub(crate) fn note_copied(&self, bytes: u64) {
+        lock(&self.counts).copied_bytes += bytes;
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is whole between any two statements, so a panic elsewhere leaves it sound.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A tenant in service under one number.
+pub(crate) struct Version<W: World> {
+    pub bearer: Arc<Bearer>,
+    pub tenant: Arc<Tenant<W>>,
+    idle: Mutex<Vec<Warm<W>>>,
+    retired: AtomicBool,
+}
+
+impl<W: World> Version<W> {
+    pub(crate) fn new(slot: &SlotName, generation: Generation, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>) -> Arc<Self> {
+        let package = &tenant.program.package;
+        let bearer = Bearer { slot: slot.clone(), plugin: Arc::clone(&package.name), digest: package.digest, generation };
+        Arc::new(Self { bearer: Arc::new(bearer), tenant, idle: Mutex::new(idle), retired: AtomicBool::new(false) })
+    }
+
+    /// A warm instance, or a new one if all are in use.
+    fn take(&self) -> Result<Warm<W>, PolicyFault> {
+        let idle = lock(&self.idle).pop();
+        idle.map_or_else(|| self.tenant.program.start().map_err(|error| PolicyFault { kind: StrikeKind::Trap, message: error.to_string() }), Ok)
+    }
+
+    /// Keeps an instance for the next call, unless it failed, there are enough, or this version serves no more.
+    fn give_back(&self, warm: Warm<W>, keeper: &Keeper) {
+        let mut idle = lock(&self.idle);
+        let useful = !warm.failed && !self.retired.load(Ordering::Acquire) && idle.len() < self.tenant.program.limits.warm_instances;
+        if useful {
+            idle.push(warm);
+        } else {
+            drop(idle);
+            keeper.drop_later(warm);
+        }
+    }
+
+    fn retire(&self, keeper: &Keeper) {
+        self.retired.store(true, Ordering::Release);
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        keeper.drop_later(idle);
+    }
+}
+
+/// A slot of one kind.
+pub(crate) struct Slot<W: World> {
+    pub name: SlotName,
+    current: ArcSwapOption<Version<W>>,
+    /// Answers when what serves fails. None for adapters of other kinds than the built-in ones, and for queueing.
+    fallback: Option<Arc<Version<W>>>,
+    book: Mutex<Book<W>>,
+    fallbacks: AtomicU64,
+    around: Surroundings,
+}
+
+struct Book<W: World> {
+    last: Generation,
+    history: VecDeque<(Arc<Bearer>, Arc<Tenant<W>>)>,
+    retry: Option<(Millis, Arc<Tenant<W>>)>,
+}
+
+impl<W: World> Slot<W> {
+    /// With a built-in plugin in it, or empty. `fallback` is for empty slots whose kind has a built-in plugin elsewhere.
+    pub(crate) fn new(name: SlotName, builtin: Option<Arc<Tenant<W>>>, fallback: Option<Arc<Tenant<W>>>, around: Surroundings) -> Arc<Self> {
+        let version = |generation: u64, tenant: Arc<Tenant<W>>| Version::new(&name, Generation(generation), tenant, Vec::new());
+        // A built-in in service is its own fallback, with other instances; as such it answers as generation 0.
+        let fallback = builtin.clone().or(fallback).map(|tenant| version(0, tenant));
+        let current = builtin.map(|tenant| version(1, tenant));
+        let book = Book { last: Generation(u64::from(current.is_some())), history: VecDeque::new(), retry: None };
+        let slot = Self { current: ArcSwapOption::new(current), fallback, book: Mutex::new(book), fallbacks: AtomicU64::new(0), name, around };
+        Arc::new(slot)
+    }
+
+    /// What serves now.
+    pub(crate) fn current(&self) -> Option<Arc<Version<W>>> {
+        self.current.load_full()
+    }
+
+    pub(crate) fn around(&self) -> &Surroundings {
+        &self.around
+    }
+
+    /// Asks what serves, and the built-in one if that fails.
+    pub(crate) fn decide<T>(&self, function: &'static str, mut call: impl FnMut(&mut Warm<W>) -> Answer<T>) -> Result<Decision<T>, Error> {
+        let version = self.current().ok_or_else(|| Fault::Unbound { slot: self.name.clone() })?;
+        let fault = match self.attempt(&version, function, &mut call) {
+            Ok((answer, took)) => return Ok(Decision { answer, by: Arc::clone(&version.bearer), took, fallback: None }),
+            Err(fault) => fault,
+        };
+        self.strike(&version, function, &fault);
+        let Some(fallback) = self.fallback.as_ref().filter(|_| !version.tenant.program.fails_closed()) else {
+            return Err(self.in_service(&version, function, fault));
+        };
+        match self.attempt(fallback, function, &mut call) {
+            Ok((answer, took)) => {
+                self.fallbacks.fetch_add(1, Ordering::Relaxed);
+                self.around.events.send(PluginEvent::FellBack { slot: self.name.clone(), function, fault: fault.clone() });
+                Ok(Decision { answer, by: Arc::clone(&fallback.bearer), took, fallback: Some(fault) })
+            }
+            Err(second) => {
+                self.strike(fallback, function, &second);
+                Err(self.in_service(fallback, function, second))
+            }
+        }
+    }
+
+    pub(crate) fn in_service(&self, version: &Version<W>, function: &'static str, fault: PolicyFault) -> Error {
+        Fault::InService { slot: self.name.clone(), plugin: version.bearer.plugin.to_string(), function, fault }.into()
+    }
+
+    fn attempt<T>(&self, version: &Version<W>, function: &'static str, call: &mut impl FnMut(&mut Warm<W>) -> Answer<T>) -> Result<(Result<T, Refusal>, Duration), PolicyFault> {
+        let mut warm = version.take()?;
+        let clock = Clock::start();
+        let answer = call(&mut warm);
+        let took = clock.elapsed();
+        self.note(version, &mut warm, &answer, took);
+        version.give_back(warm, &self.around.keeper);
+        if answer.is_ok() && is_over_budget(&version.tenant, took) {
+            let message = format!("{function} takes far longer than it rehearsed, now {} µs", took.as_micros());
+            self.strike(version, function, &PolicyFault { kind: StrikeKind::OverBudget, message });
+        }
+        answer.map(|answer| (answer, took))
+    }
+
+    /// Counts a call and passes on what the guest logged.
+    pub(crate) fn note<T>(&self, version: &Version<W>, warm: &mut Warm<W>, answer: &Answer<T>, took: Duration) {
+        let guest = warm.store.data_mut();
+        let mut counts = lock(&version.tenant.counts);
+        counts.calls += 1;
+        counts.busy += took;
+        counts.refusals += u64::from(matches!(answer, Ok(Err(_))));
+        counts.faults += u64::from(answer.is_err());
+        counts.memory_bytes = counts.memory_bytes.max(guest.memory.bytes as u64);
+        drop(counts);
+        for (level, line) in guest.log.lines.drain(..) {
+            self.around.events.send(PluginEvent::Log { slot: self.name.clone(), plugin: Arc::clone(&version.bearer.plugin), level, line });
+        }
+    }
+
+    /// Counts a failure, and rolls back after too many. A built-in stays: there is nothing better to go back to.
+    pub(crate) fn strike(&self, version: &Version<W>, function: &'static str, fault: &PolicyFault) {
+        let tenant = &version.tenant;
+        let outcome = lock(&tenant.strikes).record(self.around.clock.now(), fault.kind);
+        if let Some(index) = StrikeKind::ALL.iter().position(|kind| *kind == fault.kind) {
+            lock(&tenant.counts).strikes[index] += 1;
+        }
+        let left = match outcome {
+            _ if tenant.builtin => None,
+            StrikeOutcome::Counted { left } => Some(left),
+            StrikeOutcome::RollBack => Some(0),
+        };
+        let bearer = Bearer::clone(&version.bearer);
+        self.around.events.send(PluginEvent::Strike { bearer, function, fault: fault.clone(), left });
+        if left == Some(0) {
+            self.roll_back_struck(version);
+        }
+    }
+
+    fn roll_back_struck(&self, version: &Version<W>) {
+        let clock = Clock::start();
+        let mut book = lock(&self.book);
+        let serves = self.current().is_some_and(|current| current.bearer.generation == version.bearer.generation);
+        if !serves {
+            return;
+        }
+        let struck = &version.tenant;
+        book.retry = lock(&struck.strikes).retry_at().map(|at| (at, Arc::clone(struck)));
+        // What was rolled back for strikes itself is no place to go back to.
+        book.history.retain(|(_, tenant)| tenant.builtin || lock(&tenant.strikes).retry_at().is_none());
+        let before = book.history.pop_back().map(|(_, tenant)| tenant);
+        let Some(tenant) = before.or_else(|| self.fallback.as_ref().map(|fallback| Arc::clone(&fallback.tenant))) else {
+            // Nothing else is there: for adapters a plugin that fails now and then is better than none.
+            book.retry = None;
+            return;
+        };
+        self.swap(&mut book, tenant, Vec::new(), SwapReason::Strikes, clock);
+    }
+
+    /// Puts a tenant in service. The one before is remembered, unless its strikes brought it down.
+    fn swap(&self, book: &mut Book<W>, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>, reason: SwapReason, clock: Clock) -> Arc<Bearer> {
+        book.last = book.last.next();
+        let version = Version::new(&self.name, book.last, tenant, idle);
+        let bearer = Arc::clone(&version.bearer);
+        if let Some(before) = self.current.swap(Some(version)) {
+            before.retire(&self.around.keeper);
+            if reason != SwapReason::Strikes {
+                book.history.push_back((Arc::clone(&before.bearer), Arc::clone(&before.tenant)));
+            }
+            while book.history.len() > self.around.history_max {
+                book.history.pop_front();
+            }
+            self.around.keeper.drop_later(before);
+        }
+        self.around.events.send(PluginEvent::Swapped { now: Bearer::clone(&bearer), reason, took: clock.elapsed() });
+        bearer
+    }
+
+    /// Puts a prepared plugin in service.
+    pub(crate) fn install(&self, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>) -> Arc<Bearer> {
+        let clock = Clock::start();
+        let mut book = lock(&self.book);
+        book.retry = None;
+        self.swap(&mut book, tenant, idle, SwapReason::Installed, clock)
+    }
+
+    /// The same; or, where a generation is named, a plugin that was in service before the host was started again: under its
+    /// old number.
+    pub(crate) fn put(&self, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>, restored: Option<Generation>) -> Arc<Bearer> {
+        let Some(generation) = restored else { return self.install(tenant, idle) };
+        let clock = Clock::start();
+        let mut book = lock(&self.book);
+        // A swap counts up by one; the number never goes down.
+        book.last = Generation(generation.0.saturating_sub(1).max(book.last.0));
+        self.swap(&mut book, tenant, idle, SwapReason::Restored, clock)
+    }
+
+    /// Goes back to a generation that is remembered, or to the one before.
+    pub(crate) fn roll_back(&self, to: Option<Generation>) -> Result<Arc<Bearer>, Error> {
+        let clock = Clock::start();
+        let mut book = lock(&self.book);
+        let found = match to {
+            None => book.history.len().checked_sub(1),
+            Some(generation) => book.history.iter().position(|(bearer, _)| bearer.generation == generation),
+        };
+        let Some((_, tenant)) = found.and_then(|index| book.history.remove(index)) else {
+            let known = book.history.iter().map(|(bearer, _)| bearer.generation).collect();
+            return Err(Fault::UnknownGeneration { slot: self.name.clone(), generation: to.unwrap_or_default(), known }.into());
+        };
+        let warm = tenant.program.start()?;
+        book.retry = None;
+        lock(&tenant.strikes).retried();
+        Ok(self.swap(&mut book, tenant, vec![warm], SwapReason::RolledBack, clock))
+    }
+
+    pub(crate) fn status(&self) -> SlotStatus {
+        let book = lock(&self.book);
+        let current = self.current();
+        let tenant = current.as_ref().map(|version| &version.tenant);
+        SlotStatus {
+            slot: self.name.clone(),
+            builtin: tenant.is_some_and(|tenant| tenant.builtin),
+            version: tenant.and_then(|tenant| tenant.program.package.manifest.version.clone()),
+            history: book.history.iter().map(|(bearer, _)| Arc::clone(bearer)).collect(),
+            counts: tenant.map(|tenant| tenant.counts()).unwrap_or_default(),
+            fallbacks: self.fallbacks.load(Ordering::Relaxed),
+            retry_at: book.retry.as_ref().map(|(at, _)| *at),
+            current: current.map(|version| Arc::clone(&version.bearer)),
+        }
+    }
+
+    /// Digests of all that the slot remembers.
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        let book = lock(&self.book);
+        let remembered = book.history.iter().map(|(bearer, _)| bearer.digest);
+        remembered.chain(self.current().map(|version| version.bearer.digest)).collect()
+    }
+}
+
+impl<W: World> Kept for Slot<W> {
+    /// Tries a rolled back plugin again once its time has come; if it does not even start, later again.
+    fn look_after(&self) {
+        let now = self.around.clock.now();
+        // Held until the swap, so that an install between the two is not undone.
+        let mut book = lock(&self.book);
+        let Some((_, tenant)) = book.retry.take_if(|(at, _)| *at <= now) else { return };
+        let clock = Clock::start();
+        match tenant.program.start() {
+            Ok(warm) => {
+                lock(&tenant.strikes).retried();
+                self.swap(&mut book, tenant, vec![warm], SwapReason::Retried, clock);
+            }
+            Err(error) => {
+                let plugin = Arc::clone(&tenant.program.package.name);
+                self.around.events.send(PluginEvent::RetryFailed { slot: self.name.clone(), plugin, reason: error.to_string() });
+                book.retry = Some((now + self.around.strikes.retry_max, tenant));
+            }
+        }
+    }
+}
+
+fn is_over_budget<W: World>(tenant: &Tenant<W>, took: Duration) -> bool {
+    // A call that finds the lock taken is not counted: the sample is large enough without it.
+    let budget = tenant.budget.as_ref().and_then(|budget| budget.try_lock().ok());
+    budget.is_some_and(|mut budget| budget.observe(took.as_secs_f64() * 1e6))
+}

@@ -1,0 +1,57 @@
+//! What the generated code of the four worlds has in common, so that one slot and one kind of warm instance serve them all.
+
+use wasmtime::{
+    Store,
+    component::InstancePre,
+};
+
+use crate::{bindings, guest::Guest, names::PluginKind};
+
+/// An instance of one world.
+pub(crate) trait World: Sized + Send + 'static {
+    const KIND: PluginKind;
+    /// Compiled and linked, ready to be instantiated any number of times.
+    type Ready: Send + Sync + 'static;
+    /// What an instance has been told, beside its configuration.
+    type Told: Default + Send;
+
+    fn ready(linked: InstancePre<Guest>) -> wasmtime::Result<Self::Ready>;
+    fn instantiate(ready: &Self::Ready, store: &mut Store<Guest>) -> wasmtime::Result<Self>;
+    fn configure(&self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), String>>;
+}
+
+macro_rules! world {
+    ($world:ident, $ready:ident, $told:ty, $kind:ident, $module:ident) => {
+        pub(crate) use bindings::$module::$world;
+
+        impl World for $world {
+            const KIND: PluginKind = PluginKind::$kind;
+            type Ready = bindings::$module::$ready<Guest>;
+            type Told = $told;
+
+            fn ready(linked: InstancePre<Guest>) -> wasmtime::Result<Self::Ready> {
+                bindings::$module::$ready::new(linked)
+            }
+
+            fn instantiate(ready: &Self::Ready, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
+                ready.instantiate(store)
+            }
+
+            fn configure(&self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), String>> {
+                self.shardhost_plugin_plugin().call_configure(store, config)
+            }
+        }
+    };
+}
+
+/// The topology and the pressures that a routing instance has, by number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ToldRouting {
+    pub topology: Option<u32>,
+    pub pressures: Option<u64>,
+}
+
+world!(AllocationPolicy, AllocationPolicyPre, (), Allocation, allocation);
+world!(RoutingPolicy, RoutingPolicyPre, ToldRouting, Routing, routing);
+world!(QueueingPolicy, QueueingPolicyPre, (), Queueing, queueing);
+world!(ShardAdapter, ShardAdapterPre, (), Adapter, adapter);
