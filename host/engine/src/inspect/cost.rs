@@ -84,8 +84,8 @@ fn columns(view: &View<'_>, node: &NodeProto) -> Bytes {
     if window <= 1 || node.op_type() != "Conv" {
         return Bytes::ZERO;
     }
-    let pixels: usize = output.iter().skip(2).product();
-    Bytes((kernel.iter().skip(1).product::<usize>() * pixels * 4) as u64)
+    let column = Bytes(kernel.iter().skip(1).product::<usize>() as u64 * 4);
+    output.iter().skip(2).fold(column, |size, &length| size.times(length as u64))
 }
 
 /// Cache of one token, when this is an input of an attention cache: its size without the batch and the past.

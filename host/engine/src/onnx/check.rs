@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use super::{constant, graph};
 use crate::{
     error::{Error, Fault},
-    onnx_pb::{GraphProto, ModelProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto},
+    onnx_pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto},
+    tensor::ELEMENTS_MAX,
 };
 
 /// Versions of the format that are read: 3 is of 2017, 14 the newest published.
@@ -15,6 +16,8 @@ const IR_VERSIONS: (i64, i64) = (3, 14);
 const OPERATOR_SETS: (i64, i64) = (7, 28);
 /// Longest axis that is believed.
 const AXIS_MAX: i64 = 1 << 32;
+/// Most elements that a graph may make of a constant shape.
+const MADE_ELEMENTS_MAX: u64 = 1 << 28;
 /// Most nodes in one graph; larger numbers come from broken files.
 const NODES_MAX: usize = 1 << 20;
 
@@ -52,6 +55,7 @@ pub(super) fn graph(proto: &GraphProto) -> Result<(), Error> {
         if node.op_type().is_empty() {
             return Err(Error::graph(format!("node `{}` names no operator", node.name())));
         }
+        made_shape(&index, node)?;
         if let Some(name) = graph::reads(node).into_iter().find(|name| !index.has(name)) {
             return Err(Error::graph(format!("node `{}` reads `{name}`, which nothing makes", graph::label(node))));
         }
@@ -86,12 +90,33 @@ fn unique(proto: &GraphProto) -> Result<(), Error> {
 
 fn declared_shape(value: &ValueInfoProto) -> Result<(), Error> {
     let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else { return Ok(()) };
-    for dim in tensor.shape.iter().flat_map(|shape| &shape.dim) {
-        if let Some(dimension::Value::DimValue(length)) = dim.value
-            && (length == 0 || length > AXIS_MAX)
-        {
-            return Err(Error::graph(format!("`{}` has a dimension of {length}, it must be 1 to {AXIS_MAX}", value.name())));
-        }
+    let fixed = tensor.shape.iter().flat_map(|shape| &shape.dim).filter_map(|dim| match dim.value {
+        Some(dimension::Value::DimValue(length)) => Some(length),
+        _ => None,
+    });
+    if let Some(length) = fixed.clone().find(|length| *length == 0 || *length > AXIS_MAX) {
+        return Err(Error::graph(format!("`{}` has a dimension of {length}, it must be 1 to {AXIS_MAX}", value.name())));
+    }
+    // Negative lengths mean open ones in some files.
+    let elements = fixed.filter_map(|length| u64::try_from(length).ok()).fold(1u64, u64::saturating_mul);
+    if elements > ELEMENTS_MAX {
+        return Err(Error::graph(format!("`{}` has {elements} elements, at most {ELEMENTS_MAX} are allowed", value.name())));
+    }
+    Ok(())
+}
+
+/// Shapes that the graph itself makes of constants: an engine makes these tensors when it loads, however large.
+fn made_shape(index: &graph::Index<'_>, node: &NodeProto) -> Result<(), Error> {
+    let place = match node.op_type() {
+        "ConstantOfShape" => 0,
+        "Expand" | "Tile" => 1,
+        _ => return Ok(()),
+    };
+    let shape = node.input.get(place).and_then(|name| index.initializers.get(name.as_str())).and_then(|tensor| constant::to_tensor(tensor));
+    let lengths = shape.and_then(|shape| shape.to_i64()).unwrap_or_default();
+    let elements = lengths.into_iter().filter_map(|length| u64::try_from(length).ok()).fold(1u64, u64::saturating_mul);
+    if elements > MADE_ELEMENTS_MAX {
+        return Err(Error::graph(format!("node `{}` makes {elements} elements, at most {MADE_ELEMENTS_MAX} are allowed", graph::label(node))));
     }
     Ok(())
 }

@@ -45,8 +45,9 @@ impl Facts {
     /// Bytes of a value; 0 where its shape is not known.
     pub(crate) fn size_bytes(&self, name: &str) -> u64 {
         let Some(fact) = self.values.get(name) else { return 0 };
-        let elements: usize = fact.shape.as_ref().map_or(0, |shape| shape.iter().product());
-        (elements * fact.element_type.map_or(4, ElementType::size_bytes)) as u64
+        let size = fact.element_type.map_or(4, ElementType::size_bytes) as u64;
+        // A graph may claim any length; the product of absurd ones stays at the largest number.
+        fact.shape.as_ref().map_or(0, |shape| shape.iter().fold(size, |product, &length| product.saturating_mul(length as u64)))
     }
 }
 

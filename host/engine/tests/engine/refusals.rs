@@ -38,6 +38,11 @@ fn value(place: u8, name: &str, shape: &[u8]) -> Vec<u8> {
     field(place, &[field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat())
 }
 
+/// An initializer `s` that holds the one number 2^40.
+fn terabyte_shape() -> Vec<u8> {
+    field(5, &[number(1, 1), number(2, 7), field(8, b"s"), field(9, &(1i64 << 40).to_le_bytes())].concat())
+}
+
 fn model(graph: &[u8], ir: u8, operators: u8) -> Bytes {
     [number(1, ir), field(8, &number(2, operators)), field(7, graph)].concat().into()
 }
@@ -68,6 +73,12 @@ fn broken_files_are_refused_and_told_why() {
             "an axis of zero",
             model(&[relu(), value(11, "x", &[1, 0]), value(12, "y", &[1, 4])].concat(), 8, 17),
             "`x` has a dimension of 0, it must be 1 to 4294967296",
+        ),
+        ("absurd lengths", model(&[relu(), value(11, "x", &[127; 8]), value(12, "y", &[1, 4])].concat(), 8, 17), "elements, at most 1099511627776 are allowed"),
+        (
+            "a tensor of a terabyte made of a constant",
+            model(&[terabyte_shape(), graph(&[node("ConstantOfShape", &["s"], &["c"]), node("Add", &["x", "c"], &["y"])])].concat(), 8, 17),
+            "node `c (ConstantOfShape)` makes 1099511627776 elements, at most 268435456 are allowed",
         ),
         ("an operator without name", model(&graph(&[node("", &["x"], &["y"])]), 8, 17), "names no operator"),
     ];
