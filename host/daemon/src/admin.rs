@@ -145,7 +145,7 @@ async fn install(State(door): State<AdminDoor>, RawQuery(query): RawQuery, body:
         Some(name) => Component::Named(name),
         None => Component::Bytes(read_body(body, door.component_bytes_max).await?),
     };
-    let install = Install { component, source: query.source, slot: query.slot, config: query.config };
+    let install = Install { component, source: query.source, slot: query.slot, config: query.config, manifest: query.manifest };
     Ok(Json(door.service.plugin_install(install).await?))
 }
 

@@ -97,7 +97,9 @@ pub fn main() -> ExitCode {
         },
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
-    eprintln!("error: {error}");
+    for line in error.to_string().lines() {
+        eprintln!("error: {line}");
+    }
     match error.fault() {
         Fault::Config { .. } | Fault::Usage { .. } => ExitCode::from(2),
         _ => ExitCode::FAILURE,

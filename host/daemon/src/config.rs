@@ -195,7 +195,14 @@ impl Config {
             drain_ms_max: 10_000,
             calibration_ms: 100,
             http: Http { address: SocketAddr::from(([127, 0, 0, 1], 8000)), body_bytes_max: 64 << 20 },
-            requests: Requests { timeout_ms: 30_000, running_max: 64, queue_depth_max: 1024, attempts_max: 3, stage_jobs_max: 4096, image_pixels_max: 64_000_000 },
+            requests: Requests {
+                timeout_ms: 30_000,
+                running_max: 64,
+                queue_depth_max: 1024,
+                attempts_max: 3,
+                stage_jobs_max: 4096,
+                image_pixels_max: 64_000_000,
+            },
             local_devices: LocalDevice::numbered(1),
             slots: BTreeMap::new(),
             plugin_limits: PluginLimits::default(),
@@ -209,7 +216,8 @@ impl Config {
 impl LocalDevice {
     /// So many equal devices: `local-1`, `local-2`, …
     pub fn numbered(count: usize) -> Vec<Self> {
-        let device = |number| Self { id: format!("local-{number}"), site: site_default(), labels: BTreeMap::new(), memory_bytes: None, slowdown: slowdown_default() };
+        let device =
+            |number| Self { id: format!("local-{number}"), site: site_default(), labels: BTreeMap::new(), memory_bytes: None, slowdown: slowdown_default() };
         (1..=count).map(device).collect()
     }
 }

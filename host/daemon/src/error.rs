@@ -31,6 +31,8 @@ pub enum Fault {
     Plugin(host_plugin::Error),
     /// What went wrong on the way through the stages.
     Stage(StageFault),
+    /// Two plugins of the plugins folder that name the same slot.
+    TwoClaims { slot: String, one: String, two: String },
     /// A command that does not say enough, or something that cannot be.
     Usage { reason: String },
     /// A command that did only a part of its work; what failed was said before.
@@ -188,6 +190,7 @@ impl fmt::Display for Fault {
             Self::Engine(error) => error.fmt(f),
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
+            Self::TwoClaims { slot, one, two } => write!(f, "slot {slot} is claimed by `{one}` and by `{two}`; bind one of them in the config"),
             Self::Usage { reason } => f.write_str(reason),
             Self::SomeFailed { failed, all } => write!(f, "{failed} of {all} failed"),
             Self::Config { faults } => f.write_str(&faults.join("\n")),

@@ -170,7 +170,12 @@ impl Manifest {
         if self.max_batch_size > 0 {
             let open = |spec: &&TensorSpec| !matches!(spec.shape.first(), Some(Dimension::Symbol(_)));
             if let Some(spec) = inputs.iter().chain(outputs).find(open) {
-                return Err(fault(format!("max_batch_size is {}, but `{}` has shape {}, whose first dimension is not open", self.max_batch_size, spec.name, spec.shape_text())));
+                return Err(fault(format!(
+                    "max_batch_size is {}, but `{}` has shape {}, whose first dimension is not open",
+                    self.max_batch_size,
+                    spec.name,
+                    spec.shape_text()
+                )));
             }
         }
         if self.preprocess.is_some() && inputs.len() != 1 {
@@ -312,7 +317,10 @@ mod tests {
         let cases = [
             ("max_batch_size: 1\ninput: [{ name: y, data_type: FP32, dims: [2] }]", "input `y` is not in the graph, there are x"),
             ("max_batch_size: 1\ninput: [{ name: x, data_type: TYPE_INT8, dims: [2] }]", "input `x` is TYPE_INT8, the graph says FP32"),
-            ("max_batch_size: 1\ninput: [{ name: x, data_type: FP32, dims: [3] }]", "input `x` has dims [3], the graph says [batch, 2] without its batch dimension"),
+            (
+                "max_batch_size: 1\ninput: [{ name: x, data_type: FP32, dims: [3] }]",
+                "input `x` has dims [3], the graph says [batch, 2] without its batch dimension",
+            ),
             ("labels: [a, b, c]", "there are 3 labels, the last axis of the first output is 4 long"),
         ];
         for (text, reason) in cases {

@@ -142,7 +142,14 @@ mod tests {
 
     #[test]
     fn the_latest_version_is_found_and_what_is_no_model_is_named() {
-        let root = folder(&[("a/2/model.onnx", ""), ("a/10/model.onnx", ""), ("a/samples/1.png", ""), ("a/11/notes.txt", ""), ("b/readme", ""), ("requirements.txt", "")]);
+        let root = folder(&[
+            ("a/2/model.onnx", ""),
+            ("a/10/model.onnx", ""),
+            ("a/samples/1.png", ""),
+            ("a/11/notes.txt", ""),
+            ("b/readme", ""),
+            ("requirements.txt", ""),
+        ]);
         let scan = scan(root.path()).expect("lists");
         assert_eq!(ids(&scan), ["a@10"]);
         let skipped: Vec<_> = scan.skipped.iter().collect();
@@ -152,7 +159,11 @@ mod tests {
     #[test]
     fn a_version_policy_chooses_and_a_version_that_is_not_there_is_named() {
         let files = |policy| [("a/1/model.onnx", ""), ("a/2/model.onnx", ""), ("a/3/model.onnx", ""), ("a/model.yaml", policy)];
-        let cases = [("version_policy: all", vec!["a@1", "a@2", "a@3"]), ("version_policy: { latest: 2 }", vec!["a@2", "a@3"]), ("version_policy: { specific: [1] }", vec!["a@1"])];
+        let cases = [
+            ("version_policy: all", vec!["a@1", "a@2", "a@3"]),
+            ("version_policy: { latest: 2 }", vec!["a@2", "a@3"]),
+            ("version_policy: { specific: [1] }", vec!["a@1"]),
+        ];
         for (policy, expected) in cases {
             assert_eq!(ids(&scan(folder(&files(policy)).path()).expect("lists")), expected, "{policy}");
         }

@@ -236,7 +236,10 @@ mod tests {
         assert_eq!(raw(&["batch", "2"], 4, 6), Ok(vec![3, 2]));
         assert_eq!(raw(&["batch", "length"], 4, 6), Ok(vec![1, 6]));
         assert_eq!(raw(&["2", "3"], 0, 6), Ok(vec![2, 3]));
-        assert_eq!(raw(&["batch", "4"], 4, 6), Err("model m@1 cannot take a raw body: 6 bytes are no multiple of 4, which one step of [batch, 4] takes".into()));
+        assert_eq!(
+            raw(&["batch", "4"], 4, 6),
+            Err("model m@1 cannot take a raw body: 6 bytes are no multiple of 4, which one step of [batch, 4] takes".into())
+        );
         assert_eq!(raw(&["batch", "2"], 4, 10), Err("model m@1: the batch of input `x` must be 1 to 4, it is 5".into()));
         assert!(raw(&["a", "b"], 0, 6).is_err());
         assert!(raw(&["2", "3"], 0, 5).is_err());

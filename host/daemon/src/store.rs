@@ -40,7 +40,11 @@ impl Store {
     /// Opens or makes the store of a data directory, and keeps every other host out of it.
     pub fn open(data: &Path, limits: StoreLimits) -> Result<Self, Error> {
         // Nobody but its owner looks into it: it holds the socket that may do everything.
-        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|error| Error::from(Fault::File { doing: "make the data directory", path: data.display().to_string() }).because(error))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data)
+            .map_err(|error| Error::from(Fault::File { doing: "make the data directory", path: data.display().to_string() }).because(error))?;
         let lock = lock::Lock::take(data)?;
         let connection = records::open(&data.join("host.sqlite"))?;
         let writer = writer::Writer::start(connection, &limits)?;

@@ -104,12 +104,16 @@ impl fmt::Display for Error {
             Fault::Parameter { owner, name, found, expected } => write!(f, "{owner}: parameter `{name}` is {found}, it must be {expected}"),
             Fault::BinaryShort { tensor, need, left } => write!(f, "`{tensor}` needs {need} bytes of binary data, there are {left} left"),
             Fault::BinaryLeft { used, total } => write!(f, "the tensors take {used} bytes of binary data, but {total} were sent"),
-            Fault::ByteCount { tensor, shape, datatype, need, have } => write!(f, "`{tensor}`: {datatype} of shape {shape:?} takes {need} bytes, it has {have}"),
+            Fault::ByteCount { tensor, shape, datatype, need, have } => {
+                write!(f, "`{tensor}`: {datatype} of shape {shape:?} takes {need} bytes, it has {have}")
+            }
             Fault::ElementCount { tensor, shape, need, have } => write!(f, "`{tensor}`: shape {shape:?} has {need} elements, its data has {have}"),
             Fault::Nesting { tensor, shape, depth } => {
                 write!(f, "`{tensor}`: its data has elements inside {depth} brackets, shape {shape:?} takes them inside 1 or {}", shape.len().max(1))
             }
-            Fault::RowLength { tensor, axis, need, have } => write!(f, "`{tensor}`: axis {axis} of its shape is {need} long, its data has a row of {have} there"),
+            Fault::RowLength { tensor, axis, need, have } => {
+                write!(f, "`{tensor}`: axis {axis} of its shape is {need} long, its data has a row of {have} there")
+            }
             Fault::Element { tensor, index, text, datatype, problem } => {
                 let wanted = match problem {
                     ElementProblem::Type => "which is no such value",
@@ -120,7 +124,9 @@ impl fmt::Display for Error {
                 write!(f, "`{tensor}` is {datatype}, but its element {index} is {text}, {wanted}")
             }
             Fault::TextBytes { tensor, index } => write!(f, "`{tensor}`: text element {index} names more bytes than there are"),
-            Fault::NotFinite { tensor, index, value } => write!(f, "output `{tensor}`: element {index} is {value}, which JSON cannot hold; ask for binary_data"),
+            Fault::NotFinite { tensor, index, value } => {
+                write!(f, "output `{tensor}`: element {index} is {value}, which JSON cannot hold; ask for binary_data")
+            }
         }
     }
 }

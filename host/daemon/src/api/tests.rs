@@ -194,7 +194,10 @@ async fn a_picture_goes_through_the_models_preprocessing_and_comes_back_as_label
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/digits/samples/000_9.png");
     let picture = std::fs::read(sample).expect("in the repository");
     let response = send(&door(true), post_to("/v2/models/digits/infer?classification=2", &[("content-type", "image/png")], picture.clone())).await;
-    assert_eq!(json_of(&response)["outputs"][0], json!({"name": "probabilities", "datatype": "BYTES", "shape": [1, 2], "data": ["9.000000:9:9", "8.000000:8:8"]}));
+    assert_eq!(
+        json_of(&response)["outputs"][0],
+        json!({"name": "probabilities", "datatype": "BYTES", "shape": [1, 2], "data": ["9.000000:9:9", "8.000000:8:8"]})
+    );
     let plain = send(&door(true), post_to("/v2/models/digits/infer", &[("content-type", "image/png")], picture)).await;
     assert_eq!(json_of(&plain)["outputs"][0]["shape"], json!([1, 10]));
 }

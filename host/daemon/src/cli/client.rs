@@ -56,7 +56,11 @@ impl Admin {
 
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
         let response = request.send().await.map_err(|error| {
-            let fault = if error.is_connect() { Fault::NoHost { socket: self.socket.display().to_string() } } else { Fault::Call { url: self.socket.display().to_string() } };
+            let fault = if error.is_connect() {
+                Fault::NoHost { socket: self.socket.display().to_string() }
+            } else {
+                Fault::Call { url: self.socket.display().to_string() }
+            };
             Error::from(fault).because(error.without_url())
         })?;
         let body = whole(response).await?;

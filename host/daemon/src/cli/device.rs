@@ -36,7 +36,15 @@ fn list(screen: &mut Screen, devices: &[Device]) -> Result<(), Error> {
     let row = |device: &Device, offer: &Offer| {
         let memory = format!("{} of {}", Bytes(offer.used_bytes), Bytes(offer.memory_bytes));
         let shards = device.shards.join(" ");
-        [device.id.clone(), device.site.clone(), device.state.clone(), offer.accelerator.clone(), memory, format!("{:.0} %", device.pressures.accelerator * 100.0), shards]
+        [
+            device.id.clone(),
+            device.site.clone(),
+            device.state.clone(),
+            offer.accelerator.clone(),
+            memory,
+            format!("{:.0} %", device.pressures.accelerator * 100.0),
+            shards,
+        ]
     };
     let rows: Vec<[String; 7]> = devices.iter().flat_map(|device| device.offers.iter().map(|offer| row(device, offer)).collect::<Vec<_>>()).collect();
     screen.table(["device", "site", "state", "accelerator", "memory", "busy", "shards"], &rows)
@@ -47,7 +55,12 @@ fn show(screen: &mut Screen, device: &Device) -> Result<(), Error> {
     let pressures = &device.pressures;
     screen.line(&format!("device    {} ({}), site {}", device.id, device.state, device.site))?;
     screen.line(&format!("labels    {}", labels.join(", ")))?;
-    screen.line(&format!("pressure  cpu {:.0} %, memory {:.0} %, accelerator {:.0} %", pressures.cpu * 100.0, pressures.memory * 100.0, pressures.accelerator * 100.0))?;
+    screen.line(&format!(
+        "pressure  cpu {:.0} %, memory {:.0} %, accelerator {:.0} %",
+        pressures.cpu * 100.0,
+        pressures.memory * 100.0,
+        pressures.accelerator * 100.0
+    ))?;
     screen.line(&format!("shards    {}", device.shards.join(", ")))?;
     for offer in &device.offers {
         let cost = &offer.cost;

@@ -171,7 +171,7 @@ impl<'a> Report<'a> {
             if let (Some(object), Some(first)) = (object.as_object_mut(), classes.first()) {
                 object.insert("label".into(), Value::from(first.label.clone()));
                 object.insert("probability".into(), Value::from(first.probability));
-                right.map(|right| object.insert("right".into(), Value::from(right)));
+                object.extend(right.map(|right| ("right".to_owned(), Value::from(right))));
             }
             return self.screen.json(&object);
         }

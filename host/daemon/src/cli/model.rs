@@ -85,7 +85,14 @@ pub(super) async fn model(global: &Global, screen: &mut Screen, command: ModelCo
 fn list(screen: &mut Screen, models: &[Model]) -> Result<(), Error> {
     let row = |model: &Model| {
         let state = if model.ready { "ready" } else { "not ready" };
-        [format!("{}@{}", model.name, model.version), state.to_owned(), model.blocks.to_string(), Bytes(model.weight_bytes).to_string(), tensors(&model.inputs), tensors(&model.outputs)]
+        [
+            format!("{}@{}", model.name, model.version),
+            state.to_owned(),
+            model.blocks.to_string(),
+            Bytes(model.weight_bytes).to_string(),
+            tensors(&model.inputs),
+            tensors(&model.outputs),
+        ]
     };
     let rows: Vec<[String; 6]> = models.iter().map(row).collect();
     screen.table(["model", "state", "blocks", "weights", "inputs", "outputs"], &rows)

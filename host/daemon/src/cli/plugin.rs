@@ -1,9 +1,13 @@
 //! `host plugin`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Subcommand;
 use host_core::units::{Bytes, Millis};
+use host_plugin::{PluginHost, PluginSource};
 use host_wire::admin::{Generation, HistoryQuery, InstallQuery, Installed, Plugin, RollbackQuery};
 
 use super::{Global, client::Admin, plan::utc, screen::Screen};
@@ -57,12 +61,12 @@ pub(super) enum PluginCommand {
 pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: PluginCommand) -> Result<(), Error> {
     match command {
         PluginCommand::Install { file, slot, config } => {
-            let body = fs::read(&file).map_err(|error| Error::from(Fault::File { doing: "read", path: file.display().to_string() }).because(error))?;
-            let query = InstallQuery { source: file.display().to_string(), slot, config, ..InstallQuery::default() };
-            installed(screen, &Admin::find(global)?.post("/plugins", &query, body).await?)
+            let found = read(&file)?;
+            let query = InstallQuery { source: file.display().to_string(), slot, config, manifest: found.manifest, ..InstallQuery::default() };
+            installed(screen, &Admin::find(global)?.post("/plugins", &query, found.bytes.to_vec()).await?)
         }
         PluginCommand::Swap { slot, plugin, config } => {
-            let query = InstallQuery { source: plugin.clone(), name: Some(plugin), slot: Some(slot), config };
+            let query = InstallQuery { source: plugin.clone(), name: Some(plugin), slot: Some(slot), config, manifest: None };
             installed(screen, &Admin::find(global)?.post("/plugins", &query, Vec::new()).await?)
         }
         PluginCommand::Rollback { slot, to } => {
@@ -88,13 +92,7 @@ fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {
     screen.line(&format!("{} serves {} as generation {}{replaced}", installed.plugin, installed.slot, installed.generation))?;
     screen.line(&format!("digest sha256:{}", installed.digest))?;
     if let Some(rehearsal) = &installed.rehearsal {
-        screen.line(&format!(
-            "rehearsed on {} problems: p50 {}, p99 {}, memory {}",
-            rehearsal.problems,
-            Millis(rehearsal.call_us_p50 / 1e3),
-            Millis(rehearsal.call_us_p99 / 1e3),
-            Bytes(rehearsal.memory_bytes)
-        ))?;
+        screen.line(&format!("rehearsed with {} calls, p99 {}", rehearsal.calls, Millis(rehearsal.call_us_p99 / 1e3)))?;
     }
     screen.line(&format!("prepared in {}, swapped in {}", Millis(installed.prepare_ms), Millis(installed.swap_ms)))
 }
@@ -135,11 +133,31 @@ async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
     plugins.into_iter().find(|plugin| plugin.name == name).ok_or_else(|| missing.into())
 }
 
-/// Reads what a component says of itself; nothing of it runs.
-fn from_file(path: &std::path::Path) -> Result<Plugin, Error> {
-    let bytes = fs::read(path).map_err(|error| Error::from(Fault::File { doing: "read", path: path.display().to_string() }).because(error))?;
+/// What a component says of itself; nothing of it runs.
+fn from_file(path: &Path) -> Result<Plugin, Error> {
+    let package = PluginHost::inspect(&read(path)?)?;
+    Ok(Plugin {
+        name: package.name.to_string(),
+        version: package.manifest.version.clone().unwrap_or_default(),
+        description: package.manifest.description.clone().unwrap_or_default(),
+        licence: package.manifest.license.clone().unwrap_or_default(),
+        kinds: package.kinds.iter().map(ToString::to_string).collect(),
+        digest: package.digest.to_string(),
+        source: path.display().to_string(),
+        built_in: false,
+        slots: Vec::new(),
+        component_bytes: package.bytes.len() as u64,
+    })
+}
+
+/// A component with the `plugin.toml` beside it, if there is one.
+fn read(path: &Path) -> Result<PluginSource, Error> {
+    let fault = |path: &Path, error| Error::from(Fault::File { doing: "read", path: path.display().to_string() }).because(error);
+    let bytes = fs::read(path).map_err(|error| fault(path, error))?.into();
+    let beside = path.with_file_name("plugin.toml");
+    let manifest = if beside.is_file() { Some(fs::read_to_string(&beside).map_err(|error| fault(&beside, error))?) } else { None };
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(crate::shelf::describe(&name, &bytes)?)
+    Ok(PluginSource { name, bytes, manifest })
 }
 
 fn history(screen: &mut Screen, generations: &[Generation]) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! `host run`: settings, store, doors, central, in this order; and back in the opposite one.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use tokio::{
@@ -93,7 +93,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let started = clock::now();
     let stop = stop_signal()?;
     let store = Store::open(&config.data, config.store.clone())?;
-    println!("data      {}", config.data.display());
+    say(&format!("data      {}", config.data.display()));
     let socket = admin::listen(&config.data)?;
     let http = listen(&config).await?;
     let address = http.local_addr().map_err(|error| Error::from(Fault::Address { what: "http", address: config.http.address.to_string() }).because(error))?;
@@ -170,14 +170,20 @@ async fn warn_insecure(address: std::net::SocketAddr, closing: CancellationToken
 /// What a person who started the host wants to know first.
 fn announce(central: &Central, address: std::net::SocketAddr, took: Duration) {
     let status = central.status();
-    let models: Vec<String> = status.models.iter().map(|model| format!("{}@{}{}", model.name, model.version, if model.ready { "" } else { " (not ready)" })).collect();
-    println!("http      http://{address}");
-    println!("devices   {}", status.devices.join(", "));
-    println!("models    {}", if models.is_empty() { "none; the models folder is empty or missing".to_owned() } else { models.join(", ") });
+    let model = |model: &host_wire::admin::ModelState| format!("{}@{}{}", model.name, model.version, if model.ready { "" } else { " (not ready)" });
+    let models: Vec<String> = status.models.iter().map(model).collect();
+    say(&format!("http      http://{address}"));
+    say(&format!("devices   {}", status.devices.join(", ")));
+    say(&format!("models    {}", if models.is_empty() { "none; the models folder is empty or missing".to_owned() } else { models.join(", ") }));
     for skipped in &status.skipped {
-        println!("skipped   {}: {}", skipped.folder, skipped.reason);
+        say(&format!("skipped   {}: {}", skipped.folder, skipped.reason));
     }
-    println!("ready     in {:.0} ms; stop with Ctrl-C", took.as_secs_f64() * 1e3);
+    say(&format!("ready     in {:.0} ms; stop with Ctrl-C", took.as_secs_f64() * 1e3));
+}
+
+fn say(line: &str) {
+    // A host whose output nobody reads any more serves all the same.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Cancelled with the first SIGTERM or SIGINT; the second one ends the process at once.

@@ -1,6 +1,10 @@
 //! File < environment < flags. Collects everything that is wrong before it gives up, so that one start shows all faults.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -52,9 +56,10 @@ pub struct Resolved {
 
 /// Reads the file that the flag or the environment names, and the environment, and resolves.
 pub fn load(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Resolved, Error> {
-    let environment: BTreeMap<String, String> = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let environment: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     let file = file.or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
-    let file = file.map(|path| read(path.clone()).map(|text| (path.display().to_string(), text))).transpose()?;
+    let file = file.map(|path| read(&path).map(|text| (path.display().to_string(), text))).transpose()?;
     let data_default = dirs::data_dir().map(|folder| folder.join("shardhost"));
     resolve(&Sources { file, environment, flags, data_default })
 }
@@ -130,22 +135,26 @@ impl Resolver {
         }
         let address = config.http.address;
         if !address.ip().is_loopback() && !config.insecure {
-            self.faults.push(format!("http.address is {address}, which others can reach without TLS and tokens; use a loopback address, or --insecure to allow it"));
+            self.faults
+                .push(format!("http.address is {address}, which others can reach without TLS and tokens; use a loopback address, or --insecure to allow it"));
         }
         let leases = &config.leases;
         if leases.lost_after_ms < 2 * leases.heartbeat_ms {
-            self.faults.push(format!("leases.lost_after_ms is {}, it must be at least twice leases.heartbeat_ms, which is {}", leases.lost_after_ms, leases.heartbeat_ms));
+            self.faults.push(format!(
+                "leases.lost_after_ms is {}, it must be at least twice leases.heartbeat_ms, which is {}",
+                leases.lost_after_ms, leases.heartbeat_ms
+            ));
         }
     }
 }
 
-fn read(path: PathBuf) -> Result<String, Error> {
-    let fault = |error: std::io::Error| Error::from(Fault::File { doing: "read the config file", path: path.display().to_string() }).because(error);
-    let bytes = fs::metadata(&path).map_err(fault)?.len();
+fn read(path: &Path) -> Result<String, Error> {
+    let fault = |reason: String| Error::from(Fault::Config { faults: vec![format!("{}: {reason}", path.display())] });
+    let bytes = fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
     if bytes > FILE_BYTES_MAX {
-        return Err(Fault::Config { faults: vec![format!("{}: it has {bytes} bytes, a config file has at most {FILE_BYTES_MAX}", path.display())] }.into());
+        return Err(fault(format!("it has {bytes} bytes, a config file has at most {FILE_BYTES_MAX}")));
     }
-    fs::read_to_string(&path).map_err(fault)
+    fs::read_to_string(path).map_err(|error| fault(error.to_string()))
 }
 
 fn setting(key: &str) -> Option<&'static Setting> {
@@ -190,7 +199,11 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         let mut sources = sources("requests: { timeout_ms: 1, queue_depth_max: 1, image_pixels_max: 1 }\n");
-        sources.environment = BTreeMap::from([("HOST_REQUESTS_TIMEOUT_MS".into(), "2".into()), ("HOST_REQUESTS_QUEUE_DEPTH_MAX".into(), "2".into()), ("HOSTNAME".into(), "x".into())]);
+        sources.environment = BTreeMap::from([
+            ("HOST_REQUESTS_TIMEOUT_MS".into(), "2".into()),
+            ("HOST_REQUESTS_QUEUE_DEPTH_MAX".into(), "2".into()),
+            ("HOSTNAME".into(), "x".into()),
+        ]);
         sources.flags = vec![flag("--set", "requests.timeout_ms", "3")];
         let resolved = resolve(&sources).expect("sound");
         let requests = &resolved.config.requests;

@@ -23,7 +23,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
                 // Whoever holds the lock may not have written its number yet; then it is not named.
-                let _ = file.take(16).read_to_string(&mut pid);
+                let _ = (&file).take(16).read_to_string(&mut pid);
                 let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
                 return Err(Fault::DataLocked { data: data.display().to_string(), pid }.into());
             }

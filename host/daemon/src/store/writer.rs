@@ -29,12 +29,19 @@ impl Writer {
         let (jobs, inbox) = sync_channel(limits.waiting_writes_max);
         let batch_max = limits.batch_writes_max;
         let body = move || run(connection, &inbox, batch_max);
-        let thread = std::thread::Builder::new().name("store".into()).spawn(body).map_err(|error| Error::from(Fault::Store { doing: "start its thread" }).because(error))?;
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(body)
+            .map_err(|error| Error::from(Fault::Store { doing: "start its thread" }).because(error))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), waiting_max: limits.waiting_writes_max })
     }
 
     /// Runs `work` on the store's thread and waits until what it wrote is on disk.
-    pub(super) fn write<T: Send + 'static>(&self, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static) -> Result<T, Error> {
+    pub(super) fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
         let gone = || Error::from(Fault::Store { doing });
         let (answer, answered) = sync_channel::<Result<T, Error>>(1);
         let job: Job = Box::new(move |savepoint| {

@@ -139,12 +139,7 @@ impl From<&plan::Plan> for Plan {
 
 impl From<&plan::Stage> for Stage {
     fn from(stage: &plan::Stage) -> Self {
-        Self {
-            device: stage.offer.device.to_string(),
-            accelerator: stage.offer.accelerator.to_string(),
-            start: stage.range.start(),
-            end: stage.range.end(),
-        }
+        Self { device: stage.offer.device.to_string(), accelerator: stage.offer.accelerator.to_string(), start: stage.range.start(), end: stage.range.end() }
     }
 }
 
@@ -155,7 +150,8 @@ impl TryFrom<Plan> for plan::Plan {
         let mut models = BTreeMap::new();
         for model in wire.models {
             let id = ModelId { name: ModelName::parse(&model.name)?, version: model.version };
-            let replica = |replica: Replica| Ok(plan::Replica { stages: replica.stages.into_iter().map(plan::Stage::try_from).collect::<Result<_, CoreError>>()? });
+            let replica =
+                |replica: Replica| Ok(plan::Replica { stages: replica.stages.into_iter().map(plan::Stage::try_from).collect::<Result<_, CoreError>>()? });
             models.insert(id, model.replicas.into_iter().map(replica).collect::<Result<Vec<_>, CoreError>>()?);
         }
         Ok(Self { number: PlanNumber(wire.number), models })

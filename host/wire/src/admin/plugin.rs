@@ -60,6 +60,8 @@ pub struct Install {
     pub slot: Option<String>,
     /// Its configuration, as JSON.
     pub config: Option<String>,
+    /// The text of the `plugin.toml` that lies beside it.
+    pub manifest: Option<String>,
 }
 
 /// Where the component of an installation is.
@@ -85,6 +87,9 @@ pub struct InstallQuery {
     /// Its configuration, as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// The text of the `plugin.toml` that lies beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
 }
 
 /// The query of `POST /plugins/rollback`.
@@ -121,14 +126,10 @@ pub struct Installed {
 /// How a plugin did on known problems before it was swapped in.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Rehearsal {
-    /// Problems that it was given.
-    pub problems: u32,
-    /// Median time of its main function.
-    pub call_us_p50: f64,
-    /// Time that one call in a hundred exceeds.
+    /// Calls that it answered.
+    pub calls: u32,
+    /// Time that one call in a hundred of its main function exceeds; 0 for a plugin without one.
     pub call_us_p99: f64,
-    /// Largest memory that it used.
-    pub memory_bytes: u64,
 }
 
 /// One generation of a slot.

@@ -15,7 +15,19 @@ const TEXT_SHOWN_MAX: usize = 40;
 pub(super) fn read(tensor: &str, datatype: Datatype, shape: &[usize], elements: usize, json: &str) -> Result<Vec<u8>, Error> {
     // An element takes at least two characters, so the text bounds what a hostile shape can make this reserve.
     let room = elements.min(json.len() / 2 + 1) * datatype.size_bytes().unwrap_or(8);
-    let mut reader = Reader { tensor, datatype, shape, elements, json, at: 0, depth: 0, flat: None, counts: [0; super::AXES_MAX + 1], index: 0, out: Vec::with_capacity(room) };
+    let mut reader = Reader {
+        tensor,
+        datatype,
+        shape,
+        elements,
+        json,
+        at: 0,
+        depth: 0,
+        flat: None,
+        counts: [0; super::AXES_MAX + 1],
+        index: 0,
+        out: Vec::with_capacity(room),
+    };
     reader.array()?;
     Ok(reader.out)
 }
@@ -223,7 +235,8 @@ mod tests {
 
     #[test]
     fn data_may_be_flat_or_nested_as_the_shape_says() {
-        let cases = [("[1,2,3,4]", vec![2, 2]), ("[[1,2],[3,4]]", vec![2, 2]), (" [ [ 1 , 2 ] ,\n[3,4e0] ] ", vec![2, 2]), ("[[[1],[2]],[[3],[4.0]]]", vec![2, 2, 1])];
+        let cases =
+            [("[1,2,3,4]", vec![2, 2]), ("[[1,2],[3,4]]", vec![2, 2]), (" [ [ 1 , 2 ] ,\n[3,4e0] ] ", vec![2, 2]), ("[[[1],[2]],[[3],[4.0]]]", vec![2, 2, 1])];
         for (json, shape) in cases {
             assert_eq!(floats(&shape, json), Ok(vec![1.0, 2.0, 3.0, 4.0]), "{json}");
         }

@@ -287,18 +287,30 @@ mod tests {
         assert_eq!(request.id.as_deref(), Some("7"));
         assert!(request.binary_output());
         assert_eq!(request.parameters.get("priority"), Some(&Parameter::Integer(2)));
-        assert_eq!(request.inputs, [Tensor { name: "x".into(), datatype: Datatype::Int32, shape: vec![1, 2], data: Bytes::from_static(&[1, 0, 0, 0, 254, 255, 255, 255]) }]);
+        assert_eq!(
+            request.inputs,
+            [Tensor { name: "x".into(), datatype: Datatype::Int32, shape: vec![1, 2], data: Bytes::from_static(&[1, 0, 0, 0, 254, 255, 255, 255]) }]
+        );
         assert_eq!(request.outputs, [RequestedOutput { name: "y".into(), binary: Some(false), classification: Some(3) }]);
     }
 
     #[test]
     fn what_is_wrong_with_a_request_is_named() {
         let cases = [
-            (r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,NaN]}]}"#, "`x` is FP32, but its element 1 is null, which JSON has no number for; binary data can hold it"),
+            (
+                r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,NaN]}]}"#,
+                "`x` is FP32, but its element 1 is null, which JSON has no number for; binary data can hold it",
+            ),
             (r#"{"inputs":[{"name":"x","shape":[-1],"datatype":"FP32","data":[1]}]}"#, "`x`: its shape holds -1, a length must be 0 or more"),
             (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32"}]}"#, "`x` has neither `data` nor the parameter `binary_data_size`"),
-            (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#, "`x` needs 4 bytes of binary data, there are 0 left"),
-            (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":-4}}]}"#, "`x`: parameter `binary_data_size` is -4, it must be a whole number, 0 or more"),
+            (
+                r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#,
+                "`x` needs 4 bytes of binary data, there are 0 left",
+            ),
+            (
+                r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":-4}}]}"#,
+                "`x`: parameter `binary_data_size` is -4, it must be a whole number, 0 or more",
+            ),
             (
                 r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]},{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}"#,
                 "input `x` is there twice",
