@@ -25,7 +25,7 @@ pub(super) struct Micro {
 
 /// All of them.
 pub(super) fn models() -> Result<Vec<Micro>, Error> {
-    // Convolution: 29 million operations. Two products: 17 million, on 0.5 MB of weights. One row times 4 MB of weights. 1 MB
+    // Convolution: 17 million operations. Two products: as many, on 0.5 MB of weights. One row times 4 MB of weights. 1 MB
     // of numbers through four plain operators. And next to nothing.
     let made = [
         ("convolution", convolution(40, 24)?, vec![1, 40, 24, 24]),
