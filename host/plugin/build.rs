@@ -67,7 +67,18 @@ fn cargo_build(root: &Path, target_folder: &Path, plugin: &str) -> Result<(), St
     // What the outer cargo, clippy or a coverage tool set for the host's code must not reach the guests'.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        let leaks = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CLIPPY_ARGS", "TARGET", "HOST", "PROFILE"];
+        let leaks = [
+            "CARGO_ENCODED_RUSTFLAGS",
+            "RUSTFLAGS",
+            "RUSTC",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "CARGO_TARGET_DIR",
+            "CLIPPY_ARGS",
+            "TARGET",
+            "HOST",
+            "PROFILE",
+        ];
         if leaks.contains(&name.as_str()) || name.starts_with("CARGO_BUILD_") || name.starts_with("CARGO_CFG_") {
             command.env_remove(&name);
         }

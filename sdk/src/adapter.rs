@@ -164,7 +164,7 @@ macro_rules! export_adapter {
                 }
             }
 
-            $crate::adapter::bindings::export_adapter_world!(Component with_types_in $crate::adapter::bindings);
+    $crate::adapter::bindings::export_adapter_world!(Component with_types_in $crate::adapter::bindings);
         };
     };
 }

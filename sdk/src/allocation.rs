@@ -26,8 +26,8 @@ pub mod bindings {
 
 pub use bindings::{
     exports::shardhost::plugin::allocation::{
-        Block, Cost, Device, Exclusion, Link, Objective, Observation, Offer, Placement, Problem, Proposal, Replica, Roles,
-        SharedWeight, Speed, Stage, StageObservation, Verdict,
+        Block, Cost, Device, Exclusion, Link, Objective, Observation, Offer, Placement, Problem, Proposal, Replica, Roles, SharedWeight, Speed, Stage,
+        StageObservation, Verdict,
     },
     shardhost::plugin::{log::Level, types::Refusal},
 };
@@ -103,7 +103,7 @@ macro_rules! export_allocation {
                 }
             }
 
-            $crate::allocation::bindings::export_allocation_world!(Component with_types_in $crate::allocation::bindings);
+    $crate::allocation::bindings::export_allocation_world!(Component with_types_in $crate::allocation::bindings);
         };
     };
 }

@@ -204,7 +204,12 @@ impl<'a> Ranges<'a> {
             format!("{blocks} found no place: they need {need:.0} bytes on {}, it has {:.0}", offer.id, offer.memory_bytes)
         } else {
             let limits = &self.problem.placement;
-            format!("{blocks} found no place: roles, refused shards or {} to {} stages leave none on {} offers", limits.stages_min, limits.stages_max, self.offers())
+            format!(
+                "{blocks} found no place: roles, refused shards or {} to {} stages leave none on {} offers",
+                limits.stages_min,
+                limits.stages_max,
+                self.offers()
+            )
         };
         Refusal { reason, nearest: Some(nearest), short_bytes }
     }

@@ -86,7 +86,7 @@ macro_rules! export_queueing {
                 }
             }
 
-            $crate::queueing::bindings::export_queueing_world!(Component with_types_in $crate::queueing::bindings);
+    $crate::queueing::bindings::export_queueing_world!(Component with_types_in $crate::queueing::bindings);
         };
     };
 }

@@ -107,7 +107,7 @@ macro_rules! export_routing {
                 }
             }
 
-            $crate::routing::bindings::export_routing_world!(Component with_types_in $crate::routing::bindings);
+    $crate::routing::bindings::export_routing_world!(Component with_types_in $crate::routing::bindings);
         };
     };
 }

@@ -291,7 +291,12 @@ impl std::fmt::Debug for AdapterInstance {
 }
 
 /// Hands tensors in and takes tensors out. What comes out is proved against what the shard declares.
-fn run(warm: &mut Warm<ShardAdapter>, call: &RunCall, inputs: Vec<Tensor>, outputs: &[TensorSpec]) -> Result<Result<Vec<Tensor>, engine::EngineError>, PolicyFault> {
+fn run(
+    warm: &mut Warm<ShardAdapter>,
+    call: &RunCall,
+    inputs: Vec<Tensor>,
+    outputs: &[TensorSpec],
+) -> Result<Result<Vec<Tensor>, engine::EngineError>, PolicyFault> {
     let tensors = &mut warm.store.data_mut().handles.tensors;
     let handles = inputs.into_iter().map(|tensor| tensors.push(tensor).map_err(full)).collect::<Result<Vec<_>, _>>()?;
     let call = wit::Call::from(call);

@@ -25,7 +25,9 @@ pub(crate) struct Cache {
 impl Cache {
     /// Makes the folder if need be, and refuses one that others can write to.
     pub(crate) fn open(folder: &Path, compatibility: u64) -> Result<Self, Error> {
-        make_private(folder).map_err(|error| Error::from(Fault::Host { what: "the folder for compiled plugins cannot be used" }).because(format!("{}: {error}", folder.display())))?;
+        make_private(folder).map_err(|error| {
+            Error::from(Fault::Host { what: "the folder for compiled plugins cannot be used" }).because(format!("{}: {error}", folder.display()))
+        })?;
         Ok(Self { folder: folder.to_owned(), compatibility })
     }
 
@@ -76,7 +78,11 @@ fn make_private(folder: &Path) -> io::Result<()> {
     if metadata.is_dir() && metadata.uid() == own && metadata.mode() & 0o022 == 0 {
         return Ok(());
     }
-    Err(io::Error::other(format!("it belongs to user {} with mode {:o}, it must be a folder of user {own} with mode 700", metadata.uid(), metadata.mode() & 0o777)))
+    Err(io::Error::other(format!(
+        "it belongs to user {} with mode {:o}, it must be a folder of user {own} with mode 700",
+        metadata.uid(),
+        metadata.mode() & 0o777
+    )))
 }
 
 #[cfg(not(unix))]

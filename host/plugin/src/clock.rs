@@ -22,6 +22,28 @@ impl Clock {
     }
 }
 
+/// Times a call by the clock, and by the processor where the system counts that for each thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallTimer {
+    clock: Clock,
+    processor: Option<Duration>,
+}
+
+impl CallTimer {
+    pub(crate) fn start() -> Self {
+        Self { clock: Clock::start(), processor: thread_time() }
+    }
+
+    /// What the call computed: on a machine with too much to do, a call takes longer than it computes, and that is not its
+    /// fault.
+    pub(crate) fn computed(self) -> Duration {
+        match (self.processor, thread_time()) {
+            (Some(before), Some(after)) => after.saturating_sub(before),
+            _ => self.clock.elapsed(),
+        }
+    }
+}
+
 /// Processor time of the calling thread, if the system counts it. A thread that waits for a processor uses none.
 #[cfg(unix)]
 pub(crate) fn thread_time() -> Option<Duration> {

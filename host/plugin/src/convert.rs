@@ -3,6 +3,7 @@
 use host_core::{
     cost::CostModel,
     device::{Pressures, Roles},
+    ids::DeviceId,
     link::Speed,
     model::Block,
     policy::{Arrival, Observation, Refusal, StageObservation, Verdict},
@@ -216,11 +217,19 @@ impl From<&Problem> for wit_allocation::Problem {
         Self {
             model: model.id().to_string(),
             blocks: model.blocks().iter().map(Into::into).collect(),
-            shared_weights: model.shared().iter().map(|weight| wit_allocation::SharedWeight { bytes: weight.size.as_f64(), blocks: weight.blocks.clone() }).collect(),
+            shared_weights: model
+                .shared()
+                .iter()
+                .map(|weight| wit_allocation::SharedWeight { bytes: weight.size.as_f64(), blocks: weight.blocks.clone() })
+                .collect(),
             input_bytes: model.input().as_f64(),
             sequences: model.sequences(),
             tokens: model.tokens(),
-            devices: problem.devices.iter().map(|device| wit_allocation::Device { id: device.id.to_string(), site: device.site, attributes: Vec::new() }).collect(),
+            devices: problem
+                .devices
+                .iter()
+                .map(|device| wit_allocation::Device { id: device.id.to_string(), site: device.site, attributes: Vec::new() })
+                .collect(),
             offers: problem.offers.iter().map(Into::into).collect(),
             links: problem.links.iter().map(|link| wit_allocation::Link { source: link.source, target: link.target, speed: link.speed.into() }).collect(),
             within_site: problem.within_site.into(),
@@ -298,14 +307,20 @@ impl From<&ServedModel> for wit_routing::ServedModel {
 
 impl From<&Topology> for wit_routing::Topology {
     fn from(topology: &Topology) -> Self {
-        let index = |id| topology.devices.iter().zip(0_u32..).find(|(device, _)| device.id == *id).map(|(_, index)| index);
-        let links = topology.links.measured.iter().filter_map(|((source, target), &speed)| {
-            Some(wit_routing::Link { source: index(source)?, target: index(target)?, speed: speed.into() })
-        });
+        let index = |id: &DeviceId| topology.devices.iter().zip(0_u32..).find(|(device, _)| device.id == *id).map(|(_, index)| index);
+        let links = topology
+            .links
+            .measured
+            .iter()
+            .filter_map(|((source, target), &speed)| Some(wit_routing::Link { source: index(source)?, target: index(target)?, speed: speed.into() }));
         Self {
             number: topology.number,
             models: topology.models.iter().map(Into::into).collect(),
-            devices: topology.devices.iter().map(|device| wit_routing::Device { id: device.id.to_string(), site: device.site, attributes: Vec::new() }).collect(),
+            devices: topology
+                .devices
+                .iter()
+                .map(|device| wit_routing::Device { id: device.id.to_string(), site: device.site, attributes: Vec::new() })
+                .collect(),
             links: links.collect(),
             within_site: topology.links.within_site.into(),
             between_sites: topology.links.between_sites.into(),

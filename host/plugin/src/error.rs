@@ -157,7 +157,9 @@ impl fmt::Display for Fault {
             Self::NoInterface { plugin, exports } => {
                 write!(f, "`{plugin}` exports {}, a plugin exports one of `allocation`, `routing`, `queueing`, `adapter` of shardhost:plugin", words(exports))
             }
-            Self::NotConfigurable { plugin } => write!(f, "`{plugin}` does not export `shardhost:plugin/plugin` with its function `configure`, every plugin must"),
+            Self::NotConfigurable { plugin } => {
+                write!(f, "`{plugin}` does not export `shardhost:plugin/plugin` with its function `configure`, every plugin must")
+            }
             Self::Import { plugin, import } => {
                 write!(f, "`{plugin}` imports `{import}`, a guest gets `shardhost:plugin/log` and, if it is an adapter, `shardhost:plugin/engine`")
             }

@@ -23,8 +23,20 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(limits: &Limits, engines: Arc<Engines>) -> Self {
         Self {
-            memory: MemoryLimit { bytes: 0, bytes_max: limits.memory_bytes_max, table_elements_max: limits.table_elements_max, parts_max: limits.parts_max, refused: None },
-            call: CallClock { deadline: Duration::ZERO, clock: Clock::start(), engine: Duration::ZERO, engine_processor: Duration::ZERO, processor_at_deadline: None },
+            memory: MemoryLimit {
+                bytes: 0,
+                bytes_max: limits.memory_bytes_max,
+                table_elements_max: limits.table_elements_max,
+                parts_max: limits.parts_max,
+                refused: None,
+            },
+            call: CallClock {
+                deadline: Duration::ZERO,
+                clock: Clock::start(),
+                engine: Duration::ZERO,
+                engine_processor: Duration::ZERO,
+                processor_at_deadline: None,
+            },
             log: CallLog { lines: Vec::new(), dropped: 0, lines_max: limits.log_lines_max, line_bytes_max: limits.log_line_bytes_max },
             handles: Handles::new(engines, limits.tensors_max),
         }
@@ -35,7 +47,13 @@ impl Guest {
         self.memory.refused = None;
         self.log.lines.clear();
         self.log.dropped = 0;
-        self.call = CallClock { deadline: limits.deadline, clock: Clock::start(), engine: Duration::ZERO, engine_processor: Duration::ZERO, processor_at_deadline: None };
+        self.call = CallClock {
+            deadline: limits.deadline,
+            clock: Clock::start(),
+            engine: Duration::ZERO,
+            engine_processor: Duration::ZERO,
+            processor_at_deadline: None,
+        };
     }
 }
 

@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// A shard that a guest holds a handle of.
-pub(crate) type ShardFile = Arc<Shard>;
+pub type ShardFile = Arc<Shard>;
 /// A graph that a guest holds a handle of.
-pub(crate) type LoadedGraph = Box<dyn Graph>;
+pub type LoadedGraph = Box<dyn Graph>;
 
 impl log::Host for Guest {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {

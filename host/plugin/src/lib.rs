@@ -8,16 +8,17 @@
 //! let plugins = PluginHost::start(PluginConfig::default(), Arc::new(Engines::default()), EventSink::none())?;
 //!
 //! // install: read, compile, configure, rehearse (slow) and swap (fast)
-//! let prepared = plugins.prepare(PluginSource { name, bytes, manifest }, Some(SlotName::parse("routing")?), None)?;
+//! let source = PluginSource { name, bytes, manifest };          // or PluginSource::builtin("greedy-allocation")?
+//! let prepared = plugins.prepare(&source, Some(SlotName::parse("routing")?), None)?;
 //! let installed = plugins.commit(prepared)?;                  // Installed { plugin, slot, generation, digest, … }
 //! plugins.rollback(&installed.slot, None)?;                   // to the generation before, or a named one
 //! plugins.list();                                             // Vec<SlotStatus>
-//! PluginHost::inspect("x.wasm", &bytes, None)?;               // Package, nothing is compiled
+//! PluginHost::inspect(&source)?;                              // Package, nothing is compiled
 //!
 //! // call: each answers Result<Decision<T>, Error>; Decision { answer: Result<T, Refusal>, by: Bearer, took, fallback }
 //! plugins.routing(None)?.route(&snapshot, &request)?;         // Decision<Path>
-//! plugins.allocation()?.allocate(&problem)?;                  // Decision<Allocated { proposal, replicas }>
-//! plugins.allocation()?.review(&observation)?;                // Decision<Verdict>
+//! plugins.allocation().allocate(&problem)?;                  // Decision<Allocated { proposal, replicas }>
+//! plugins.allocation().review(&observation)?;                // Decision<Verdict>
 //! plugins.queueing().admit(&arrival)?;                        // Decision<f64>
 //!
 //! // adapters: one AdapterInstance per shard in use, owned by one thread

@@ -56,9 +56,7 @@ impl SlotName {
     /// Takes `allocation`, `routing`, `routing/NAME`, `queueing` and `adapter/KIND`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let fault = || Error::from(Fault::SlotName { text: text.chars().take(80).collect() });
-        let allowed = |name: &str| {
-            !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        };
+        let allowed = |name: &str| !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         match text.split_once('/') {
             None if text == "allocation" => Ok(Self::Allocation),
             None if text == "routing" => Ok(Self::Routing(None)),

@@ -88,7 +88,9 @@ fn check_is_component(source: &str, bytes: &[u8]) -> Result<(), Error> {
     match bytes {
         [] => fault("empty", "was it copied whole?"),
         _ if Parser::is_component(bytes) => Ok(()),
-        _ if Parser::is_core_wasm(bytes) => fault("a core WebAssembly module", "build it with `--target wasm32-wasip2`, or make a component of it with `wasm-tools component new`"),
+        _ if Parser::is_core_wasm(bytes) => {
+            fault("a core WebAssembly module", "build it with `--target wasm32-wasip2`, or make a component of it with `wasm-tools component new`")
+        }
         // Compiled components of wasmtime are ELF files too.
         [0x7f, b'E', b'L', b'F', ..] => fault("native code", "the host compiles plugins itself, install the `.wasm` file"),
         [b'M', b'Z', ..] | [0xcf, 0xfa, 0xed, 0xfe, ..] => fault("native code", "the host compiles plugins itself, install the `.wasm` file"),
@@ -159,10 +161,14 @@ impl Contents {
             let Some((interface, found)) = export.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else { continue };
             let ours = interface == "plugin" || PluginKind::ALL.iter().any(|kind| kind.word() == interface);
             if ours && !compatible(found) {
-                return Err(Fault::ContractVersion { plugin: plugin(), interface: interface.to_owned(), found: found.to_owned(), expected: CONTRACT_VERSION }.into());
+                return Err(
+                    Fault::ContractVersion { plugin: plugin(), interface: interface.to_owned(), found: found.to_owned(), expected: CONTRACT_VERSION }.into()
+                );
             }
         }
-        let exported = |interface: &str| self.exports.iter().any(|export| export.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')).is_some_and(|(name, _)| name == interface));
+        let exported = |interface: &str| {
+            self.exports.iter().any(|export| export.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')).is_some_and(|(name, _)| name == interface))
+        };
         let kinds: Vec<_> = PluginKind::ALL.into_iter().filter(|kind| exported(kind.word())).collect();
         if kinds.is_empty() {
             return Err(Fault::NoInterface { plugin: plugin(), exports: self.exports.clone() }.into());

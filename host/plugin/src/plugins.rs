@@ -200,7 +200,8 @@ impl PluginHost {
             let slot = kept(Slot::new(name.clone(), Some(Arc::clone(tenant)), None, around.clone()));
             (name, Arc::new(RoutingSlot(slot)))
         };
-        let routing = [routing_slot(None, &default_routing), routing_slot(Some("least-loaded"), &default_routing), routing_slot(Some("round-robin"), &round_robin)];
+        let routing =
+            [routing_slot(None, &default_routing), routing_slot(Some("least-loaded"), &default_routing), routing_slot(Some("round-robin"), &round_robin)];
         let cpu_name = SlotName::Adapter("cpu".to_owned());
         let adapter = Arc::new(AdapterSlot(kept(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone()))));
         let inner = Inner {

@@ -19,7 +19,7 @@ use host_core::{
 };
 
 use crate::{
-    clock::Clock,
+    clock::{CallTimer, Clock},
     error::{Error, Fault},
     policies,
     program::{Program, Warm},
@@ -93,10 +93,11 @@ impl Rehearse for RoutingPolicy {
         for ordinal in 0..CALLS {
             let (model, segments) = if ordinal % 2 == 0 { (0, 4) } else { (1, 64) };
             let outstanding = (0..segments).map(|segment: u32| (segment * 7 + ordinal) % 5).collect();
-            let request = RouteRequest { model, ordinal, random: f64::from(ordinal) / f64::from(CALLS), sequence_key: ordinal % 3, input: Bytes(1024), outstanding };
-            let clock = Clock::start();
+            let request =
+                RouteRequest { model, ordinal, random: f64::from(ordinal) / f64::from(CALLS), sequence_key: ordinal % 3, input: Bytes(1024), outstanding };
+            let timer = CallTimer::start();
             sound(program, "route", policies::route(warm, &snapshot, &request))?;
-            times.push(clock.elapsed());
+            times.push(timer.computed());
             if whole.elapsed() > TIME_MAX {
                 break;
             }
@@ -122,9 +123,9 @@ impl Rehearse for QueueingPolicy {
                 classes,
                 depth_max: 8,
             };
-            let clock = Clock::start();
+            let timer = CallTimer::start();
             sound(program, "admit", policies::admit(warm, &arrival))?;
-            times.push(clock.elapsed());
+            times.push(timer.computed());
             if whole.elapsed() > TIME_MAX {
                 break;
             }

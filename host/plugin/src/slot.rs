@@ -20,7 +20,7 @@ use host_core::{
 use host_engine::Digest;
 
 use crate::{
-    clock::Clock,
+    clock::{CallTimer, Clock},
     error::{Error, Fault},
     events::{Bearer, EventSink, PluginEvent, SwapReason},
     keeper::{Keeper, Kept},
@@ -229,15 +229,22 @@ impl<W: World> Slot<W> {
         Fault::InService { slot: self.name.clone(), plugin: version.bearer.plugin.to_string(), function, fault }.into()
     }
 
-    fn attempt<T>(&self, version: &Version<W>, function: &'static str, call: &mut impl FnMut(&mut Warm<W>) -> Answer<T>) -> Result<(Result<T, Refusal>, Duration), PolicyFault> {
+    fn attempt<T>(
+        &self,
+        version: &Version<W>,
+        function: &'static str,
+        call: &mut impl FnMut(&mut Warm<W>) -> Answer<T>,
+    ) -> Result<(Result<T, Refusal>, Duration), PolicyFault> {
         let mut warm = version.take()?;
         let clock = Clock::start();
+        let timer = version.tenant.budget.as_ref().map(|_| CallTimer::start());
         let answer = call(&mut warm);
         let took = clock.elapsed();
+        let computed = timer.map(CallTimer::computed);
         self.note(version, &mut warm, &answer, took);
         version.give_back(warm, &self.around.keeper);
-        if answer.is_ok() && is_over_budget(&version.tenant, took) {
-            let message = format!("{function} takes far longer than it rehearsed, now {} µs", took.as_micros());
+        if let Some(computed) = computed.filter(|&computed| answer.is_ok() && is_over_budget(&version.tenant, computed)) {
+            let message = format!("{function} takes far longer than it rehearsed, now {} µs", computed.as_micros());
             self.strike(version, function, &PolicyFault { kind: StrikeKind::OverBudget, message });
         }
         answer.map(|answer| (answer, took))
@@ -399,8 +406,8 @@ impl<W: World> Kept for Slot<W> {
     }
 }
 
-fn is_over_budget<W: World>(tenant: &Tenant<W>, took: Duration) -> bool {
+fn is_over_budget<W: World>(tenant: &Tenant<W>, computed: Duration) -> bool {
     // A call that finds the lock taken is not counted: the sample is large enough without it.
     let budget = tenant.budget.as_ref().and_then(|budget| budget.try_lock().ok());
-    budget.is_some_and(|mut budget| budget.observe(took.as_secs_f64() * 1e6))
+    budget.is_some_and(|mut budget| budget.observe(computed.as_secs_f64() * 1e6))
 }

@@ -1,15 +1,11 @@
 //! What the generated code of the four worlds has in common, so that one slot and one kind of warm instance serve them all.
 
-use wasmtime::{
-    Store,
-    component::InstancePre,
-};
+use wasmtime::{Store, component::InstancePre};
 
-use crate::{bindings, guest::Guest, names::PluginKind};
+use crate::{bindings, guest::Guest};
 
 /// An instance of one world.
 pub(crate) trait World: Sized + Send + 'static {
-    const KIND: PluginKind;
     /// Compiled and linked, ready to be instantiated any number of times.
     type Ready: Send + Sync + 'static;
     /// What an instance has been told, beside its configuration.
@@ -21,11 +17,10 @@ pub(crate) trait World: Sized + Send + 'static {
 }
 
 macro_rules! world {
-    ($world:ident, $ready:ident, $told:ty, $kind:ident, $module:ident) => {
+    ($world:ident, $ready:ident, $told:ty, $module:ident) => {
         pub(crate) use bindings::$module::$world;
 
         impl World for $world {
-            const KIND: PluginKind = PluginKind::$kind;
             type Ready = bindings::$module::$ready<Guest>;
             type Told = $told;
 
@@ -51,7 +46,7 @@ pub(crate) struct ToldRouting {
     pub pressures: Option<u64>,
 }
 
-world!(AllocationPolicy, AllocationPolicyPre, (), Allocation, allocation);
-world!(RoutingPolicy, RoutingPolicyPre, ToldRouting, Routing, routing);
-world!(QueueingPolicy, QueueingPolicyPre, (), Queueing, queueing);
-world!(ShardAdapter, ShardAdapterPre, (), Adapter, adapter);
+world!(AllocationPolicy, AllocationPolicyPre, (), allocation);
+world!(RoutingPolicy, RoutingPolicyPre, ToldRouting, routing);
+world!(QueueingPolicy, QueueingPolicyPre, (), queueing);
+world!(ShardAdapter, ShardAdapterPre, (), adapter);

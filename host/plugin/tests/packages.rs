@@ -31,7 +31,10 @@ fn files_that_are_no_component_are_told_apart() {
     let cases = [
         Case { bytes: Vec::new(), says: "`x.wasm` is empty, a WebAssembly component was expected" },
         Case { bytes: b"fn main() {}\n".to_vec(), says: "`x.wasm` is text, a WebAssembly component was expected; compile it first" },
-        Case { bytes: b"\0asm\x01\0\0\0".to_vec(), says: "is a core WebAssembly module, a WebAssembly component was expected; build it with `--target wasm32-wasip2`" },
+        Case {
+            bytes: b"\0asm\x01\0\0\0".to_vec(),
+            says: "is a core WebAssembly module, a WebAssembly component was expected; build it with `--target wasm32-wasip2`",
+        },
         Case { bytes: b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(), says: "is native code" },
         Case { bytes: b"\0asm\x63\0\x07\0".to_vec(), says: "is WebAssembly of an unknown version" },
         Case { bytes: b"\0\xff\xfe".to_vec(), says: "is cut off within its first 8 bytes" },
@@ -56,7 +59,8 @@ fn a_component_that_was_cut_off_is_damaged_at_a_byte() {
 fn another_version_of_the_contract_is_named_with_ours() {
     let text = error(component(&[], &[PLUGIN, "shardhost:plugin/routing@0.2.0"]));
     assert_eq!(text, "`x.wasm` exports routing of version 0.2.0, this host speaks version 0.1.0");
-    let package = PluginHost::inspect(&source(component(&[], &["shardhost:plugin/plugin@0.1.7", "shardhost:plugin/routing@0.1.7"]))).expect("0.1.7 is compatible");
+    let package =
+        PluginHost::inspect(&source(component(&[], &["shardhost:plugin/plugin@0.1.7", "shardhost:plugin/routing@0.1.7"]))).expect("0.1.7 is compatible");
     assert_eq!(package.kinds, [PluginKind::Routing]);
 }
 

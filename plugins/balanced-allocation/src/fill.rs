@@ -125,7 +125,11 @@ impl Chain<'_, '_> {
         let count = u32::try_from(self.stages.len()).unwrap_or(u32::MAX) + 1;
         let complete = end == blocks;
         let counted = if complete { (placement.stages_min..=placement.stages_max).contains(&count) } else { count < placement.stages_max };
-        counted && self.holds(offer, start, end) && self.ranges.takes_place(offer, start, end) && !self.ranges.excluded(offer, start, end) && self.in_time(offer, start, end)
+        counted
+            && self.holds(offer, start, end)
+            && self.ranges.takes_place(offer, start, end)
+            && !self.ranges.excluded(offer, start, end)
+            && self.in_time(offer, start, end)
     }
 
     fn holds(&self, offer: u32, start: u32, end: u32) -> bool {

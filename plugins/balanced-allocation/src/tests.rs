@@ -26,7 +26,14 @@ fn offer(index: u32, memory_mib: f64, gflop_ms: f64) -> Offer {
 
 /// Blocks of 1 MiB with the given GFLOP; offers by `(memory in MiB, ms per GFLOP)`; links that cost nothing.
 fn problem(gflops: &[f64], offers: &[(f64, f64)], objective: Objective) -> Problem {
-    let block = |gflop: &f64| Block { flops: gflop * 1e9, weight_bytes: MIB, activation_bytes: 0.0, border_bytes: 1024.0, kv_bytes_per_token: 0.0, workspace_bytes: 0.0 };
+    let block = |gflop: &f64| Block {
+        flops: gflop * 1e9,
+        weight_bytes: MIB,
+        activation_bytes: 0.0,
+        border_bytes: 1024.0,
+        kv_bytes_per_token: 0.0,
+        workspace_bytes: 0.0,
+    };
     let count = u32::try_from(offers.len()).expect("few offers");
     Problem {
         model: "m@1".into(),
@@ -190,7 +197,8 @@ fn chains(problem: &Problem, used: u32, start: u32) -> Vec<Vec<Stage>> {
 /// The best value of any plan of disjoint chains: the least latency, or the most throughput.
 fn optimum(problem: &Problem) -> Option<f64> {
     let ranges = Ranges::new(problem);
-    let valid: Vec<Replica> = chains(problem, 0, 0).into_iter().map(|stages| Replica { stages }).filter(|replica| ranges.check(std::slice::from_ref(replica)).is_ok()).collect();
+    let valid: Vec<Replica> =
+        chains(problem, 0, 0).into_iter().map(|stages| Replica { stages }).filter(|replica| ranges.check(std::slice::from_ref(replica)).is_ok()).collect();
     if problem.placement.objective == Objective::Latency {
         return valid.iter().map(|replica| ranges.latency_ms(replica)).min_by(f64::total_cmp);
     }
