@@ -52,6 +52,15 @@ pub struct Pressures {
     pub latency: Millis,
 }
 
+impl Pressures {
+    /// Whether any ratio differs by at least `step`, or the latency by that share.
+    pub fn differs(&self, other: &Self, step: f64) -> bool {
+        let ratios = [(self.cpu, other.cpu), (self.memory, other.memory), (self.accelerator, other.accelerator), (self.bandwidth, other.bandwidth)];
+        let latency = (self.latency.0 - other.latency.0).abs() > step * other.latency.0.max(1.0);
+        latency || ratios.iter().any(|(one, two)| (one - two).abs() >= step)
+    }
+}
+
 /// One accelerator of a device with what its adapter says it can hold and run.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Offer {

@@ -12,6 +12,7 @@ mod device;
 mod error;
 mod explain;
 mod logging;
+mod machine;
 mod manifest;
 mod metrics;
 mod models;

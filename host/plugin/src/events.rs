@@ -62,6 +62,13 @@ pub struct Bearer {
     pub generation: Generation,
 }
 
+/// As clients see it: `round-robin-routing generation 3 sha256:…`.
+impl fmt::Display for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} generation {} sha256:{}", self.plugin, self.generation, self.digest)
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum PluginEvent {

@@ -42,11 +42,11 @@ pub(super) async fn models(State(door): State<Door>) -> Json<ModelList> {
 }
 
 pub(super) async fn model(State(door): State<Door>, Path(name): Path<String>) -> Result<Json<ModelMetadata>, Error> {
-    Ok(Json(describe(&door, &find(&door, &name, None)?)))
+    Ok(Json(describe(&door, &*find(&door, &name, None)?)))
 }
 
 pub(super) async fn version(State(door): State<Door>, Path((name, version)): Path<(String, String)>) -> Result<Json<ModelMetadata>, Error> {
-    Ok(Json(describe(&door, &find(&door, &name, Some(&version))?)))
+    Ok(Json(describe(&door, &*find(&door, &name, Some(&version))?)))
 }
 
 pub(super) async fn model_ready(State(door): State<Door>, Path(name): Path<String>) -> Result<Response, Error> {

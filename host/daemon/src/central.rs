@@ -1,0 +1,341 @@
+//! The central: owns the control loop, the pipeline and the plugins, and answers what people and clients ask of them. A cheap
+//! handle; what it starts ends with `drain`.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use host_core::{
+    cluster::{Cluster, ClusterSettings, Event},
+    ids::{ModelId, PlanNumber},
+    units::{Bytes, Millis},
+};
+use host_engine::Engines;
+use host_wire::{admin, schedule};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{
+    admission::{Admission, AdmissionLimits},
+    clock::Clock,
+    config::Config,
+    control::{Control, ControlParts},
+    error::{Error, Fault},
+    explain,
+    metrics::Metrics,
+    models::Model,
+    pipeline::{Pipeline, PipelineLimits},
+    pulse,
+    repository::{self, Found},
+    request::{Answer, Request},
+    seed::Randomness,
+    serving::Serving,
+    shelf::Shelf,
+    stage_fault::StageFault,
+    start::{Started, start_devices},
+    status,
+    store::Store,
+};
+
+/// Events that may wait for the control loop; whoever sends more waits.
+const EVENTS_MAX: usize = 1024;
+
+/// Answers everything that is asked of this host.
+#[derive(Clone, Debug)]
+pub struct Central(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<Config>,
+    clock: Clock,
+    control: Arc<Control>,
+    pipeline: Pipeline,
+    shelf: Shelf,
+    skipped: Vec<admin::Skipped>,
+    started: AtomicBool,
+    draining: AtomicBool,
+    events: Mutex<Option<mpsc::Sender<Event>>>,
+    tasks: tokio::sync::Mutex<JoinSet<()>>,
+}
+
+impl Central {
+    /// Starts plugins, devices and models, and returns when each model serves or was refused.
+    pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let clock = Clock::start();
+        let engines = Arc::new(Engines::default());
+        let found = repository::scan(&config.models)?;
+        let skipped = found.skipped.iter().map(|(folder, reason)| admin::Skipped { folder: folder.clone(), reason: reason.clone() }).collect();
+        let shelf = blocking({
+            let (config, store, metrics, engines) = (config.clone(), store.clone(), metrics.clone(), engines.clone());
+            move || Shelf::start(&config, store, metrics, engines)
+        });
+        let (shelf, models) = tokio::join!(shelf, load_models(found.models));
+        let shelf = shelf?;
+        let devices = blocking({
+            let (config, plugins, metrics) = (config.clone(), shelf.plugins().clone(), metrics.clone());
+            move || start_devices(&config, &plugins, &engines, &metrics)
+        })
+        .await?;
+        let last = store.last_plan()?.unwrap_or_default();
+        let central = Self::assemble(Parts { config, clock, store, metrics, shelf, skipped, last, devices: &devices });
+        central.run(devices, models).await;
+        Ok(central)
+    }
+
+    fn assemble(parts: Parts<'_>) -> Self {
+        let settings = ClusterSettings { lease: Millis(parts.config.leases.lost_after_ms as f64), ..ClusterSettings::default() };
+        let serving = Arc::new(ArcSwap::from_pointee(Serving::default()));
+        let plugins = parts.shelf.plugins().clone();
+        let control = Arc::new(Control::new(ControlParts {
+            cluster: Cluster::new(settings, PlanNumber(parts.last)),
+            serving: serving.clone(),
+            computes: parts.devices.iter().flat_map(|device| device.local.computes.clone()).collect(),
+            plugins: plugins.clone(),
+            store: parts.store,
+            metrics: parts.metrics,
+        }));
+        let limits = AdmissionLimits { running_max: parts.config.requests.running_max, waiting_max: parts.config.requests.queue_depth_max };
+        let pipeline = Pipeline {
+            limits: PipelineLimits { attempts_max: parts.config.requests.attempts_max },
+            clock: parts.clock.clone(),
+            admission: Admission::new(limits, parts.clock.clone()),
+            plugins,
+            serving,
+            randomness: Randomness::from_system(),
+            requests: AtomicU32::new(0),
+        };
+        Self(Arc::new(Inner {
+            config: parts.config,
+            clock: parts.clock,
+            control,
+            pipeline,
+            shelf: parts.shelf,
+            skipped: parts.skipped,
+            started: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            events: Mutex::new(None),
+            tasks: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    async fn run(&self, devices: Vec<Started>, models: Vec<Arc<Model>>) {
+        let inner = &self.0;
+        let (events, received) = mpsc::channel(EVENTS_MAX);
+        let mut tasks = inner.tasks.lock().await;
+        tasks.spawn(inner.control.clone().run(received, events.downgrade()));
+        let now = inner.clock.millis();
+        let (mut joining, mut locals) = (Vec::new(), Vec::new());
+        for started in devices {
+            joining.push(Event::Joined { device: started.device, now });
+            locals.push(started.local);
+        }
+        for model in &models {
+            inner.control.add_model(model.clone());
+            joining.push(Event::ModelAdded { profile: model.profile(), placement: model.placement() });
+        }
+        for event in joining {
+            // The loop was started above and ends only when this sender is dropped.
+            let _ = events.send(event).await;
+        }
+        let interval = Duration::from_millis(inner.config.leases.heartbeat_ms);
+        tasks.spawn(pulse::beat(locals, interval, inner.clock.clone(), events.downgrade()));
+        *inner.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
+        inner.control.settled().await;
+        inner.started.store(true, Ordering::Release);
+    }
+
+    /// Whether requests are taken: started, not draining, and every model that was placed serves.
+    pub fn ready(&self) -> bool {
+        self.0.started.load(Ordering::Acquire) && !self.is_draining()
+    }
+
+    /// Whether the host is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Every loaded model, sorted by name and version.
+    pub fn models(&self) -> Vec<Arc<Model>> {
+        self.0.control.loaded_models()
+    }
+
+    /// A model by name; without a version, its highest.
+    pub fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Error> {
+        let named: Vec<Arc<Model>> = self.models().into_iter().filter(|model| model.id.name.as_str() == name).collect();
+        let loaded = named.iter().map(|model| model.id.version).collect();
+        let Some(latest) = named.last().cloned() else { return Err(Fault::UnknownModel { name: name.to_owned() }.into()) };
+        let Some(version) = version else { return Ok(latest) };
+        let exact = named.into_iter().find(|model| model.id.version == version);
+        exact.ok_or_else(|| Fault::UnknownVersion { name: name.to_owned(), version: version.to_string(), loaded }.into())
+    }
+
+    /// Whether a replica of the model is ready.
+    pub fn model_ready(&self, model: &Model) -> bool {
+        !self.is_draining() && self.0.pipeline.serves(&model.id)
+    }
+
+    /// Answers one request.
+    pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
+        if self.is_draining() {
+            return Err(Fault::Draining.into());
+        }
+        self.0.pipeline.infer(request).await
+    }
+
+    /// When a request that arrives now must be answered: what its client asked for, at most what the config allows.
+    pub fn deadline(&self, timeout: Option<Millis>) -> Millis {
+        let most = self.0.config.requests.timeout_ms as f64;
+        self.0.clock.millis() + Millis(timeout.map_or(most, |timeout| timeout.0.clamp(0.0, most)))
+    }
+
+    /// What `host status` prints.
+    pub fn status(&self) -> admin::Status {
+        let inner = &self.0;
+        let state = if self.is_draining() { "draining" } else if self.ready() { "ready" } else { "starting" };
+        let models = self.models().iter().map(|model| self.model_state(model)).collect();
+        admin::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state: state.to_owned(),
+            uptime_ms: inner.clock.millis().0 as u64,
+            http: None,
+            data: inner.config.data.display().to_string(),
+            plan: inner.control.look(|cluster| cluster.plan().plan().number.0),
+            models,
+            skipped: inner.skipped.clone(),
+            devices: inner.control.look(|cluster| cluster.devices().keys().map(ToString::to_string).collect()),
+            slots: inner.shelf.slots(),
+        }
+    }
+
+    fn model_state(&self, model: &Model) -> admin::ModelState {
+        let ready = self.model_ready(model);
+        let refusal = || self.0.control.look(|cluster| cluster.models().get(&model.id).and_then(|record| record.refusal.clone()));
+        let reason = if ready { String::new() } else { refusal().map_or_else(|| "its shards are being loaded".to_owned(), |refusal| refusal.reason) };
+        admin::ModelState { name: model.id.name.to_string(), version: model.id.version, ready, reason }
+    }
+
+    /// Every device with its offers, pressures and shards.
+    pub fn devices(&self) -> Vec<admin::Device> {
+        self.0.control.look(status::devices)
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> admin::Plan {
+        self.0.control.look(|cluster| cluster.plan().plan().into())
+    }
+
+    /// Why a model is where it is.
+    pub fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
+        let model = self.model(name, None)?;
+        let explained = self.0.control.look(|cluster| explain::explain(cluster, &model.id));
+        let mut explanation = explained.ok_or_else(|| Error::from(StageFault::NoReplica { model: model.id.clone() }))?;
+        if let Some(slot) = self.0.shelf.slots().into_iter().find(|slot| slot.slot == "allocation") {
+            (explanation.policy, explanation.generation) = (slot.plugin, slot.generation);
+        }
+        Ok(explanation)
+    }
+
+    /// Which device a request would go to first, by a strategy. Without a model, by the first that is loaded.
+    pub fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error> {
+        let strategy = schedule::Strategy::parse(strategy)?;
+        let first = || self.models().first().map(|model| model.id.name.to_string());
+        let name = model.map(str::to_owned).or_else(first).ok_or_else(|| Error::from(Fault::UnknownModel { name: String::new() }))?;
+        let chosen = self.model(&name, None)?;
+        let slot = match strategy {
+            schedule::Strategy::Load => "least-loaded",
+            schedule::Strategy::RoundRobin => "round-robin",
+        };
+        let (hops, _) = self.0.pipeline.route(&chosen, Some(slot), Bytes::ZERO, 0)?;
+        let device = hops.first().map(|hop| hop.seat.offer.device.to_string()).unwrap_or_default();
+        Ok(schedule::Answer { device, address: String::new(), strategy: strategy.word().to_owned(), model: Some(name) })
+    }
+
+    /// Puts a plugin in a slot. Takes as long as compiling and rehearsing it.
+    pub async fn plugin_install(&self, install: admin::Install) -> Result<admin::Installed, Error> {
+        let shelf = self.0.shelf.clone();
+        let installed = blocking(move || shelf.install(install)).await?;
+        self.replan_after(&installed.slot).await;
+        Ok(installed)
+    }
+
+    /// Every plugin: built-in, installed and in service.
+    pub fn plugins(&self) -> Vec<admin::Plugin> {
+        self.0.shelf.list()
+    }
+
+    /// What is in each slot.
+    pub fn slots(&self) -> Vec<admin::Slot> {
+        self.0.shelf.slots()
+    }
+
+    /// Puts an earlier generation back in a slot.
+    pub async fn plugin_rollback(&self, slot: &str, to: Option<u64>) -> Result<admin::Installed, Error> {
+        let (shelf, slot) = (self.0.shelf.clone(), slot.to_owned());
+        let installed = blocking(move || shelf.roll_back(&slot, to)).await?;
+        self.replan_after(&installed.slot).await;
+        Ok(installed)
+    }
+
+    /// The model's ranges, cut at these blocks and written as files to a folder.
+    pub async fn split(&self, name: &str, cuts: Vec<u32>, folder: std::path::PathBuf) -> Result<Vec<String>, Error> {
+        let model = self.model(name, None)?;
+        blocking(move || model.write_shards(&cuts, &folder)).await
+    }
+
+    /// Takes no new requests, waits for those that run, and ends everything that was started.
+    pub async fn drain(&self) {
+        let inner = &self.0;
+        inner.draining.store(true, Ordering::Release);
+        let limit = Duration::from_millis(inner.config.drain_ms_max);
+        if tokio::time::timeout(limit, inner.pipeline.idle()).await.is_err() {
+            tracing::warn!(drain_ms_max = inner.config.drain_ms_max, "requests were still running when the time for draining was over");
+        }
+        drop(inner.events.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut tasks = inner.tasks.lock().await;
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn replan_after(&self, slot: &str) {
+        let events = self.0.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(events) = events.filter(|_| slot == "allocation") {
+            // A loop that is gone is one that drains; then there is nothing to plan.
+            let _ = events.send(Event::ReplanAsked).await;
+        }
+    }
+}
+
+/// What a central is put together from.
+struct Parts<'a> {
+    config: Arc<Config>,
+    clock: Clock,
+    store: Store,
+    metrics: Arc<Metrics>,
+    shelf: Shelf,
+    skipped: Vec<admin::Skipped>,
+    last: u64,
+    devices: &'a [Started],
+}
+
+/// Loads models side by side. One that cannot be loaded is named and skipped; it does not keep the others from serving.
+async fn load_models(found: Vec<Found>) -> Vec<Arc<Model>> {
+    let mut loading = JoinSet::new();
+    for entry in found {
+        loading.spawn_blocking(move || {
+            let id: ModelId = entry.id.clone();
+            Model::load(entry.id, &entry.file, entry.manifest).inspect_err(|error| tracing::error!(model = %id, %error, "the model could not be loaded"))
+        });
+    }
+    let mut models: Vec<Arc<Model>> = loading.join_all().await.into_iter().flatten().map(Arc::new).collect();
+    models.sort_by(|a, b| a.id.cmp(&b.id));
+    models
+}
+
+/// Runs what computes or waits for a disk on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))?
+}

@@ -1,0 +1,253 @@
+//! Performs what the cluster decides and feeds events back. One loop owns the order of events; everything slow (policies,
+//! cutting, loading) runs beside it and comes back as an event.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use host_core::{
+    cluster::{Cluster, Effect, Event},
+    device::Pressures,
+    ids::{DeviceId, ModelId, OfferId, Ticket},
+    policy::Refusal,
+    problem::{Problem, Proposal},
+    shard::ShardId,
+    topology::{PressureTable, Topology},
+    units::Bytes,
+};
+use host_plugin::PluginHost;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    device::{Compute, ComputeHandle},
+    error::Error,
+    metrics::Metrics,
+    models::Model,
+    serving::Serving,
+    stage_fault::StageFault,
+    store::Store,
+};
+
+/// Pressures that differ by less are the same to a routing policy.
+const PRESSURE_STEP: f64 = 0.02;
+
+/// What the control loop works on; shared with whoever asks what is.
+#[derive(Debug)]
+pub struct Control {
+    cluster: Mutex<Cluster>,
+    serving: Arc<ArcSwap<Serving>>,
+    computes: HashMap<OfferId, Arc<Compute>>,
+    handles: HashMap<OfferId, ComputeHandle>,
+    models: Mutex<BTreeMap<ModelId, Arc<Model>>>,
+    plugins: Arc<PluginHost>,
+    store: Store,
+    metrics: Arc<Metrics>,
+    settled: watch::Sender<bool>,
+}
+
+/// What a control loop is made of.
+pub struct ControlParts {
+    /// The pool before its first event.
+    pub cluster: Cluster,
+    /// Where requests look.
+    pub serving: Arc<ArcSwap<Serving>>,
+    /// The compute threads of this process.
+    pub computes: Vec<Arc<Compute>>,
+    /// Who is asked about allocations.
+    pub plugins: Arc<PluginHost>,
+    /// Where plans are kept.
+    pub store: Store,
+    /// Where what happens is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Control {
+    /// Nothing has happened yet.
+    pub fn new(parts: ControlParts) -> Self {
+        let handles = parts.computes.iter().map(|compute| (compute.handle().offer.clone(), compute.handle().clone())).collect();
+        Self {
+            cluster: Mutex::new(parts.cluster),
+            serving: parts.serving,
+            handles,
+            computes: parts.computes.into_iter().map(|compute| (compute.handle().offer.clone(), compute)).collect(),
+            models: Mutex::default(),
+            plugins: parts.plugins,
+            store: parts.store,
+            metrics: parts.metrics,
+            settled: watch::Sender::new(false),
+        }
+    }
+
+    /// Takes events until every sender is gone, then waits for what is under way.
+    pub async fn run(self: Arc<Self>, mut events: mpsc::Receiver<Event>, back: mpsc::WeakSender<Event>) {
+        let mut under_way = JoinSet::new();
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.take(event, &back, &mut under_way),
+                    None => break,
+                },
+                Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
+            }
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    /// Waits until every model is placed and loaded, or refused.
+    pub async fn settled(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
+    }
+
+    /// Looks at the cluster. The closure must be quick: events wait meanwhile.
+    pub fn look<T>(&self, at: impl FnOnce(&Cluster) -> T) -> T {
+        at(&self.lock())
+    }
+
+    /// Makes a model known; the event that adds it comes after.
+    pub fn add_model(&self, model: Arc<Model>) {
+        self.models().insert(model.id.clone(), model);
+    }
+
+    /// Every model that is loaded.
+    pub fn loaded_models(&self) -> Vec<Arc<Model>> {
+        self.models().values().cloned().collect()
+    }
+
+    /// The compute threads of this process.
+    pub fn computes(&self) -> impl Iterator<Item = &Arc<Compute>> {
+        self.computes.values()
+    }
+
+    fn take(self: &Arc<Self>, event: Event, back: &mpsc::WeakSender<Event>, under_way: &mut JoinSet<()>) {
+        tracing::debug!(?event, "event");
+        let pulse = matches!(event, Event::Tick { .. });
+        let effects = self.lock().apply(event);
+        for effect in effects {
+            self.perform(effect, back, under_way);
+        }
+        if pulse {
+            self.press();
+        }
+        let settled = self.look(|cluster| !cluster.is_planning() && !cluster.is_moving());
+        self.settled.send_if_modified(|now| std::mem::replace(now, settled) != settled);
+    }
+
+    fn perform(self: &Arc<Self>, effect: Effect, back: &mpsc::WeakSender<Event>, under_way: &mut JoinSet<()>) {
+        let control = self.clone();
+        let report = Report(back.clone());
+        match effect {
+            Effect::Solve { ticket, problem } => {
+                under_way.spawn(async move { report.send(control.solve(ticket, problem).await).await });
+            }
+            Effect::Load { offer, shard } => {
+                under_way.spawn(async move { report.send(control.load(offer, shard).await).await });
+            }
+            Effect::Unload { offer, shard } => {
+                under_way.spawn(async move { report.send(control.unload(offer, shard).await).await });
+            }
+            Effect::Serve { topology } => self.serve(topology),
+            Effect::Record { plan } => {
+                tracing::info!(plan = plan.plan().number.0, "a plan is in force");
+                if let Err(error) = self.store.record_plan(&plan) {
+                    tracing::error!(%error, "the plan could not be kept; it is lost if the host restarts");
+                }
+                for model in self.loaded_models() {
+                    let shards = plan.plan().shards();
+                    model.keep_shards(|range| shards.iter().any(|(_, shard)| shard.model == model.id && shard.range == range));
+                }
+            }
+            Effect::Refused { model, refusal } => tracing::warn!(%model, reason = %refusal, "the model could not be placed"),
+            Effect::Rejected { error } => tracing::warn!(%error, "an event was not accepted"),
+        }
+    }
+
+    async fn solve(&self, ticket: Ticket, problem: Arc<Problem>) -> Event {
+        let plugins = self.plugins.clone();
+        let solving = tokio::task::spawn_blocking(move || plugins.allocation().allocate(&problem));
+        let refused = |reason: String| Err(Refusal { reason, nearest: None, short: Bytes::ZERO });
+        let outcome: Result<Proposal, Refusal> = match solving.await {
+            Ok(Ok(decision)) => decision.answer.map(|allocated| allocated.proposal),
+            Ok(Err(error)) => refused(error.to_string()),
+            Err(error) => refused(format!("the allocation could not be asked: {error}")),
+        };
+        Event::Solved { ticket, outcome }
+    }
+
+    async fn load(&self, offer: OfferId, shard: ShardId) -> Event {
+        match self.try_load(&offer, &shard).await {
+            Ok(()) => Event::Loaded { offer, shard },
+            Err(error) => {
+                tracing::warn!(%offer, %shard, %error, "a shard could not be loaded");
+                Event::LoadFailed { offer, shard, reason: error.to_string() }
+            }
+        }
+    }
+
+    async fn try_load(&self, offer: &OfferId, shard: &ShardId) -> Result<(), Error> {
+        let compute = self.computes.get(offer).ok_or_else(|| StageFault::DeviceGone { offer: offer.clone() })?;
+        let model = self.models().get(&shard.model).cloned().ok_or_else(|| StageFault::NoReplica { model: shard.model.clone() })?;
+        let range = shard.range;
+        let cutting = tokio::task::spawn_blocking(move || model.shard(range));
+        let (file, wiring) = cutting.await.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))??;
+        compute.load(file, wiring).await
+    }
+
+    async fn unload(&self, offer: OfferId, shard: ShardId) -> Event {
+        if let Some(compute) = self.computes.get(&offer) {
+            if let Err(error) = compute.unload(shard.clone()).await {
+                tracing::warn!(%offer, %shard, %error, "a shard could not be unloaded");
+            }
+        }
+        Event::Unloaded { offer, shard }
+    }
+
+    fn serve(&self, topology: Arc<Topology>) {
+        self.metrics.models_loaded(topology.models.len());
+        let next = self.serving.load().next(topology, &self.handles);
+        self.serving.store(Arc::new(next));
+    }
+
+    /// Tells routing how hard the devices work, if that changed by more than it jitters.
+    fn press(&self) {
+        let serving = self.serving.load_full();
+        let snapshot = serving.snapshot();
+        let pressures: Vec<(u32, Pressures)> = self.look(|cluster| {
+            let of = |id: &DeviceId| cluster.devices().get(id).map(|record| record.pressures);
+            (0..).zip(&snapshot.topology.devices).filter_map(|(index, device)| Some((index, of(&device.id)?))).collect()
+        });
+        let known = &snapshot.pressures.devices;
+        let moved = |(new, old): (&(u32, Pressures), &(u32, Pressures))| new.0 != old.0 || new.1.differs(&old.1, PRESSURE_STEP);
+        if pressures.len() != known.len() || pressures.iter().zip(known).any(moved) {
+            let table = PressureTable { number: snapshot.pressures.number + 1, devices: pressures };
+            self.serving.store(Arc::new(serving.with_pressures(Arc::new(table))));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cluster> {
+        // `apply` does not panic between changes that belong together; it holds no guest code.
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn models(&self) -> MutexGuard<'_, BTreeMap<ModelId, Arc<Model>>> {
+        // The map is whole between any two statements.
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Brings an outcome back to the loop, unless the host is stopping.
+struct Report(mpsc::WeakSender<Event>);
+
+impl Report {
+    async fn send(self, event: Event) {
+        if let Some(events) = self.0.upgrade() {
+            // The loop only ends once every sender is gone, so it is still there.
+            let _ = events.send(event).await;
+        }
+    }
+}

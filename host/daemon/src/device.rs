@@ -1,0 +1,313 @@
+//! A device inside this process: for each of its offers one compute thread, which runs stages one after another, and one
+//! loader, so that loading never delays requests in flight. Activations go from compute thread to compute thread; the last
+//! one answers the pipeline.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use host_core::{ids::OfferId, shard::ShardId, units::Millis};
+use host_engine::{Shard, Tensor};
+use host_plugin::{AdapterInstance, AdapterSlot, RunCall};
+use tokio::sync::oneshot;
+
+use crate::{
+    clock,
+    error::Error,
+    metrics::Metrics,
+    stage_fault::StageFault,
+    wiring::{Progress, Wiring},
+};
+
+/// What a compute thread is asked to do.
+#[derive(Debug)]
+enum Command {
+    Run(Job),
+    Seat { shard: ShardId, seat: Box<Seat>, done: oneshot::Sender<Result<(), Error>> },
+    Clear { shard: ShardId, done: oneshot::Sender<()> },
+}
+
+/// What a loader is asked to do.
+#[derive(Debug)]
+enum Loading {
+    Load { shard: Arc<Shard>, wiring: Wiring, done: oneshot::Sender<Result<(), Error>> },
+    Unload { shard: ShardId, done: oneshot::Sender<()> },
+}
+
+/// A shard in use.
+#[derive(Debug)]
+struct Seat {
+    instance: AdapterInstance,
+    wiring: Wiring,
+}
+
+/// One run of a request through the stages of a path.
+#[derive(Debug)]
+pub struct Job {
+    /// What stays the same on the way.
+    pub passage: Arc<Passage>,
+    /// Which stage comes next.
+    pub position: usize,
+    /// What the stages before made of it.
+    pub progress: Progress,
+    /// Where the last stage, or the one that fails, answers. Closed once nobody waits any more.
+    pub answer: oneshot::Sender<Result<Progress, StageFailure>>,
+}
+
+/// What stays the same while a request goes through its stages.
+#[derive(Debug)]
+pub struct Passage {
+    /// The request, as the adapters see it.
+    pub call: RunCall,
+    /// In the model's declared order.
+    pub inputs: Vec<Tensor>,
+    /// The stages, in order.
+    pub hops: Vec<Hop>,
+}
+
+/// One stage of a passage.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Position in its replica, for metrics.
+    pub position: u32,
+    /// Where it is.
+    pub seat: ComputeHandle,
+}
+
+/// A stage that failed, and where.
+#[derive(Debug)]
+pub struct StageFailure {
+    /// The stage's offer.
+    pub offer: OfferId,
+    /// What happened.
+    pub error: Error,
+}
+
+/// Reaches one compute thread.
+#[derive(Clone, Debug)]
+pub struct ComputeHandle {
+    /// The offer that it computes for.
+    pub offer: OfferId,
+    depth_max: usize,
+    commands: SyncSender<Command>,
+}
+
+impl ComputeHandle {
+    /// Hands a job over without ever waiting; a full queue answers the job with Busy.
+    pub fn submit(&self, job: Job) {
+        let (job, error) = match self.commands.try_send(Command::Run(job)) {
+            Ok(()) => return,
+            Err(TrySendError::Full(Command::Run(job))) => (job, StageFault::QueueFull { offer: self.offer.clone(), depth_max: self.depth_max }),
+            Err(TrySendError::Disconnected(Command::Run(job))) => (job, StageFault::DeviceGone { offer: self.offer.clone() }),
+            // Only a job was sent, so only a job can come back.
+            Err(_) => return,
+        };
+        job.fail(&self.offer, error.into());
+    }
+}
+
+impl Job {
+    fn fail(self, offer: &OfferId, error: Error) {
+        // Nobody may be waiting any more: the client went away.
+        let _ = self.answer.send(Err(StageFailure { offer: offer.clone(), error }));
+    }
+
+    fn go_on(mut self) {
+        self.position += 1;
+        match self.passage.hops.get(self.position) {
+            Some(hop) => hop.seat.clone().submit(self),
+            None => {
+                let _ = self.answer.send(Ok(self.progress));
+            }
+        }
+    }
+}
+
+/// What a compute thread is made of.
+#[derive(Debug)]
+pub struct ComputeSettings {
+    /// The offer that it computes for.
+    pub offer: OfferId,
+    /// The adapter that drives it, and which of its offers this is.
+    pub adapter: Arc<AdapterSlot>,
+    /// Index of the offer among those that the adapter's `probe` named.
+    pub adapter_offer: u32,
+    /// How many times slower than this machine the device pretends to be; 1 is as fast as it is.
+    pub slowdown: f64,
+    /// Jobs that may wait at once.
+    pub queue_depth_max: usize,
+    /// Where stage times are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One offer of a device in this process.
+#[derive(Debug)]
+pub struct Compute {
+    handle: ComputeHandle,
+    loading: SyncSender<Loading>,
+    meter: Arc<Meter>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Counts what a compute thread does, for pressures and for refining predictions.
+#[derive(Debug, Default)]
+struct Meter {
+    busy_ns: AtomicU64,
+    runs: std::sync::Mutex<HashMap<ShardId, (Millis, u32)>>,
+}
+
+/// Loads that may wait at once; further ones are waited for.
+const LOADS_MAX: usize = 256;
+
+impl Compute {
+    /// Starts the two threads of an offer.
+    pub fn start(settings: ComputeSettings) -> Result<Self, Error> {
+        let (commands, received) = sync_channel(settings.queue_depth_max);
+        let (loading, to_load) = sync_channel(LOADS_MAX);
+        let handle = ComputeHandle { offer: settings.offer.clone(), depth_max: settings.queue_depth_max, commands };
+        let meter = Arc::new(Meter::default());
+        let settings = Arc::new(settings);
+        let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name).spawn(body).map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))
+        };
+        let compute = spawn(format!("run {}", settings.offer), {
+            let (settings, meter) = (settings.clone(), meter.clone());
+            Box::new(move || compute(&settings, &meter, &received))
+        })?;
+        let load = spawn(format!("load {}", settings.offer), {
+            let commands = handle.commands.clone();
+            Box::new(move || load(&settings, &commands, &to_load))
+        })?;
+        Ok(Self { handle, loading, meter, threads: vec![compute, load] })
+    }
+
+    /// Reaches the compute thread.
+    pub fn handle(&self) -> &ComputeHandle {
+        &self.handle
+    }
+
+    /// Makes a shard ready to run.
+    pub async fn load(&self, shard: Arc<Shard>, wiring: Wiring) -> Result<(), Error> {
+        let (done, loaded) = oneshot::channel();
+        self.ask(Loading::Load { shard, wiring, done })?;
+        loaded.await.map_err(|_| Error::from(StageFault::DeviceGone { offer: self.handle.offer.clone() }))?
+    }
+
+    /// Drops a shard once the jobs that came before are done.
+    pub async fn unload(&self, shard: ShardId) -> Result<(), Error> {
+        let (done, unloaded) = oneshot::channel();
+        self.ask(Loading::Unload { shard, done })?;
+        unloaded.await.map_err(|_| StageFault::DeviceGone { offer: self.handle.offer.clone() }.into())
+    }
+
+    /// Time that it computed since it started.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.meter.busy_ns.load(Ordering::Relaxed))
+    }
+
+    /// Mean run time of each shard since the last call.
+    pub fn take_runs(&self) -> Vec<(ShardId, Millis)> {
+        let runs = std::mem::take(&mut *self.meter.lock());
+        runs.into_iter().map(|(shard, (sum, count))| (shard, Millis(sum.0 / f64::from(count.max(1))))).collect()
+    }
+
+    /// Ends both threads after what they are doing.
+    pub fn stop(self) {
+        drop((self.handle, self.loading));
+        for thread in self.threads {
+            // A panic there was a fault of the host; the process goes on, and the panic was printed.
+            let _ = thread.join();
+        }
+    }
+
+    fn ask(&self, loading: Loading) -> Result<(), Error> {
+        self.loading.try_send(loading).map_err(|_| StageFault::QueueFull { offer: self.handle.offer.clone(), depth_max: LOADS_MAX }.into())
+    }
+}
+
+impl Meter {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ShardId, (Millis, u32)>> {
+        // Sums are whole between any two statements.
+        self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn count(&self, shard: &ShardId, took: Duration) {
+        self.busy_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let mut runs = self.lock();
+        let ms = Millis(took.as_secs_f64() * 1e3);
+        match runs.get_mut(shard) {
+            Some((sum, count)) => (*sum, *count) = (*sum + ms, *count + 1),
+            None => {
+                runs.insert(shard.clone(), (ms, 1));
+            }
+        }
+    }
+}
+
+fn compute(settings: &ComputeSettings, meter: &Meter, commands: &Receiver<Command>) {
+    let mut seats: HashMap<ShardId, Seat> = HashMap::new();
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Run(job) => run(settings, meter, &mut seats, job),
+            Command::Seat { shard, seat, done } => {
+                seats.insert(shard, *seat);
+                let _ = done.send(Ok(()));
+            }
+            Command::Clear { shard, done } => {
+                seats.remove(&shard);
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, Seat>, mut job: Job) {
+    if job.answer.is_closed() {
+        return;
+    }
+    let passage = job.passage.clone();
+    let Some(hop) = passage.hops.get(job.position) else { return };
+    let Some(seat) = seats.get_mut(&hop.shard) else {
+        return job.fail(&settings.offer, StageFault::ShardGone { shard: hop.shard.clone(), offer: settings.offer.clone() }.into());
+    };
+    let started = clock::now();
+    let ran = seat.wiring.gather(&passage.inputs, &mut job.progress).and_then(|inputs| seat.instance.run(&passage.call, inputs).map_err(Error::from));
+    let ran = ran.and_then(|outputs| seat.wiring.scatter(outputs, &mut job.progress));
+    if settings.slowdown > 1.0 {
+        std::thread::sleep(started.elapsed().mul_f64(settings.slowdown - 1.0));
+    }
+    let took = started.elapsed();
+    meter.count(&hop.shard, took);
+    settings.metrics.stage(&hop.shard.model, hop.position, took);
+    match ran {
+        Ok(()) => job.go_on(),
+        Err(error) => job.fail(&settings.offer, error),
+    }
+}
+
+fn load(settings: &ComputeSettings, commands: &SyncSender<Command>, to_load: &Receiver<Loading>) {
+    while let Ok(loading) = to_load.recv() {
+        let sent = match loading {
+            Loading::Load { shard, wiring, done } => match settings.adapter.open(shard.clone(), settings.adapter_offer) {
+                Ok(instance) => commands.send(Command::Seat { shard: shard.id.clone(), seat: Box::new(Seat { instance, wiring }), done }),
+                Err(error) => {
+                    let _ = done.send(Err(error.into()));
+                    Ok(())
+                }
+            },
+            Loading::Unload { shard, done } => commands.send(Command::Clear { shard, done }),
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}

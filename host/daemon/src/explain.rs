@@ -1,0 +1,93 @@
+//! Says why a plan is as it is: which device holds which blocks, what each stage should take and takes, the bottleneck, and
+//! how far the plan is from the best there could be. Reads the cluster; decides nothing.
+
+use host_core::{
+    cluster::{Cluster, ModelRecord},
+    ids::{DeviceId, ModelId},
+    predict::ReplicaPrediction,
+    problem::{Objective, Problem, ProposedReplica},
+    shard::{BlockRange, ShardId},
+    units::Millis,
+};
+use host_wire::admin::{ExplainedReplica, ExplainedStage, Explanation, Stage};
+
+/// Explains the plan in force for a model. None if the model is not known.
+pub fn explain(cluster: &Cluster, model: &ModelId) -> Option<Explanation> {
+    let record = cluster.models().get(model)?;
+    let problem = cluster.problem(model)?;
+    let replicas = problem.current.iter().filter_map(|replica| explained(cluster, record, &problem, replica)).collect();
+    let throughput = problem.throughput(&problem.current) * 1e3;
+    let bound = if record.bound > 0.0 && problem.placement.objective != Objective::Latency { record.bound } else { problem.throughput_bound() };
+    Some(Explanation {
+        model: model.name.to_string(),
+        version: model.version,
+        plan: cluster.plan().plan().number.0,
+        policy: String::new(),
+        generation: 0,
+        objective: word(problem.placement.objective).to_owned(),
+        blocks: problem.model.whole().end(),
+        replicas,
+        throughput_per_s: throughput,
+        bound_per_s: if bound.is_finite() { bound * 1e3 } else { 0.0 },
+        notes: notes(cluster, record, &problem),
+    })
+}
+
+fn explained(cluster: &Cluster, record: &ModelRecord, problem: &Problem, replica: &ProposedReplica) -> Option<ExplainedReplica> {
+    let prediction: ReplicaPrediction = problem.predict(replica);
+    let mut stages = Vec::with_capacity(replica.len());
+    for (proposed, predicted) in replica.iter().zip(&prediction.stages) {
+        let offer = problem.offers.get(proposed.offer as usize)?;
+        let range = BlockRange::new(proposed.start, proposed.end).ok()?;
+        let shard = ShardId { model: record.profile.id().clone(), range };
+        let total = cluster.devices().get(&offer.id.device)?.device.offers.iter().find(|known| known.accelerator == offer.id.accelerator)?.memory;
+        stages.push(ExplainedStage {
+            stage: Stage { device: offer.id.device.to_string(), accelerator: offer.id.accelerator.to_string(), start: range.start(), end: range.end() },
+            predicted_ms: predicted.0,
+            measured_ms: record.measured(&offer.id, &shard).map(|run| run.0),
+            memory_bytes: offer.capacity.need(&record.profile, range).0,
+            memory_bytes_max: total.0,
+        });
+    }
+    let milliseconds = |times: &[Millis]| times.iter().map(|time| time.0).collect::<Vec<_>>();
+    Some(ExplainedReplica {
+        stages,
+        hops_ms: milliseconds(&prediction.hops),
+        latency_ms: prediction.latency().0,
+        period_ms: prediction.period().0,
+        bottleneck: u32::try_from(prediction.bottleneck).unwrap_or(u32::MAX),
+    })
+}
+
+fn notes(cluster: &Cluster, record: &ModelRecord, problem: &Problem) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(refusal) = &record.refusal {
+        let kept = if problem.current.is_empty() { "it is not served" } else { "the plan before stays" };
+        notes.push(format!("it could not be placed at the last try, {kept}: {refusal}"));
+    }
+    let mut sharing: Vec<&DeviceId> = Vec::new();
+    for stage in problem.current.iter().flatten() {
+        let Some(offer) = problem.offers.get(stage.offer as usize) else { continue };
+        let known = cluster.devices().get(&offer.id.device).map(|known| &known.device);
+        let shares = known.is_some_and(|device| device.offers.iter().any(|offer| !offer.shares_cores_with.is_empty()));
+        if shares && !sharing.contains(&&offer.id.device) {
+            sharing.push(&offer.id.device);
+        }
+    }
+    if sharing.len() > 1 {
+        let names = sharing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        notes.push(format!("{names} share the cores of one machine and were calibrated together: each is slower while the others compute"));
+    }
+    for exclusion in &record.exclusions {
+        notes.push(format!("{} refused {}: {}", exclusion.offer, exclusion.shard, exclusion.reason));
+    }
+    notes
+}
+
+fn word(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Latency => "latency",
+        Objective::Throughput => "throughput",
+        Objective::Balanced => "balanced",
+    }
+}

@@ -1,0 +1,177 @@
+//! The way of one request: admitted, routed once, run through the stages of its path, replayed on another path if a stage
+//! fails, answered. Rows of a batch go through the stages one behind the other, so that stages work at the same time.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use host_core::{
+    error::ErrorKind,
+    ids::ModelId,
+    topology::RouteRequest,
+    units::Bytes,
+};
+use host_engine::Tensor;
+use host_plugin::{Phase, PluginHost, RunCall};
+use tokio::sync::oneshot;
+
+use crate::{
+    admission::Admission,
+    clock::Clock,
+    device::{Hop, Job, Passage},
+    error::Error,
+    stage_fault::StageFault,
+    models::Model,
+    request::{Answer, Request},
+    seed::Randomness,
+    serving::Serving,
+    wiring::Progress,
+};
+
+/// How often a stopping host looks whether requests still run.
+const IDLE_CHECK: Duration = Duration::from_millis(5);
+
+/// How often a request may be replayed after a stage failed under it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PipelineLimits {
+    /// Runs of one request, the first included.
+    pub attempts_max: u32,
+}
+
+/// Answers requests.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub(crate) limits: PipelineLimits,
+    pub(crate) clock: Clock,
+    pub(crate) admission: Admission,
+    pub(crate) plugins: Arc<PluginHost>,
+    pub(crate) serving: Arc<ArcSwap<Serving>>,
+    pub(crate) randomness: Randomness,
+    pub(crate) requests: AtomicU32,
+}
+
+impl Pipeline {
+    /// Answers one request, or says why not. Dropping the future cancels it: stages skip what nobody waits for.
+    pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
+        let _turn = self.admission.enter(request.deadline).await?;
+        let rows = rows(&request)?;
+        let mut failure = None;
+        for _ in 0..self.limits.attempts_max {
+            match self.attempt(&request, &rows).await {
+                Ok(answer) => return Ok(answer),
+                // What the request itself is to blame for fails on every replica.
+                Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Busy) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(model = %request.model.id, %error, "a request is replayed");
+                    failure = Some(error);
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| StageFault::NoReplica { model: request.model.id.clone() }.into()))
+    }
+
+    /// Whether a replica of the model is ready.
+    pub fn serves(&self, model: &ModelId) -> bool {
+        self.serving.load().model(model).is_some()
+    }
+
+    /// Waits until no request runs or waits.
+    pub async fn idle(&self) {
+        while self.admission.running() > 0 || self.admission.depth() > 0 {
+            tokio::time::sleep(IDLE_CHECK).await;
+        }
+    }
+
+    /// Names the device that a request of this size would go to, by a routing slot; runs nothing.
+    pub fn route(&self, model: &Model, slot: Option<&str>, input: Bytes, sequence_key: u32) -> Result<(Vec<Hop>, String), Error> {
+        let serving = self.serving.load_full();
+        let (hops, _counted, policy) = self.choose(&serving, model, slot, input, sequence_key)?;
+        Ok((hops, policy))
+    }
+
+    async fn attempt(&self, request: &Request, rows: &[Vec<Tensor>]) -> Result<Answer, Error> {
+        let serving = self.serving.load_full();
+        let input = Bytes(request.inputs.iter().map(|(_, tensor)| tensor.data().len() as u64).sum());
+        let (hops, _on_the_way, policy) = self.choose(&serving, &request.model, request.routing.as_deref(), input, request.sequence_key)?;
+        let call = RunCall {
+            request: self.requests.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff,
+            sequence: request.sequence_key,
+            phase: Phase::Whole,
+            past_tokens: 0,
+            new_tokens: 0,
+            batch: 1,
+        };
+        let until = self.clock.until(request.deadline);
+        let answers = tokio::time::timeout(until, run_rows(&call, &hops, rows)).await;
+        let answers = answers.map_err(|_| Error::from(StageFault::Late { doing: "in its stages" }))??;
+        Ok(Answer { outputs: join(&request.model, answers)?, policy })
+    }
+
+    fn choose(&self, serving: &Serving, model: &Model, slot: Option<&str>, input: Bytes, sequence_key: u32) -> Result<(Vec<Hop>, crate::serving::OnTheWay, String), Error> {
+        let not_ready = || Error::from(StageFault::NoReplica { model: model.id.clone() });
+        let index = serving.model(&model.id).ok_or_else(not_ready)?;
+        let route = RouteRequest {
+            model: index,
+            ordinal: model.next_ordinal(),
+            random: self.randomness.uniform(),
+            sequence_key,
+            input,
+            outstanding: serving.outstanding(index),
+        };
+        let decision = self.plugins.routing(slot)?.route(serving.snapshot(), &route)?;
+        let policy = decision.by.to_string();
+        let path = decision.answer.map_err(|refusal| Error::from(StageFault::RouteRefused { model: model.id.clone(), refusal }))?;
+        let (hops, on_the_way) = serving.take(index, &path).ok_or_else(not_ready)?;
+        Ok((hops, on_the_way, policy))
+    }
+}
+
+/// The model's inputs in declared order, once per row of the batch.
+fn rows(request: &Request) -> Result<Vec<Vec<Tensor>>, Error> {
+    let model = &request.model;
+    let input = |name: &str| request.inputs.iter().find(|(given, _)| given == name).map(|(_, tensor)| tensor.clone());
+    let missing = StageFault::NothingSent { what: "an input of the request" };
+    let inputs = model.inputs.iter().map(|spec| input(&spec.name).ok_or_else(|| missing.clone())).collect::<Result<Vec<_>, _>>()?;
+    if !model.is_batched() {
+        return Ok(vec![inputs]);
+    }
+    let columns = inputs.iter().map(|tensor| tensor.rows().map_err(Error::from)).collect::<Result<Vec<_>, _>>()?;
+    let count = columns.first().map_or(0, Vec::len);
+    Ok((0..count).map(|row| columns.iter().filter_map(|column| column.get(row).cloned()).collect()).collect())
+}
+
+async fn run_rows(call: &RunCall, hops: &[Hop], rows: &[Vec<Tensor>]) -> Result<Vec<Progress>, Error> {
+    let Some(first) = hops.first() else { return Err(StageFault::NothingSent { what: "a path" }.into()) };
+    let mut waiting = Vec::with_capacity(rows.len());
+    for inputs in rows {
+        let (answer, answered) = oneshot::channel();
+        let passage = Arc::new(Passage { call: call.clone(), inputs: inputs.clone(), hops: hops.to_vec() });
+        first.seat.submit(Job { passage, position: 0, progress: Progress::default(), answer });
+        waiting.push(answered);
+    }
+    let mut answers = Vec::with_capacity(rows.len());
+    for answered in waiting {
+        let gone = |_| Error::from(StageFault::DeviceGone { offer: first.seat.offer.clone() });
+        answers.push(answered.await.map_err(gone)?.map_err(|failure| failure.error)?);
+    }
+    Ok(answers)
+}
+
+/// Puts the rows' outputs together again, in the model's declared order.
+fn join(model: &Model, mut answers: Vec<Progress>) -> Result<Vec<(String, Tensor)>, Error> {
+    let mut outputs = Vec::with_capacity(model.outputs.len());
+    for (index, spec) in model.outputs.iter().enumerate() {
+        let parts: Vec<Tensor> = answers.iter_mut().filter_map(|row| row.outputs.iter().find(|(position, _)| *position == index).map(|(_, tensor)| tensor.clone())).collect();
+        if parts.len() != answers.len() {
+            return Err(StageFault::NoOutput { model: model.id.clone(), output: spec.name.clone() }.into());
+        }
+        let whole = if parts.len() == 1 { parts.into_iter().next() } else { Some(Tensor::concat(&parts)?) };
+        outputs.extend(whole.map(|tensor| (spec.name.clone(), tensor)));
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,72 @@
+//! Heartbeats of the devices inside this process: how hard each works, and what its stages were measured to take.
+
+use std::{sync::Arc, time::Duration};
+
+use host_core::{
+    cluster::Event,
+    device::Pressures,
+    ids::DeviceId,
+    units::{Bytes, Millis},
+};
+use tokio::sync::mpsc;
+
+use crate::{clock::Clock, device::Compute, machine::Machine};
+
+/// A device in this process, as far as its pulse goes.
+#[derive(Debug)]
+pub struct LocalDevice {
+    /// Its id.
+    pub id: DeviceId,
+    /// Memory that it offers.
+    pub memory: Bytes,
+    /// Its compute threads.
+    pub computes: Vec<Arc<Compute>>,
+}
+
+/// Beats until the control loop is gone.
+pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, events: mpsc::WeakSender<Event>) {
+    let mut machine = Machine::new();
+    let mut busy: Vec<Duration> = devices.iter().map(busy_of).collect();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(events) = events.upgrade() else { return };
+        let (cpu, memory) = machine.load();
+        let now = clock.millis();
+        for (device, before) in devices.iter().zip(&mut busy) {
+            let total = busy_of(device);
+            let computes = device.computes.len().max(1) as f64;
+            let accelerator = ratio((total - *before).as_secs_f64(), interval.as_secs_f64() * computes);
+            *before = total;
+            let heartbeat = Event::Heartbeat { device: device.id.clone(), pressures: Pressures { cpu, memory, accelerator, ..Pressures::default() }, now };
+            if events.send(heartbeat).await.is_err() {
+                return;
+            }
+            for event in measurements(device) {
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if events.send(Event::Tick { now }).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn measurements(device: &LocalDevice) -> Vec<Event> {
+    let of_compute = |compute: &Arc<Compute>| {
+        let offer = compute.handle().offer.clone();
+        compute.take_runs().into_iter().map(move |(shard, run): (_, Millis)| Event::Measured { offer: offer.clone(), shard, run }).collect::<Vec<_>>()
+    };
+    device.computes.iter().flat_map(of_compute).collect()
+}
+
+fn busy_of(device: &LocalDevice) -> Duration {
+    device.computes.iter().map(|compute| compute.busy()).sum()
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 }
+}

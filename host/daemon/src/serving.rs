@@ -1,0 +1,107 @@
+//! What can be served right now, for requests: the topology that routing policies see, and behind each of its segments the
+//! compute thread that holds it. Swapped whole when the cluster says so; a request keeps the one it started with.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use host_core::{
+    ids::{ModelId, OfferId},
+    shard::ShardId,
+    topology::{Path, PressureTable, RoutingSnapshot, Topology},
+};
+
+use crate::device::{ComputeHandle, Hop};
+
+/// Requests that were sent to a segment and are not answered yet.
+#[derive(Clone, Debug, Default)]
+pub struct Outstanding(Arc<AtomicU32>);
+
+/// Counts one request on every segment of its path for as long as it lives.
+#[derive(Debug)]
+pub struct OnTheWay(Vec<Outstanding>);
+
+/// One model's share of what is served.
+#[derive(Debug)]
+struct Seats {
+    hops: Vec<Hop>,
+    outstanding: Vec<Outstanding>,
+}
+
+/// A topology with what is behind it.
+#[derive(Debug, Default)]
+pub struct Serving {
+    snapshot: RoutingSnapshot,
+    seats: Vec<Seats>,
+    /// Counters outlive a topology, so that a plan that keeps a segment keeps its count.
+    counters: HashMap<(OfferId, ShardId), Outstanding>,
+}
+
+impl Serving {
+    /// The next topology. Segments whose compute thread is unknown have just gone; the topology after this says so, and a
+    /// request that is sent there is answered by an error and replayed.
+    pub fn next(&self, topology: Arc<Topology>, computes: &HashMap<OfferId, ComputeHandle>) -> Self {
+        let mut counters = HashMap::new();
+        let mut seats = Vec::with_capacity(topology.models.len());
+        for model in &topology.models {
+            let mut of_model = Seats { hops: Vec::new(), outstanding: Vec::new() };
+            for segment in &model.segments {
+                let key = (segment.offer().clone(), ShardId { model: model.id.clone(), range: segment.range() });
+                let Some(seat) = computes.get(segment.offer()) else { continue };
+                let counter = self.counters.get(&key).cloned().unwrap_or_default();
+                of_model.hops.push(Hop { shard: key.1.clone(), position: segment.position, seat: seat.clone() });
+                of_model.outstanding.push(counter.clone());
+                counters.insert(key, counter);
+            }
+            seats.push(of_model);
+        }
+        // Pressures name devices by index in the topology: the old ones mean nothing now.
+        let pressures = PressureTable { number: self.snapshot.pressures.number + 1, devices: Vec::new() };
+        Self { snapshot: RoutingSnapshot { topology, pressures: Arc::new(pressures) }, seats, counters }
+    }
+
+    /// The same with other pressures.
+    pub fn with_pressures(&self, pressures: Arc<PressureTable>) -> Self {
+        let seats = self.seats.iter().map(|seats| Seats { hops: seats.hops.clone(), outstanding: seats.outstanding.clone() }).collect();
+        Self { snapshot: RoutingSnapshot { topology: self.snapshot.topology.clone(), pressures }, seats, counters: self.counters.clone() }
+    }
+
+    /// What routing policies are given.
+    pub fn snapshot(&self) -> &RoutingSnapshot {
+        &self.snapshot
+    }
+
+    /// The model's index in the topology, if a replica of it is ready.
+    pub fn model(&self, id: &ModelId) -> Option<u32> {
+        self.snapshot.topology.model(id)
+    }
+
+    /// How many requests are on each segment of a model.
+    pub fn outstanding(&self, model: u32) -> Vec<u32> {
+        let seats = self.seats.get(model as usize);
+        seats.map(|seats| seats.outstanding.iter().map(|counter| counter.0.load(Ordering::Relaxed)).collect()).unwrap_or_default()
+    }
+
+    /// The stages of a path, counted as on the way. None if the path belongs to another topology.
+    pub fn take(&self, model: u32, path: &Path) -> Option<(Vec<Hop>, OnTheWay)> {
+        let seats = self.seats.get(model as usize)?;
+        let hops = path.segments().iter().map(|&index| seats.hops.get(index as usize).cloned()).collect::<Option<Vec<_>>>()?;
+        let counters: Vec<Outstanding> = path.segments().iter().filter_map(|&index| seats.outstanding.get(index as usize).cloned()).collect();
+        for counter in &counters {
+            counter.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Some((hops, OnTheWay(counters)))
+    }
+}
+
+impl Drop for OnTheWay {
+    fn drop(&mut self) {
+        for counter in &self.0 {
+            counter.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What can go wrong between a request's admission and its answer: no way to go, a stage that is gone or full, a shard that
+//! does not fit its model. Part of the daemon's one error.
+
+use std::fmt;
+
+use host_core::{error::ErrorKind, ids::{ModelId, OfferId}, policy::Refusal, shard::ShardId};
+
+/// Each thing that can be wrong on the way through the stages.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StageFault {
+    /// No replica of the model is ready.
+    NoReplica { model: ModelId },
+    /// A routing policy that honestly knows no way.
+    RouteRefused { model: ModelId, refusal: Refusal },
+    /// A time that has passed.
+    Late { doing: &'static str },
+    /// A compute thread with too many jobs.
+    QueueFull { offer: OfferId, depth_max: usize },
+    /// A compute thread that ended.
+    DeviceGone { offer: OfferId },
+    /// A shard that was dropped between routing and running.
+    ShardGone { shard: ShardId, offer: OfferId },
+    /// A shard with an input or output that neither its neighbours nor the model know.
+    UnknownTensor { shard: ShardId, tensor: String },
+    /// A stage that ran without what it needs.
+    NothingSent { what: &'static str },
+    /// A stage that gave another number of tensors than its shard declares.
+    OutputCount { expected: usize, found: usize },
+    /// An output of the model that no stage gave.
+    NoOutput { model: ModelId, output: String },
+    /// A thread that could not be started, or that failed.
+    Thread { reason: String },
+}
+
+impl StageFault {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::QueueFull { .. } | Self::Late { .. } => ErrorKind::Busy,
+            Self::NoReplica { .. } | Self::RouteRefused { .. } | Self::DeviceGone { .. } | Self::ShardGone { .. } => ErrorKind::Unavailable,
+            Self::UnknownTensor { .. } | Self::NothingSent { .. } | Self::OutputCount { .. } | Self::NoOutput { .. } | Self::Thread { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+impl fmt::Display for StageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoReplica { model } => write!(f, "model {model} is not ready: no replica of it is loaded"),
+            Self::RouteRefused { model, refusal } => write!(f, "no way through {model}: {refusal}"),
+            Self::Late { doing } => write!(f, "the request ran out of time {doing}"),
+            Self::QueueFull { offer, depth_max } => write!(f, "{offer} is busy: {depth_max} jobs are waiting"),
+            Self::DeviceGone { offer } => write!(f, "{offer} has stopped"),
+            Self::ShardGone { shard, offer } => write!(f, "{offer} holds shard {shard} no more"),
+            Self::UnknownTensor { shard, tensor } => write!(f, "shard {shard} has `{tensor}`, which is neither a border nor an input or output of its model"),
+            Self::NothingSent { what } => write!(f, "a stage lacks {what}"),
+            Self::OutputCount { expected, found } => write!(f, "a stage gave {found} outputs, its shard declares {expected}"),
+            Self::NoOutput { model, output } => write!(f, "no stage of {model} gave its output `{output}`"),
+            Self::Thread { reason } => write!(f, "a thread failed: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A real host process for tests: its own data directory, ports chosen by the system, stopped when dropped.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up. Generous: machines that test are busy.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace's root exists")
+}
+
+/// A running host.
+#[derive(Debug)]
+pub struct Host {
+    child: Child,
+    data: tempfile::TempDir,
+    /// `http://127.0.0.1:PORT`
+    pub url: String,
+}
+
+impl Host {
+    /// Starts a host with these flags besides and waits until it is ready.
+    pub fn start(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), flags)
+    }
+
+    /// The same in a data directory that was used before.
+    pub fn start_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_host"))
+            .current_dir(root())
+            .args(["run", "--http", "127.0.0.1:0", "--data"])
+            .arg(data.path())
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the host starts");
+        drain(child.stdout.take().expect("piped"));
+        drain(child.stderr.take().expect("piped"));
+        let mut host = Self { child, data, url: String::new() };
+        host.url = host.wait_ready();
+        host
+    }
+
+    /// Runs `host` with these arguments against this host.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_host")).current_dir(root()).args(arguments).arg("--data").arg(self.data.path()).output().expect("the command runs")
+    }
+
+    /// The same, when it must succeed; its standard output.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "host {arguments:?} failed: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The same, as JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let answer = self.ok(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("host {arguments:?} printed no JSON ({error}): {answer}"))
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop and waits: its exit code, and the data directory for the next one.
+    pub fn stop(mut self) -> (Option<i32>, tempfile::TempDir) {
+        signal(self.pid(), "TERM");
+        let code = wait(&mut self.child);
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder"));
+        (code, data)
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        signal(self.pid(), "KILL");
+        wait(&mut self.child);
+        std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn wait_ready(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(self.child.try_wait().expect("the child can be asked").is_none(), "the host ended while it started");
+            assert!(Instant::now() < deadline, "the host was not ready in time");
+            let output = self.command(&["status", "-o", "json"]);
+            if let Ok(status) = serde_json::from_slice::<Value>(&output.stdout) {
+                if let (Some("ready"), Some(address)) = (status["state"].as_str(), status["http"].as_str()) {
+                    return format!("http://{}", address.trim_start_matches("http://"));
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Gone already where the test stopped it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a child's output so that it never blocks; shown when the test fails.
+fn drain(stream: impl std::io::Read + Send + 'static) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            eprintln!("host: {line}");
+        }
+    });
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill runs");
+    assert!(status.success(), "no signal {name} for {pid}");
+}
+
+fn wait(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("the child can be asked") {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "the host did not stop in time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Bytes as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The 200 held-out digits, sorted.
+pub fn samples() -> Vec<PathBuf> {
+    let folder = root().join("models/digits/samples");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).expect("the samples are there").map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 200);
+    files
+}
