@@ -118,8 +118,10 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
         Command::Plugin(command) => plugin::plugin(global, &mut screen, command).await,
         Command::Config(command) => config::config(global, &mut screen, command),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "host", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generator panics when whoever reads its output goes away.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "host", &mut script);
+            screen.line(String::from_utf8_lossy(&script).trim_end())
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use resolve::{Flag, Resolved, Sources, load, resolve};
+pub use resolve::{Flag, Resolved, load};
 pub use settings::show;
 
 /// What one host does.

@@ -94,7 +94,7 @@ pub enum Fault {
     /// A command that found no running host.
     NoHost { socket: String },
     /// A host that answered with an error.
-    Answer { url: String, status: u16, message: String },
+    Answer { message: String },
     /// A host that could not be reached or whose answer was cut short.
     Call { url: String },
 }
@@ -118,11 +118,6 @@ impl Error {
     /// The values behind it.
     pub fn fault(&self) -> &Fault {
         &self.0.fault
-    }
-
-    /// Whether it is only that the deadline has passed.
-    pub fn is_late(&self) -> bool {
-        matches!(self.0.fault, Fault::Stage(StageFault::Late { .. }))
     }
 
     /// Adds what caused it.
@@ -228,7 +223,7 @@ impl fmt::Display for Fault {
             Self::NotOffered { what, instead } => write!(f, "{what} is not offered; {instead}"),
             Self::Draining => f.write_str("the host is stopping and takes no new requests"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
-            Self::Answer { message, .. } => f.write_str(message),
+            Self::Answer { message } => f.write_str(message),
             Self::Call { url } => write!(f, "cannot call {url}"),
         }
     }

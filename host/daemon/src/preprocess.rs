@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 use host_engine::{ElementType, Tensor};
-use image::{DynamicImage, ImageDecoder, ImageReader, imageops::FilterType};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, imageops::FilterType};
 
 use crate::{
     error::{Error, Fault},
@@ -60,7 +60,7 @@ fn decode(file: &[u8], pixels_max: u64) -> Result<DynamicImage, Error> {
     let fault = |error: image::ImageError| Error::from(Fault::Picture { reason: error.to_string() });
     let io_fault = |error: std::io::Error| Error::from(Fault::Picture { reason: error.to_string() });
     let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(io_fault)?;
-    if reader.format().is_none() {
+    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
         return Err(Fault::Picture { reason: "its first bytes are those of neither PNG nor JPEG".into() }.into());
     }
     let mut limits = image::Limits::default();
@@ -78,7 +78,7 @@ fn decode(file: &[u8], pixels_max: u64) -> Result<DynamicImage, Error> {
 mod tests {
     use std::path::Path;
 
-    use image::{ImageFormat, RgbImage};
+    use image::RgbImage;
 
     use super::*;
     use crate::manifest::Manifest;

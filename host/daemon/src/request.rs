@@ -20,18 +20,12 @@ pub struct Request {
     pub model: Arc<Model>,
     /// By name; every input of the model once.
     pub inputs: Vec<(String, Tensor)>,
-    /// Names of the outputs that are wanted; empty for all.
-    pub outputs: Vec<String>,
-    /// The client's own id, echoed.
-    pub id: Option<String>,
     /// On the host's clock.
     pub deadline: Millis,
     /// Same for all requests of one sequence, 0 for none.
     pub sequence_key: u32,
     /// The routing slot that was asked for, without `routing/`.
     pub routing: Option<String>,
-    /// What else the client said.
-    pub parameters: oip::Parameters,
 }
 
 /// What a request led to.
@@ -80,10 +74,13 @@ impl<'a> Signature<'a> {
     }
 
     /// Proves that outputs which a request names exist.
-    pub fn outputs<'b>(&self, names: impl Iterator<Item = &'b str>) -> Result<Vec<String>, Error> {
-        let known = |name: &str| self.outputs.iter().any(|spec| spec.name == name);
-        let unknown = |name: &str| Fault::Unknown { what: "output", name: name.to_owned(), known: listed(self.outputs) }.into();
-        names.map(|name| if known(name) { Ok(name.to_owned()) } else { Err(unknown(name)) }).collect()
+    pub fn check_outputs<'b>(&self, names: impl Iterator<Item = &'b str>) -> Result<(), Error> {
+        for name in names {
+            if !self.outputs.iter().any(|spec| spec.name == name) {
+                return Err(Fault::Unknown { what: "output", name: name.to_owned(), known: listed(self.outputs) }.into());
+            }
+        }
+        Ok(())
     }
 
     /// The only input from bytes alone. The batch is 1 where another length is open, else what the byte count says.

@@ -107,12 +107,9 @@ impl Asked {
         Ok(Request {
             model,
             inputs: self.inputs.clone(),
-            outputs: self.outputs.iter().map(|output| output.name.clone()).collect(),
-            id: self.id.clone(),
             deadline: door.service.deadline(timeout),
             sequence_key: self.parameters.get("sequence_id").map_or(0, sequence_key),
             routing,
-            parameters: self.parameters.clone(),
         })
     }
 }
@@ -144,7 +141,7 @@ fn protocol(model: &Model, body: &Bytes, header_length: Option<usize>) -> Result
     match oip::Body::parse(body, header_length)? {
         oip::Body::Raw(data) => Ok(Asked { inputs: signature.raw(data)?, ..Asked::default() }),
         oip::Body::Request(request) => {
-            signature.outputs(request.outputs.iter().map(|output| output.name.as_str()))?;
+            signature.check_outputs(request.outputs.iter().map(|output| output.name.as_str()))?;
             let binary_output = request.binary_output();
             Ok(Asked { id: request.id, inputs: signature.inputs(request.inputs)?, outputs: request.outputs, binary_output, parameters: request.parameters })
         }

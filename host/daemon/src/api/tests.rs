@@ -215,7 +215,7 @@ async fn bad_input_gets_the_right_status_and_names_what_disagrees() {
         (post_to(infer, &[], x(&[65, 16], "FP32", 65 * 16)), 400, "model mlp@1: the batch of input `x` must be 1 to 64, it is 65"),
         (post_to(infer, &[], x(&[1, 16], "FP32", 17)), 400, "`x`: shape [1, 16] has 16 elements, its data has 17"),
         (post_to(infer, &[], input(json!({"name": "z", "shape": [1], "datatype": "FP32", "data": [1]}))), 400, "input `z` does not exist, there are x"),
-        (post_to(infer, &[], nan), 400, "`x` is FP32, but its element 0 is null, which JSON has no number for; binary data can hold it"),
+        (post_to(infer, &[], nan), 400, "`x` is FP32, but its element 0 is NaN, infinite or null, which JSON has no number for; binary data can hold it"),
         (post_to(infer, &[("inference-header-content-length", "99")], "{}"), 400, "header Inference-Header-Content-Length is 99, but the body has 2 bytes"),
         (post_to(infer, &[], vec![b' '; 20_001]), 413, "the body has 20001 bytes, at most 20000 are accepted"),
         (post_to(infer, &[("content-type", "text/csv")], "1"), 415, "content type `text/csv` is not known"),

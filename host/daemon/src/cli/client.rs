@@ -55,16 +55,13 @@ impl Admin {
     }
 
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
-        let response = request.send().await.map_err(|error| {
-            let fault = if error.is_connect() {
-                Fault::NoHost { socket: self.socket.display().to_string() }
-            } else {
-                Fault::Call { url: self.socket.display().to_string() }
-            };
-            Error::from(fault).because(error.without_url())
+        let socket = || self.socket.display().to_string();
+        let response = request.send().await.map_err(|error| match error.is_connect() {
+            true => Error::from(Fault::NoHost { socket: socket() }),
+            false => Error::from(Fault::Call { url: socket() }).because(error.without_url()),
         })?;
         let body = whole(response).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::from(Fault::Call { url: self.socket.display().to_string() }).because(error))
+        serde_json::from_slice(&body).map_err(|error| Error::from(Fault::Call { url: socket() }).because(error))
     }
 }
 
@@ -115,5 +112,5 @@ async fn whole(response: Response) -> Result<Bytes, Error> {
     }
     let stated = serde_json::from_slice::<ErrorBody>(&body).map(|body| body.error);
     let message = stated.unwrap_or_else(|_| format!("{url} answered with status {status}"));
-    Err(Fault::Answer { url, status: status.as_u16(), message }.into())
+    Err(Fault::Answer { message }.into())
 }

@@ -74,6 +74,7 @@ pub(super) async fn model(global: &Global, screen: &mut Screen, command: ModelCo
         }
         ModelCommand::Split { model, cuts, folder } => {
             let folder = std::path::absolute(&folder).map_err(|error| file_fault("find", &folder, error))?;
+            fs::create_dir_all(&folder).map_err(|error| file_fault("make", &folder, error))?;
             let query = SplitQuery { cuts, folder: folder.display().to_string() };
             let files: Vec<String> = Admin::find(global)?.post(&format!("/models/{model}/split"), &query, Vec::new()).await?;
             if screen.is_json() { screen.json(&files) } else { files.iter().try_for_each(|file| screen.line(file)) }

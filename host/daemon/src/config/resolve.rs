@@ -32,15 +32,15 @@ pub struct Flag {
 
 /// What a config is made from.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Sources {
+struct Sources {
     /// Name and text of the config file.
-    pub file: Option<(String, String)>,
+    file: Option<(String, String)>,
     /// Variables; those that do not start with `HOST_` are ignored.
-    pub environment: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
     /// Flags, the last one wins.
-    pub flags: Vec<Flag>,
+    flags: Vec<Flag>,
     /// Used when nobody names a data directory.
-    pub data_default: Option<PathBuf>,
+    data_default: Option<PathBuf>,
 }
 
 /// A config, and where each value came from.
@@ -65,7 +65,7 @@ pub fn load(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Resolved, Error> 
 }
 
 /// Pure: the same sources give the same config, or the same list of faults.
-pub fn resolve(sources: &Sources) -> Result<Resolved, Error> {
+fn resolve(sources: &Sources) -> Result<Resolved, Error> {
     let data = sources.data_default.clone().unwrap_or_default();
     let mut resolver = Resolver { resolved: Resolved { config: Config::with_data(data), origins: BTreeMap::new(), warnings: Vec::new() }, faults: Vec::new() };
     if let Some((name, text)) = &sources.file {

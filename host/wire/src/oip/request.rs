@@ -237,8 +237,12 @@ pub(super) fn with_named_elements<T>(json: &[u8], read: impl Fn(&[u8]) -> Result
         Err(error) if matches!(error.fault(), Fault::Json { .. }) => error,
         done => return done,
     };
-    match nulled(json).map(|json| read(&json)) {
-        Some(Err(named)) if matches!(named.fault(), Fault::Element { .. }) => Err(named),
+    let named = nulled(json).and_then(|json| read(&json).err());
+    match named.as_ref().map(Error::fault) {
+        Some(Fault::Element { tensor, index, datatype, problem, .. }) => {
+            let text = "NaN, infinite or null".to_owned();
+            Err(Fault::Element { tensor: tensor.clone(), index: *index, text, datatype: *datatype, problem: *problem }.into())
+        }
         _ => Err(error),
     }
 }
@@ -299,7 +303,7 @@ mod tests {
         let cases = [
             (
                 r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,NaN]}]}"#,
-                "`x` is FP32, but its element 1 is null, which JSON has no number for; binary data can hold it",
+                "`x` is FP32, but its element 1 is NaN, infinite or null, which JSON has no number for; binary data can hold it",
             ),
             (r#"{"inputs":[{"name":"x","shape":[-1],"datatype":"FP32","data":[1]}]}"#, "`x`: its shape holds -1, a length must be 0 or more"),
             (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32"}]}"#, "`x` has neither `data` nor the parameter `binary_data_size`"),
