@@ -57,7 +57,7 @@ fn routing(host: &PluginHost) {
 }
 
 fn allocating(host: &PluginHost) {
-    for devices in [3, 8, 64, 1000] {
+    for devices in [3, 8, 64, 256, 1000] {
         let problem = problem(devices, 1);
         let runs = if devices < 100 { 20 } else { 3 };
         line(&format!("allocate 6 blocks, {devices} devices"), timed(runs, |_| host.allocation().allocate(&problem).unwrap()));

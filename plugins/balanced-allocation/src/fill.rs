@@ -2,8 +2,6 @@
 //! than a target, for some tens of targets; then balance each replica over its offers. For latency, a beam search. Valid
 //! plans, good ones usually; no claim that they are the best.
 
-use std::collections::BTreeSet;
-
 use shardhost_sdk::{
     allocation::{Objective, Replica, Stage},
     problem::{Ledger, Ranges},
@@ -11,7 +9,7 @@ use shardhost_sdk::{
 
 /// Targets that are tried, and fewer of them in large pools, so that a thousand offers stay far below the deadline.
 const TARGETS: u32 = 48;
-const TARGETS_LARGE: u32 = 12;
+const TARGETS_LARGE: u32 = 8;
 const OFFERS_LARGE: u32 = 64;
 /// Partial chains kept for each number of blocks and stages, and the fastest offers that extend them.
 const BEAM: usize = 8;
@@ -41,9 +39,8 @@ pub fn plans(ranges: &Ranges<'_>) -> Vec<Vec<Replica>> {
 
 /// The block that filling by memory stops at: where a refusal says that the trouble begins.
 pub fn reach(ranges: &Ranges<'_>) -> u32 {
-    let mut used = BTreeSet::new();
     let mut chain = Chain { ranges, stages: Vec::new(), ledger: Ledger::new(ranges), target_ms: f64::INFINITY };
-    chain.extend_over(&by_memory(ranges), &mut used);
+    chain.extend_over(&by_memory(ranges));
     chain.next()
 }
 
@@ -73,18 +70,17 @@ fn targets(ranges: &Ranges<'_>) -> Vec<f64> {
 
 /// Replicas built one after another until the offers that are left complete none.
 fn fill(ranges: &Ranges<'_>, order: &[u32], target_ms: f64) -> Vec<Replica> {
-    let mut used = BTreeSet::new();
+    let mut free = order.to_vec();
     let mut ledger = Ledger::new(ranges);
     let mut replicas = Vec::new();
     while replicas.len() < ranges.problem().placement.replicas_max as usize {
-        let mut taken = used.clone();
-        let mut chain = Chain { ranges, stages: Vec::new(), ledger: ledger.clone(), target_ms };
-        chain.extend_over(order, &mut taken);
+        let mut chain = Chain { ranges, stages: Vec::new(), ledger, target_ms };
+        chain.extend_over(&free);
         if chain.next() < ranges.blocks() {
             break;
         }
         ledger = chain.ledger;
-        used = taken;
+        free.retain(|offer| chain.stages.iter().all(|stage| stage.offer != *offer));
         replicas.push(Replica { stages: chain.stages });
     }
     replicas
@@ -103,17 +99,17 @@ impl Chain<'_, '_> {
         self.stages.last().map_or(0, |stage| stage.end)
     }
 
-    /// Adds stages from offers in order, each as long as it may be; the slowest offer that completes the chain does.
-    fn extend_over(&mut self, order: &[u32], used: &mut BTreeSet<u32>) {
+    /// Adds stages from free offers in order, each as long as it may be; the last offer in order that completes the chain
+    /// does.
+    fn extend_over(&mut self, free: &[u32]) {
         while self.next() < self.ranges.blocks() {
-            let free = || order.iter().copied().filter(|offer| !used.contains(offer));
+            let unused = || free.iter().copied().filter(|offer| self.stages.iter().all(|stage| stage.offer != *offer));
             let completes = |&offer: &u32| self.takes(offer, self.ranges.blocks());
-            let closing = free().rev().find(completes).map(|offer| Stage { offer, start: self.next(), end: self.ranges.blocks() });
-            let Some(stage) = closing.or_else(|| free().find_map(|offer| self.longest(offer))) else {
+            let closing = unused().rev().find(completes).map(|offer| Stage { offer, start: self.next(), end: self.ranges.blocks() });
+            let Some(stage) = closing.or_else(|| unused().find_map(|offer| self.longest(offer))) else {
                 return;
             };
             self.ledger.place(&stage);
-            used.insert(stage.offer);
             self.stages.push(stage);
         }
     }
@@ -207,12 +203,15 @@ fn unwind(offers: &[u32], rows: &[Vec<(f64, u32)>], blocks: u32) -> Option<Repli
     (end == 0).then_some(Replica { stages })
 }
 
+/// Partial chains with their latency, the best first.
+type Partial = Vec<(f64, Vec<Stage>)>;
+
 /// A chain of low latency: for each number of blocks and stages the few best partial chains are extended.
 fn beam(ranges: &Ranges<'_>, fastest: &[u32]) -> Option<Replica> {
     let placement = &ranges.problem().placement;
     let blocks = ranges.blocks();
     let stages_max = placement.stages_max.min(8.max(placement.stages_min)) as usize;
-    let mut beams: Vec<Vec<Vec<(f64, Vec<Stage>)>>> = vec![vec![Vec::new(); stages_max + 1]; blocks as usize + 1];
+    let mut beams: Vec<Vec<Partial>> = vec![vec![Vec::new(); stages_max + 1]; blocks as usize + 1];
     beams[0][0].push((0.0, Vec::new()));
     for start in 0..blocks {
         for count in 0..stages_max {
@@ -238,7 +237,7 @@ fn beam(ranges: &Ranges<'_>, fastest: &[u32]) -> Option<Replica> {
     complete.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, stages)| Replica { stages: stages.clone() })
 }
 
-fn note(beam: &mut Vec<(f64, Vec<Stage>)>, latency: f64, stages: &[Stage], stage: Stage) {
+fn note(beam: &mut Partial, latency: f64, stages: &[Stage], stage: Stage) {
     let place = beam.partition_point(|known| known.0 <= latency);
     if place >= BEAM {
         return;

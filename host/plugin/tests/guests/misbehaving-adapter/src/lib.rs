@@ -45,6 +45,7 @@ impl ShardAdapter for Misbehaving {
         Ok(Fit { memory_bytes, attributes: Vec::new() })
     }
 
+    #[allow(clippy::panic, reason = "to panic is what it is for")]
     fn run(&mut self, _call: &Call, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
         self.runs += 1;
         let graph = self.graph.as_ref().ok_or_else(|| EngineError { kind: EngineErrorKind::Invalid, message: "no shard".to_owned() })?;
