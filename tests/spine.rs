@@ -1,6 +1,7 @@
 //! The product's first promise, as a user meets it: a host starts, three devices share a model, pictures are classified, a
 //! plugin is swapped while requests run, and nothing fails.
 
+#[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
 
 use std::{
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 const THREE: [&str; 4] = ["--local-devices", "3", "--models", "models"];
 
 fn built_in(name: &str) -> Vec<u8> {
-    host_plugin::BUILTIN_PLUGINS.iter().find(|plugin| plugin.name == name).expect("it is built in").bytes.to_vec()
+    host_plugin::PluginSource::builtin(name).expect("it is built in").bytes.to_vec()
 }
 
 /// The same component with another digest: a custom section says nothing to anyone.
@@ -44,11 +45,17 @@ fn two_hundred_real_digits_are_classified_over_three_devices() {
     let arguments: Vec<&str> = ["infer", "digits"].into_iter().chain(files.iter().map(String::as_str)).collect();
     let printed = host.ok(&arguments);
     let summary = printed.lines().last().expect("a summary");
-    let right: u32 = summary.split(", ").nth(1).and_then(|part| part.split(' ').next()).and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count in {summary}"));
+    let right: u32 = summary
+        .split(", ")
+        .nth(1)
+        .and_then(|part| part.split(' ').next())
+        .and_then(|count| count.parse().ok())
+        .unwrap_or_else(|| panic!("no count in {summary}"));
     assert!(right >= 194, "{summary}");
 
     let explanation = host.json(&["plan", "explain", "digits"]);
-    let devices: BTreeSet<&str> = explanation["replicas"][0]["stages"].as_array().expect("stages").iter().filter_map(|stage| stage["device"].as_str()).collect();
+    let devices: BTreeSet<&str> =
+        explanation["replicas"][0]["stages"].as_array().expect("stages").iter().filter_map(|stage| stage["device"].as_str()).collect();
     assert_eq!(devices.len(), 3, "{explanation}");
 
     let picture = fs::read(&samples()[0]).expect("readable");
@@ -128,7 +135,9 @@ fn a_stop_lets_requests_in_flight_finish_and_exits_with_0() {
         let mut answers = Vec::new();
         for _ in 0..10_000 {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            let sent = runtime.block_on(async { reqwest::Client::new().post(&url).header("content-type", "image/png").body(picture.clone()).send().await.map(|answer| answer.status().as_u16()) });
+            let sent = runtime.block_on(async {
+                reqwest::Client::new().post(&url).header("content-type", "image/png").body(picture.clone()).send().await.map(|answer| answer.status().as_u16())
+            });
             match sent {
                 Ok(status) => answers.push(status),
                 Err(_) => break,

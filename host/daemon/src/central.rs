@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use host_core::{
     cluster::{Cluster, ClusterSettings, Event},
     ids::{ModelId, PlanNumber},
+    link::Links,
     units::{Bytes, Millis},
 };
 use host_engine::Engines;
@@ -25,7 +26,7 @@ use crate::{
     config::Config,
     control::{Control, ControlParts},
     error::{Error, Fault},
-    explain,
+    explain, hop,
     metrics::Metrics,
     models::Model,
     pipeline::{Pipeline, PipelineLimits},
@@ -81,7 +82,8 @@ impl Central {
         })
         .await?;
         let last = store.last_plan()?.unwrap_or_default();
-        let central = Self::assemble(Parts { config, clock, store, metrics, shelf, skipped, last, devices: &devices });
+        let links = hop::links_between(&devices.iter().map(|started| started.device.id.clone()).collect::<Vec<_>>());
+        let central = Self::assemble(Parts { config, clock, store, metrics, shelf, skipped, last, links, devices: &devices });
         central.run(devices, models).await;
         Ok(central)
     }
@@ -91,12 +93,12 @@ impl Central {
         let serving = Arc::new(ArcSwap::from_pointee(Serving::default()));
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {
-            cluster: Cluster::new(settings, PlanNumber(parts.last)),
+            cluster: Cluster::new(settings, PlanNumber(parts.last)).with_links(parts.links),
             serving: serving.clone(),
             computes: parts.devices.iter().flat_map(|device| device.local.computes.clone()).collect(),
             plugins: plugins.clone(),
             store: parts.store,
-            metrics: parts.metrics,
+            metrics: parts.metrics.clone(),
         }));
         let limits = AdmissionLimits { running_max: parts.config.requests.running_max, waiting_max: parts.config.requests.queue_depth_max };
         let pipeline = Pipeline {
@@ -107,6 +109,7 @@ impl Central {
             serving,
             randomness: Randomness::from_system(),
             requests: AtomicU32::new(0),
+            metrics: parts.metrics.clone(),
         };
         Self(Arc::new(Inner {
             config: parts.config,
@@ -195,7 +198,13 @@ impl Central {
     /// What `host status` prints.
     pub fn status(&self) -> admin::Status {
         let inner = &self.0;
-        let state = if self.is_draining() { "draining" } else if self.ready() { "ready" } else { "starting" };
+        let state = if self.is_draining() {
+            "draining"
+        } else if self.ready() {
+            "ready"
+        } else {
+            "starting"
+        };
         let models = self.models().iter().map(|model| self.model_state(model)).collect();
         admin::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -268,11 +277,6 @@ impl Central {
         self.0.shelf.list()
     }
 
-    /// What is in each slot.
-    pub fn slots(&self) -> Vec<admin::Slot> {
-        self.0.shelf.slots()
-    }
-
     /// Puts an earlier generation back in a slot.
     pub async fn plugin_rollback(&self, slot: &str, to: Option<u64>) -> Result<admin::Installed, Error> {
         let (shelf, slot) = (self.0.shelf.clone(), slot.to_owned());
@@ -318,6 +322,7 @@ struct Parts<'a> {
     shelf: Shelf,
     skipped: Vec<admin::Skipped>,
     last: u64,
+    links: Links,
     devices: &'a [Started],
 }
 

@@ -1,18 +1,12 @@
 //! The one place where the daemon reads a clock.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use host_core::units::Millis;
 
 /// A moment, for measuring how long something takes.
 pub fn now() -> Instant {
     Instant::now()
-}
-
-/// Milliseconds since 1970, for records that people read. Never compared with other moments.
-pub fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The host's own time: milliseconds since it started. It never jumps.

@@ -26,6 +26,7 @@ use tokio::{
 use crate::{
     device::{Compute, ComputeHandle},
     error::Error,
+    explain::explain,
     metrics::Metrics,
     models::Model,
     serving::Serving,
@@ -119,11 +120,6 @@ impl Control {
         self.models().values().cloned().collect()
     }
 
-    /// The compute threads of this process.
-    pub fn computes(&self) -> impl Iterator<Item = &Arc<Compute>> {
-        self.computes.values()
-    }
-
     fn take(self: &Arc<Self>, event: Event, back: &mpsc::WeakSender<Event>, under_way: &mut JoinSet<()>) {
         tracing::debug!(?event, "event");
         let pulse = matches!(event, Event::Tick { .. });
@@ -134,7 +130,8 @@ impl Control {
         if pulse {
             self.press();
         }
-        let settled = self.look(|cluster| !cluster.is_planning() && !cluster.is_moving());
+        let known = self.models().len();
+        let settled = self.look(|cluster| cluster.models().len() == known && !cluster.is_planning() && !cluster.is_moving());
         self.settled.send_if_modified(|now| std::mem::replace(now, settled) != settled);
     }
 
@@ -157,8 +154,11 @@ impl Control {
                 if let Err(error) = self.store.record_plan(&plan) {
                     tracing::error!(%error, "the plan could not be kept; it is lost if the host restarts");
                 }
+                let shards = plan.plan().shards();
                 for model in self.loaded_models() {
-                    let shards = plan.plan().shards();
+                    if let Some(explanation) = self.look(|cluster| explain(cluster, &model.id)) {
+                        self.metrics.plan_bound_ratio(&model.id, 1.0 - explanation.gap_ratio());
+                    }
                     model.keep_shards(|range| shards.iter().any(|(_, shard)| shard.model == model.id && shard.range == range));
                 }
             }

@@ -9,7 +9,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -58,7 +57,7 @@ pub struct Job {
     /// What the stages before made of it.
     pub progress: Progress,
     /// Where the last stage, or the one that fails, answers. Closed once nobody waits any more.
-    pub answer: oneshot::Sender<Result<Progress, StageFailure>>,
+    pub answer: oneshot::Sender<Result<Progress, Error>>,
 }
 
 /// What stays the same while a request goes through its stages.
@@ -83,15 +82,6 @@ pub struct Hop {
     pub seat: ComputeHandle,
 }
 
-/// A stage that failed, and where.
-#[derive(Debug)]
-pub struct StageFailure {
-    /// The stage's offer.
-    pub offer: OfferId,
-    /// What happened.
-    pub error: Error,
-}
-
 /// Reaches one compute thread.
 #[derive(Clone, Debug)]
 pub struct ComputeHandle {
@@ -111,14 +101,14 @@ impl ComputeHandle {
             // Only a job was sent, so only a job can come back.
             Err(_) => return,
         };
-        job.fail(&self.offer, error.into());
+        job.fail(error.into());
     }
 }
 
 impl Job {
-    fn fail(self, offer: &OfferId, error: Error) {
+    fn fail(self, error: Error) {
         // Nobody may be waiting any more: the client went away.
-        let _ = self.answer.send(Err(StageFailure { offer: offer.clone(), error }));
+        let _ = self.answer.send(Err(error));
     }
 
     fn go_on(mut self) {
@@ -155,7 +145,6 @@ pub struct Compute {
     handle: ComputeHandle,
     loading: SyncSender<Loading>,
     meter: Arc<Meter>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 /// Counts what a compute thread does, for pressures and for refining predictions.
@@ -179,15 +168,16 @@ impl Compute {
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name).spawn(body).map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))
         };
-        let compute = spawn(format!("run {}", settings.offer), {
+        // Both threads end by themselves once nobody can ask them any more.
+        spawn(format!("run {}", settings.offer), {
             let (settings, meter) = (settings.clone(), meter.clone());
             Box::new(move || compute(&settings, &meter, &received))
         })?;
-        let load = spawn(format!("load {}", settings.offer), {
+        spawn(format!("load {}", settings.offer), {
             let commands = handle.commands.clone();
             Box::new(move || load(&settings, &commands, &to_load))
         })?;
-        Ok(Self { handle, loading, meter, threads: vec![compute, load] })
+        Ok(Self { handle, loading, meter })
     }
 
     /// Reaches the compute thread.
@@ -218,15 +208,6 @@ impl Compute {
     pub fn take_runs(&self) -> Vec<(ShardId, Millis)> {
         let runs = std::mem::take(&mut *self.meter.lock());
         runs.into_iter().map(|(shard, (sum, count))| (shard, Millis(sum.0 / f64::from(count.max(1))))).collect()
-    }
-
-    /// Ends both threads after what they are doing.
-    pub fn stop(self) {
-        drop((self.handle, self.loading));
-        for thread in self.threads {
-            // A panic there was a fault of the host; the process goes on, and the panic was printed.
-            let _ = thread.join();
-        }
     }
 
     fn ask(&self, loading: Loading) -> Result<(), Error> {
@@ -277,7 +258,7 @@ fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, S
     let passage = job.passage.clone();
     let Some(hop) = passage.hops.get(job.position) else { return };
     let Some(seat) = seats.get_mut(&hop.shard) else {
-        return job.fail(&settings.offer, StageFault::ShardGone { shard: hop.shard.clone(), offer: settings.offer.clone() }.into());
+        return job.fail(StageFault::ShardGone { shard: hop.shard.clone(), offer: settings.offer.clone() }.into());
     };
     let started = clock::now();
     let ran = seat.wiring.gather(&passage.inputs, &mut job.progress).and_then(|inputs| seat.instance.run(&passage.call, inputs).map_err(Error::from));
@@ -290,7 +271,7 @@ fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, S
     settings.metrics.stage(&hop.shard.model, hop.position, took);
     match ran {
         Ok(()) => job.go_on(),
-        Err(error) => job.fail(&settings.offer, error),
+        Err(error) => job.fail(error),
     }
 }
 

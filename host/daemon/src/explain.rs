@@ -74,6 +74,7 @@ fn notes(cluster: &Cluster, record: &ModelRecord, problem: &Problem) -> Vec<Stri
             sharing.push(&offer.id.device);
         }
     }
+    sharing.sort();
     if sharing.len() > 1 {
         let names = sharing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         notes.push(format!("{names} share the cores of one machine and were calibrated together: each is slower while the others compute"));

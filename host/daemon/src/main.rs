@@ -11,6 +11,7 @@ mod control;
 mod device;
 mod error;
 mod explain;
+mod hop;
 mod logging;
 mod machine;
 mod manifest;

@@ -10,14 +10,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use host_core::{
-    error::ErrorKind,
-    ids::ModelId,
-    topology::RouteRequest,
-    units::Bytes,
-};
+use host_core::{error::ErrorKind, ids::ModelId, topology::RouteRequest, units::Bytes};
 use host_engine::Tensor;
-use host_plugin::{Phase, PluginHost, RunCall};
+use host_plugin::{Decision, Phase, PluginHost, RunCall};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -25,11 +20,12 @@ use crate::{
     clock::Clock,
     device::{Hop, Job, Passage},
     error::Error,
-    stage_fault::StageFault,
+    metrics::Metrics,
     models::Model,
     request::{Answer, Request},
     seed::Randomness,
     serving::Serving,
+    stage_fault::StageFault,
     wiring::Progress,
 };
 
@@ -53,11 +49,13 @@ pub struct Pipeline {
     pub(crate) serving: Arc<ArcSwap<Serving>>,
     pub(crate) randomness: Randomness,
     pub(crate) requests: AtomicU32,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Pipeline {
     /// Answers one request, or says why not. Dropping the future cancels it: stages skip what nobody waits for.
     pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
+        self.metrics.queue_depth(self.admission.depth());
         let _turn = self.admission.enter(request.deadline).await?;
         let rows = rows(&request)?;
         let mut failure = None;
@@ -112,7 +110,14 @@ impl Pipeline {
         Ok(Answer { outputs: join(&request.model, answers)?, policy })
     }
 
-    fn choose(&self, serving: &Serving, model: &Model, slot: Option<&str>, input: Bytes, sequence_key: u32) -> Result<(Vec<Hop>, crate::serving::OnTheWay, String), Error> {
+    fn choose(
+        &self,
+        serving: &Serving,
+        model: &Model,
+        slot: Option<&str>,
+        input: Bytes,
+        sequence_key: u32,
+    ) -> Result<(Vec<Hop>, crate::serving::OnTheWay, String), Error> {
         let not_ready = || Error::from(StageFault::NoReplica { model: model.id.clone() });
         let index = serving.model(&model.id).ok_or_else(not_ready)?;
         let route = RouteRequest {
@@ -124,6 +129,12 @@ impl Pipeline {
             outstanding: serving.outstanding(index),
         };
         let decision = self.plugins.routing(slot)?.route(serving.snapshot(), &route)?;
+        let outcome = match &decision {
+            Decision { fallback: Some(_), .. } => "fell_back",
+            Decision { answer: Err(_), .. } => "refused",
+            Decision { .. } => "answered",
+        };
+        self.metrics.plugin_call(&decision.by.plugin, "route", outcome, decision.took);
         let policy = decision.by.to_string();
         let path = decision.answer.map_err(|refusal| Error::from(StageFault::RouteRefused { model: model.id.clone(), refusal }))?;
         let (hops, on_the_way) = serving.take(index, &path).ok_or_else(not_ready)?;
@@ -157,7 +168,7 @@ async fn run_rows(call: &RunCall, hops: &[Hop], rows: &[Vec<Tensor>]) -> Result<
     let mut answers = Vec::with_capacity(rows.len());
     for answered in waiting {
         let gone = |_| Error::from(StageFault::DeviceGone { offer: first.seat.offer.clone() });
-        answers.push(answered.await.map_err(gone)?.map_err(|failure| failure.error)?);
+        answers.push(answered.await.map_err(gone)??);
     }
     Ok(answers)
 }
@@ -166,7 +177,8 @@ async fn run_rows(call: &RunCall, hops: &[Hop], rows: &[Vec<Tensor>]) -> Result<
 fn join(model: &Model, mut answers: Vec<Progress>) -> Result<Vec<(String, Tensor)>, Error> {
     let mut outputs = Vec::with_capacity(model.outputs.len());
     for (index, spec) in model.outputs.iter().enumerate() {
-        let parts: Vec<Tensor> = answers.iter_mut().filter_map(|row| row.outputs.iter().find(|(position, _)| *position == index).map(|(_, tensor)| tensor.clone())).collect();
+        let parts: Vec<Tensor> =
+            answers.iter_mut().filter_map(|row| row.outputs.iter().find(|(position, _)| *position == index).map(|(_, tensor)| tensor.clone())).collect();
         if parts.len() != answers.len() {
             return Err(StageFault::NoOutput { model: model.id.clone(), output: spec.name.clone() }.into());
         }

@@ -2,12 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use host_core::{
-    cluster::Event,
-    device::Pressures,
-    ids::DeviceId,
-    units::{Bytes, Millis},
-};
+use host_core::{cluster::Event, device::Pressures, ids::DeviceId, units::Millis};
 use tokio::sync::mpsc;
 
 use crate::{clock::Clock, device::Compute, machine::Machine};
@@ -17,8 +12,6 @@ use crate::{clock::Clock, device::Compute, machine::Machine};
 pub struct LocalDevice {
     /// Its id.
     pub id: DeviceId,
-    /// Memory that it offers.
-    pub memory: Bytes,
     /// Its compute threads.
     pub computes: Vec<Arc<Compute>>,
 }

@@ -13,7 +13,10 @@ use std::{
 use bytes::Bytes;
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
-use host_plugin::{BUILTIN_PLUGINS, Bearer, EventSink, Limits, LogLevel, Package, PluginConfig, PluginEvent, PluginHost, PluginSource, Prepared, SlotName, SlotStatus, SwapReason};
+use host_plugin::{
+    BUILTIN_PLUGINS, Bearer, EventSink, Limits, LogLevel, Package, PluginConfig, PluginEvent, PluginHost, PluginSource, Prepared, SlotName, SlotStatus,
+    SwapReason,
+};
 use host_wire::admin;
 
 use crate::{
@@ -204,7 +207,8 @@ impl Shelf {
     }
 
     fn stored(&self, record: &PluginRecord) -> Result<PluginSource, Error> {
-        let digest = Digest::parse(&record.digest).ok_or_else(|| Error::from(Fault::Blob { digest: record.digest.clone(), problem: "has no digest that can be read" }))?;
+        let digest = Digest::parse(&record.digest)
+            .ok_or_else(|| Error::from(Fault::Blob { digest: record.digest.clone(), problem: "has no digest that can be read" }))?;
         Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest)?, manifest: record.manifest.clone() })
     }
 

@@ -3,7 +3,12 @@
 
 use std::fmt;
 
-use host_core::{error::ErrorKind, ids::{ModelId, OfferId}, policy::Refusal, shard::ShardId};
+use host_core::{
+    error::ErrorKind,
+    ids::{ModelId, OfferId},
+    policy::Refusal,
+    shard::ShardId,
+};
 
 /// Each thing that can be wrong on the way through the stages.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,7 +43,9 @@ impl StageFault {
         match self {
             Self::QueueFull { .. } | Self::Late { .. } => ErrorKind::Busy,
             Self::NoReplica { .. } | Self::RouteRefused { .. } | Self::DeviceGone { .. } | Self::ShardGone { .. } => ErrorKind::Unavailable,
-            Self::UnknownTensor { .. } | Self::NothingSent { .. } | Self::OutputCount { .. } | Self::NoOutput { .. } | Self::Thread { .. } => ErrorKind::Internal,
+            Self::UnknownTensor { .. } | Self::NothingSent { .. } | Self::OutputCount { .. } | Self::NoOutput { .. } | Self::Thread { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 }

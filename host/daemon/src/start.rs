@@ -97,7 +97,7 @@ fn start_device(config: &Config, place: &Place<'_>, found: &[(Arc<AdapterSlot>, 
     }
     let device = Device { id: place.id.clone(), site: SiteName::parse(&place.settings.site)?, labels: place.settings.labels.clone(), offers };
     device.check()?;
-    Ok(Started { local: LocalDevice { id: place.id.clone(), memory: place.memory, computes }, device })
+    Ok(Started { local: LocalDevice { id: place.id.clone(), computes }, device })
 }
 
 /// One cost model a device. Devices of one process share its cores, so they are measured while the others compute too.

@@ -11,7 +11,6 @@ use std::{
 
 use clap::Args;
 use host_wire::oip::{Answer, Tensor, text_elements};
-use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -34,7 +33,7 @@ pub(super) struct InferArgs {
 }
 
 /// What a picture was taken for.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug)]
 struct Class {
     label: String,
     probability: f64,
@@ -167,7 +166,8 @@ impl<'a> Report<'a> {
         self.judged += usize::from(right.is_some());
         self.right += usize::from(right == Some(true));
         if self.screen.is_json() {
-            let mut object = serde_json::json!({ "file": name, "classes": classes });
+            let classes_json: Vec<Value> = classes.iter().map(|class| serde_json::json!({ "label": class.label, "probability": class.probability })).collect();
+            let mut object = serde_json::json!({ "file": name, "classes": classes_json });
             if let (Some(object), Some(first)) = (object.as_object_mut(), classes.first()) {
                 object.insert("label".into(), Value::from(first.label.clone()));
                 object.insert("probability".into(), Value::from(first.probability));
