@@ -99,7 +99,7 @@ impl<'a> Signature<'a> {
         let rest = shape.iter().flatten().try_fold(spec.element_type.size_bytes(), |size, &length| size.checked_mul(length));
         let rest = rest.filter(|&size| size > 0).ok_or_else(|| fault("its shape has no size".into()))?;
         if let Some(&axis) = open.first() {
-            if data.len() % rest != 0 || data.is_empty() {
+            if data.is_empty() || !data.len().is_multiple_of(rest) {
                 return Err(fault(format!("{} bytes are no multiple of {rest}, which one step of {} takes", data.len(), spec.shape_text())));
             }
             shape[axis] = Some(data.len() / rest);
