@@ -65,7 +65,9 @@ impl Host {
     /// The same, as JSON.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.ok(&[arguments, &["-o", "json"]].concat());
-        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("host {arguments:?} printed no JSON ({error}): {answer}"))
+        let parsed = serde_json::from_str(&answer);
+        assert!(parsed.is_ok(), "host {arguments:?} printed no JSON: {answer}");
+        parsed.unwrap_or_default()
     }
 
     /// Its data directory.
@@ -99,10 +101,9 @@ impl Host {
             assert!(self.child.try_wait().expect("the child can be asked").is_none(), "the host ended while it started");
             assert!(Instant::now() < deadline, "the host was not ready in time");
             let output = self.command(&["status", "-o", "json"]);
-            if let Ok(status) = serde_json::from_slice::<Value>(&output.stdout) {
-                if let (Some("ready"), Some(address)) = (status["state"].as_str(), status["http"].as_str()) {
-                    return format!("http://{}", address.trim_start_matches("http://"));
-                }
+            let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            if let (Some("ready"), Some(address)) = (status["state"].as_str(), status["http"].as_str()) {
+                return format!("http://{}", address.trim_start_matches("http://"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -126,6 +126,7 @@ macro_rules! export_adapter {
     ($adapter:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            $crate::embed_metadata!();
             use $crate::adapter::{ShardAdapter, bindings::exports::shardhost::plugin as exported};
 
             ::std::thread_local! {

@@ -72,6 +72,7 @@ macro_rules! export_allocation {
     ($policy:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            $crate::embed_metadata!();
             use $crate::allocation::{AllocationPolicy, bindings::exports::shardhost::plugin as exported};
 
             ::std::thread_local! {

@@ -44,6 +44,39 @@ pub mod routing;
 #[cfg(feature = "routing")]
 mod topology;
 
+/// Puts version, description and licence of the plugin's own crate into the component, where `host plugin inspect` and other
+/// tools look for them. The export macros do it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! embed_metadata {
+    () => {
+        $crate::embed_metadata!("version", env!("CARGO_PKG_VERSION"));
+        $crate::embed_metadata!("description", env!("CARGO_PKG_DESCRIPTION"));
+        $crate::embed_metadata!("licenses", env!("CARGO_PKG_LICENSE"));
+    };
+    ($section:literal, $text:expr) => {
+        const _: () = {
+            const TEXT: &str = $text;
+            #[used]
+            #[unsafe(link_section = $section)]
+            static SECTION: [u8; TEXT.len()] = $crate::text_bytes(TEXT);
+        };
+    };
+}
+
+/// The bytes of a text whose length is known when it is compiled.
+#[doc(hidden)]
+#[must_use]
+pub const fn text_bytes<const LENGTH: usize>(text: &str) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    let mut index = 0;
+    while index < LENGTH {
+        bytes[index] = text.as_bytes()[index];
+        index += 1;
+    }
+    bytes
+}
+
 /// For plugins without settings: accepts `{}` and nothing else.
 pub fn no_settings(plugin: &str, config: &str) -> Result<(), String> {
     let inner = config.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));

@@ -63,6 +63,7 @@ macro_rules! export_queueing {
     ($policy:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            $crate::embed_metadata!();
             use $crate::queueing::{QueueingPolicy, bindings::exports::shardhost::plugin as exported};
 
             ::std::thread_local! {

@@ -199,10 +199,10 @@ impl Control {
     }
 
     async fn unload(&self, offer: OfferId, shard: ShardId) -> Event {
-        if let Some(compute) = self.computes.get(&offer) {
-            if let Err(error) = compute.unload(shard.clone()).await {
-                tracing::warn!(%offer, %shard, %error, "a shard could not be unloaded");
-            }
+        if let Some(compute) = self.computes.get(&offer)
+            && let Err(error) = compute.unload(shard.clone()).await
+        {
+            tracing::warn!(%offer, %shard, %error, "a shard could not be unloaded");
         }
         Event::Unloaded { offer, shard }
     }

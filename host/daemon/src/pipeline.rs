@@ -161,7 +161,7 @@ async fn run_rows(call: &RunCall, hops: &[Hop], rows: &[Vec<Tensor>]) -> Result<
     let mut waiting = Vec::with_capacity(rows.len());
     for inputs in rows {
         let (answer, answered) = oneshot::channel();
-        let passage = Arc::new(Passage { call: call.clone(), inputs: inputs.clone(), hops: hops.to_vec() });
+        let passage = Arc::new(Passage { call: *call, inputs: inputs.clone(), hops: hops.to_vec() });
         first.seat.submit(Job { passage, position: 0, progress: Progress::default(), answer });
         waiting.push(answered);
     }

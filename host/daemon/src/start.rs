@@ -45,11 +45,11 @@ pub fn start_devices(config: &Config, plugins: &PluginHost, engines: &Engines, m
         let offers = adapter.probe()?;
         found.extend((0_u32..).zip(offers).map(|(index, offer)| (adapter.clone(), index, offer)));
     }
-    let costs = calibrate(config, engines)?;
+    let cost = calibrate(config, engines)?;
     let ids = config.local_devices.iter().map(|device| DeviceId::parse(&device.id).map_err(Error::from)).collect::<Result<Vec<_>, _>>()?;
     let memory = memory_of_each(config);
     let mut started = Vec::with_capacity(ids.len());
-    for (settings, (id, cost)) in config.local_devices.iter().zip(ids.iter().zip(costs)) {
+    for (settings, id) in config.local_devices.iter().zip(&ids) {
         let others: Vec<DeviceId> = ids.iter().filter(|other| *other != id).cloned().collect();
         let memory = settings.memory_bytes.map_or(memory, Bytes);
         let place = Place { settings, id, cost, memory, others: &others };
@@ -100,8 +100,8 @@ fn start_device(config: &Config, place: &Place<'_>, found: &[(Arc<AdapterSlot>, 
     Ok(Started { local: LocalDevice { id: place.id.clone(), computes }, device })
 }
 
-/// One cost model a device. Devices of one process share its cores, so they are measured while the others compute too.
-fn calibrate(config: &Config, engines: &Engines) -> Result<Vec<CostModel>, Error> {
+/// What each device takes while the others compute too: devices of one process share its cores.
+fn calibrate(config: &Config, engines: &Engines) -> Result<CostModel, Error> {
     let engine = engines.get(ENGINE)?;
     Ok(host_engine::calibrate_together(engine.as_ref(), config.local_devices.len(), Millis(config.calibration_ms as f64))?)
 }

@@ -27,24 +27,24 @@ const DEVICES_MAX: usize = 64;
 
 /// Measures one device that has the machine to itself.
 pub fn calibrate(engine: &dyn Engine) -> Result<CostModel, Error> {
-    let fitted = calibrate_together(engine, 1, Millis(BUDGET_MS))?;
-    fitted.into_iter().next().ok_or_else(|| Error::unsupported("no device was measured"))
+    calibrate_together(engine, 1, Millis(BUDGET_MS))
 }
 
-/// Measures devices of one machine while all of them compute, as they share its cores and memory. Gives one model for each, in
-/// order. The budget is for the runs, in wall time, of all devices together.
-pub fn calibrate_together(engine: &dyn Engine, devices: usize, budget: Millis) -> Result<Vec<CostModel>, Error> {
+/// Measures devices of one process while all of them compute, as they share its cores and memory, and gives the one model that
+/// holds for each of them: they are the same cores, so what differs between them is noise. The budget is for the runs, in wall
+/// time, of all devices together.
+pub fn calibrate_together(engine: &dyn Engine, devices: usize, budget: Millis) -> Result<CostModel, Error> {
     let devices = devices.clamp(1, DEVICES_MAX);
     let models = micro::models()?;
     let share = Millis(budget.0 / models.len() as f64);
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); devices];
+    let mut samples = Vec::with_capacity(models.len());
     for model in models {
         let graph = engine.load(&model.shard, &LoadOptions::default())?;
-        for (device, time) in measure_together(graph.as_ref(), &model.inputs, devices, share)?.into_iter().enumerate() {
-            samples[device].push(Sample { work: model.work, time });
-        }
+        let mut times = measure_together(graph.as_ref(), &model.inputs, devices, share)?;
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        samples.push(Sample { work: model.work, time: times[times.len() / 2] });
     }
-    samples.iter().map(|samples| fit::fit(samples)).collect()
+    fit::fit(&samples)
 }
 
 /// Times one graph on as many threads as there are devices; all start together and run for as long.

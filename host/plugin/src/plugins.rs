@@ -171,8 +171,6 @@ impl Builtins<'_> {
         let builtin: &Builtin = BUILTINS.iter().find(|builtin| builtin.slots.contains(&slot)).ok_or(missing)?;
         let package = Package::read(builtin.name, bytes::Bytes::from_static(builtin.bytes), None, &self.config.limits)?;
         let config = self.config.builtin_configs.get(&SlotName::parse(slot)?).cloned();
-        let mut package = package;
-        package.manifest.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         let program = Program::<W>::new(Arc::clone(self.sandbox), Arc::new(package), &self.config.limits, config)?;
         // Whatever is wrong with the configuration is said at once and not at the first request.
         drop(program.start()?);

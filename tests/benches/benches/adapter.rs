@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mobilenet = OnnxFile::parse(generate(&Kind::MobileNet { pixels: 224 }, 1)?.to_bytes()?, None)?;
     let engines = Arc::new(Engines::default());
     let cache = tempfile::tempdir()?;
-    let plugins = PluginHost::start(PluginConfig { cache: Some(cache.path().into()), ..PluginConfig::default() }, engines.clone(), EventSink::none())?;
+    let plugins = PluginHost::start(PluginConfig { cache_folder: Some(cache.path().into()), ..PluginConfig::default() }, engines.clone(), EventSink::none())?;
     let image = |name: &str, pixels: usize, channels: usize| -> Result<(String, Tensor), host_engine::Error> {
         let values: Vec<f32> = (0..channels * pixels * pixels).map(|index| (index % 17) as f32 / 17.0).collect();
         Ok((name.to_owned(), Tensor::from_f32(&[1, channels, pixels, pixels], &values)?))

@@ -18,15 +18,14 @@ pub fn time_calls(calls: usize, mut work: impl FnMut(usize)) -> Times {
     for call in 0..calls / 10 {
         work(call);
     }
-    let mut microseconds: Vec<f64> = (0..calls)
+    let times: Vec<Duration> = (0..calls)
         .map(|call| {
             let started = Instant::now();
             work(call);
-            started.elapsed().as_secs_f64() * 1e6
+            started.elapsed()
         })
         .collect();
-    microseconds.sort_by(f64::total_cmp);
-    Times(microseconds)
+    Times::of(&times)
 }
 
 /// Sorted times in microseconds.
@@ -34,6 +33,13 @@ pub fn time_calls(calls: usize, mut work: impl FnMut(usize)) -> Times {
 pub struct Times(Vec<f64>);
 
 impl Times {
+    /// Of times in any order.
+    pub fn of(times: &[Duration]) -> Self {
+        let mut microseconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e6).collect();
+        microseconds.sort_by(f64::total_cmp);
+        Self(microseconds)
+    }
+
     /// The time that this share of calls does not exceed.
     pub fn percentile(&self, share: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);

@@ -32,8 +32,7 @@ fn calibration_predicts_which_of_two_models_is_slower() {
 #[test]
 fn devices_that_share_a_machine_are_measured_together() {
     let start = std::time::Instant::now();
-    let costs = calibrate_together(&TractEngine, 3, Millis(30.0)).expect("five tiny models run on three threads");
-    eprintln!("{costs:?} in {:?}", start.elapsed());
-    assert_eq!(costs.len(), 3);
-    assert!(costs.iter().flat_map(|cost| cost.coefficients()).all(|(_, value)| value.is_finite() && value >= 0.0));
+    let cost = calibrate_together(&TractEngine, 3, Millis(30.0)).expect("five tiny models run on three threads");
+    eprintln!("{cost:?} in {:?}", start.elapsed());
+    assert!(cost.coefficients().into_iter().all(|(_, value)| value.is_finite() && value >= 0.0));
 }

@@ -1,0 +1,58 @@
+//! Starting the built-in plugins cold and from the cache, allocating at several sizes, and swapping.
+
+#[path = "../../../host/plugin/tests/support/scenes.rs"]
+#[allow(clippy::expect_used, clippy::panic, reason = "shared with tests")]
+mod scenes;
+
+use std::{error::Error, sync::Arc, time::Instant};
+
+use host_engine::Engines;
+use host_plugin::{EventSink, PluginConfig, PluginHost, PluginSource};
+use scenes::problem;
+use serde_json::json;
+use shardhost_benches::{Times, report, round, time_calls};
+
+const SWAPS: usize = 100;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    starting()?;
+    let host = PluginHost::start(PluginConfig::default(), Arc::new(Engines::default()), EventSink::none())?;
+    for devices in [3, 8, 64, 256, 1000] {
+        let problem = problem(devices, 1);
+        let calls = if devices < 100 { 20 } else { 5 };
+        let times = time_calls(calls, |_| {
+            std::hint::black_box(host.allocation().allocate(&problem)).ok();
+        });
+        report("allocate", json!({ "devices": devices, "blocks": 6, "times": times.summary() }));
+    }
+    swapping(&host)
+}
+
+fn starting() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = PluginConfig { cache_folder: Some(folder.path().to_owned()), ..PluginConfig::default() };
+    let mut milliseconds = Vec::new();
+    for _ in 0..6 {
+        let started = Instant::now();
+        PluginHost::start(config.clone(), Arc::new(Engines::default()), EventSink::none())?;
+        milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    let cached = milliseconds.iter().skip(1).copied().fold(f64::INFINITY, f64::min);
+    report("start_plugins", json!({ "compiled_ms": round(milliseconds[0]), "cached_ms_min": round(cached) }));
+    Ok(())
+}
+
+fn swapping(host: &PluginHost) -> Result<(), Box<dyn Error>> {
+    let (mut prepare, mut commit) = (Vec::new(), Vec::new());
+    for swap in 0..SWAPS {
+        let source = PluginSource::builtin(if swap % 2 == 0 { "round-robin-routing" } else { "least-loaded-routing" })?;
+        let started = Instant::now();
+        let prepared = host.prepare(&source, None, None)?;
+        prepare.push(started.elapsed());
+        let started = Instant::now();
+        host.commit(prepared)?;
+        commit.push(started.elapsed());
+    }
+    report("swap", json!({ "swaps": SWAPS, "prepare": Times::of(&prepare).summary(), "commit": Times::of(&commit).summary() }));
+    Ok(())
+}
