@@ -21,9 +21,12 @@ use crate::{
 };
 
 mod planning;
+mod reason;
 mod rollout;
 #[cfg(test)]
 mod tests;
+
+pub use reason::Reason;
 
 /// Most refused loads that are remembered for one model; the oldest are forgotten first.
 const EXCLUSIONS_MAX: usize = 256;
@@ -88,7 +91,7 @@ pub enum Effect {
     /// Route by this topology from now on.
     Serve { topology: Arc<Topology> },
     /// Keep this plan where it survives a restart.
-    Record { plan: CheckedPlan },
+    Record { plan: CheckedPlan, reason: Reason },
     /// Tell whoever watches that a model could not be placed.
     Refused { model: ModelId, refusal: Refusal },
     /// Tell the device, or whoever asked, that the event was not accepted.
@@ -151,6 +154,14 @@ pub struct ModelRecord {
     measured: BTreeMap<(OfferId, ShardId), Millis>,
 }
 
+/// What the allocation policy was asked and has not answered yet.
+#[derive(Clone, Debug)]
+struct Question {
+    ticket: Ticket,
+    problem: Arc<Problem>,
+    reason: Reason,
+}
+
 /// The whole state of the control plane.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -160,8 +171,8 @@ pub struct Cluster {
     links: Links,
     plan: CheckedPlan,
     topology: Arc<Topology>,
-    to_place: BTreeSet<ModelId>,
-    asked: Option<(Ticket, Arc<Problem>)>,
+    to_place: BTreeMap<ModelId, Reason>,
+    asked: Option<Question>,
     ticket: Ticket,
 }
 
@@ -175,7 +186,7 @@ impl Cluster {
             links: Links::default(),
             plan: CheckedPlan::of_nothing(last),
             topology: Arc::default(),
-            to_place: BTreeSet::new(),
+            to_place: BTreeMap::new(),
             asked: None,
             ticket: Ticket::default(),
         }
@@ -240,7 +251,7 @@ impl Cluster {
             }
             Event::DrainAsked { device } => {
                 self.live(&device)?.state = DeviceState::Draining;
-                self.place_all();
+                self.place_all(&Reason::Draining(device));
                 Ok(())
             }
             Event::Left { device } => {
@@ -269,7 +280,7 @@ impl Cluster {
                 Ok(())
             }
             Event::ReplanAsked => {
-                self.place_all();
+                self.place_all(&Reason::Asked);
                 Ok(())
             }
         }
@@ -283,8 +294,9 @@ impl Cluster {
         }
         let joined = known.map_or(u32::try_from(self.devices.len()).unwrap_or(u32::MAX), |record| record.joined);
         let record = DeviceRecord { state: DeviceState::Ready, joined, seen: now, pressures: Pressures::default(), shards: BTreeMap::new(), device };
-        self.devices.insert(record.device.id.clone(), record);
-        self.place_all();
+        let id = record.device.id.clone();
+        self.devices.insert(id.clone(), record);
+        self.place_all(&Reason::Joined(id));
         Ok(())
     }
 
@@ -311,22 +323,23 @@ impl Cluster {
             model.measured.retain(|(offer, _), _| !lost.contains(&offer.device));
         }
         let mut models = self.plan.plan().models.clone();
+        let reason = Reason::Lost(lost.clone());
         for (model, replicas) in &mut models {
             let before = replicas.len();
             replicas.retain(|replica| !uses(replica));
             if replicas.len() < before {
-                self.to_place.insert(model.clone());
+                self.to_place.insert(model.clone(), reason.clone());
             }
         }
         // Fewer replicas always fit where more did.
-        self.put_in_force(models, effects);
+        self.put_in_force(models, reason, effects);
     }
 
     fn add_model(&mut self, profile: Arc<ModelProfile>, placement: Placement) {
         let id = profile.id().clone();
         let record = ModelRecord { profile, placement, refusal: None, bound: 0.0, exclusions: Vec::new(), outgoing: Vec::new(), measured: BTreeMap::new() };
         self.models.entry(id.clone()).or_insert(record);
-        self.to_place.insert(id);
+        self.to_place.insert(id.clone(), Reason::Added(id));
     }
 
     fn remove_model(&mut self, model: &ModelId, effects: &mut Vec<Effect>) -> Result<(), Error> {
@@ -334,12 +347,12 @@ impl Cluster {
         self.to_place.remove(model);
         let mut models = self.plan.plan().models.clone();
         models.remove(model);
-        self.put_in_force(models, effects);
+        self.put_in_force(models, Reason::Removed(model.clone()), effects);
         Ok(())
     }
 
-    fn place_all(&mut self) {
-        self.to_place.extend(self.models.keys().cloned());
+    fn place_all(&mut self, reason: &Reason) {
+        self.to_place.extend(self.models.keys().map(|model| (model.clone(), reason.clone())));
     }
 
     fn set_shard(&mut self, offer: OfferId, shard: ShardId, state: Option<ShardState>) -> Result<(), Error> {
@@ -366,7 +379,7 @@ impl Cluster {
         if model.exclusions.len() == EXCLUSIONS_MAX {
             model.exclusions.remove(0);
         }
-        self.to_place.insert(shard.model.clone());
+        self.to_place.insert(shard.model.clone(), Reason::LoadRefused(offer.clone(), shard.clone()));
         model.exclusions.push(Exclusion { offer, shard, reason });
         Ok(())
     }

@@ -149,9 +149,9 @@ impl Control {
                 under_way.spawn(async move { report.send(control.unload(offer, shard).await).await });
             }
             Effect::Serve { topology } => self.serve(topology),
-            Effect::Record { plan } => {
-                tracing::info!(plan = plan.plan().number.0, "a plan is in force");
-                if let Err(error) = self.store.record_plan(&plan) {
+            Effect::Record { plan, reason } => {
+                tracing::info!(plan = plan.plan().number.0, %reason, "a plan is in force");
+                if let Err(error) = self.store.record_plan(&plan, &reason.to_string()) {
                     tracing::error!(%error, "the plan could not be kept; it is lost if the host restarts");
                 }
                 let shards = plan.plan().shards();

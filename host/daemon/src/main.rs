@@ -6,6 +6,7 @@ mod api;
 mod central;
 mod cli;
 mod clock;
+mod component;
 mod config;
 mod control;
 mod device;

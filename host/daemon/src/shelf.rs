@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
@@ -20,7 +19,7 @@ use host_plugin::{
 use host_wire::admin;
 
 use crate::{
-    clock,
+    clock, component,
     config::{Config, PluginLimits},
     error::{Error, Fault},
     metrics::Metrics,
@@ -251,12 +250,16 @@ fn candidates(config: &Config) -> Result<Vec<Candidate>, Error> {
     for (slot, binding) in &config.slots {
         let settings = binding.config.as_ref().map(ToString::to_string);
         let slot = SlotName::parse(slot)?;
-        let file = if BUILTIN_PLUGINS.contains(&binding.plugin.as_str()) { PluginSource::builtin(&binding.plugin)? } else { read(Path::new(&binding.plugin))? };
+        let file = if BUILTIN_PLUGINS.contains(&binding.plugin.as_str()) {
+            PluginSource::builtin(&binding.plugin)?
+        } else {
+            component::read(Path::new(&binding.plugin))?
+        };
         found.push(Candidate { source: binding.plugin.clone(), file, slot: Some(slot), config: settings });
     }
     let mut claims: BTreeMap<SlotName, PathBuf> = BTreeMap::new();
     for path in config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), components)? {
-        let file = read(&path)?;
+        let file = component::read(&path)?;
         let slot = PluginHost::inspect(&file)?.slot(None)?;
         if found.iter().any(|candidate| candidate.slot.as_ref() == Some(&slot)) && !claims.contains_key(&slot) {
             continue;
@@ -289,15 +292,6 @@ fn components(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// A component with the `plugin.toml` beside it, if there is one.
-fn read(path: &Path) -> Result<PluginSource, Error> {
-    let fault = |error| Error::from(Fault::File { doing: "read the plugin", path: path.display().to_string() }).because(error);
-    let bytes = Bytes::from(std::fs::read(path).map_err(fault)?);
-    let manifest = path.with_file_name("plugin.toml");
-    let manifest = if manifest.is_file() { Some(std::fs::read_to_string(&manifest).map_err(fault)?) } else { None };
-    Ok(PluginSource { name: file_name(&path.display().to_string()), bytes, manifest })
-}
-
 fn file_name(source: &str) -> String {
     source.rsplit('/').next().unwrap_or(source).to_owned()
 }
@@ -307,21 +301,11 @@ fn rehearsal(prepared: &Prepared) -> admin::Rehearsal {
     admin::Rehearsal { calls, call_us_p99: p99.map_or(0.0, |p99| p99.as_secs_f64() * 1e6) }
 }
 
+/// What a plugin says of itself, and the slots that it serves.
 fn described(source: &PluginSource, from: &str, slots: &[SlotStatus]) -> Option<admin::Plugin> {
-    let package = PluginHost::inspect(source).ok()?;
-    let serves = slots.iter().filter(|status| status.current.as_ref().is_some_and(|bearer| bearer.digest == package.digest));
-    Some(admin::Plugin {
-        name: package.name.to_string(),
-        version: package.manifest.version.clone().unwrap_or_default(),
-        description: package.manifest.description.clone().unwrap_or_default(),
-        licence: package.manifest.license.clone().unwrap_or_default(),
-        kinds: package.kinds.iter().map(ToString::to_string).collect(),
-        digest: package.digest.to_string(),
-        source: from.to_owned(),
-        built_in: from == BUILT_IN,
-        slots: serves.map(|status| status.slot.to_string()).collect(),
-        component_bytes: package.bytes.len() as u64,
-    })
+    let plugin = component::describe(source, from).ok()?;
+    let serves = slots.iter().filter(|status| status.current.as_ref().is_some_and(|bearer| bearer.digest.to_string() == plugin.digest));
+    Some(admin::Plugin { built_in: from == BUILT_IN, slots: serves.map(|status| status.slot.to_string()).collect(), ..plugin })
 }
 
 fn slot(bearer: &Bearer, status: &SlotStatus) -> admin::Slot {

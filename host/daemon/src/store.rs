@@ -52,13 +52,8 @@ impl Store {
         Ok(Self { inner: Arc::new(Inner { writer, blobs, limits, _lock: lock }) })
     }
 
-    /// Keeps a plan, and forgets the oldest ones.
-    pub fn record_plan(&self, plan: &CheckedPlan) -> Result<(), Error> {
-        self.record_plan_because(plan, "")
-    }
-
-    /// The same, with the reason why the plan was made.
-    pub fn record_plan_because(&self, plan: &CheckedPlan, reason: &str) -> Result<(), Error> {
+    /// Keeps a plan and why it was made, and forgets the oldest ones.
+    pub fn record_plan(&self, plan: &CheckedPlan, reason: &str) -> Result<(), Error> {
         let (plan, reason, kept_max) = (admin::Plan::from(plan.plan()), reason.to_owned(), self.inner.limits.plans_kept_max);
         self.inner.writer.write("keep the plan", move |connection| records::put_plan(connection, &plan, &reason, kept_max))
     }

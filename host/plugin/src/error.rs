@@ -89,7 +89,6 @@ impl Error {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match &*self.fault {
-            Fault::Unbound { .. } => ErrorKind::Unavailable,
             Fault::InService { .. } => ErrorKind::Plugin,
             Fault::Refused { .. } => ErrorKind::Unavailable,
             Fault::Engine { kind, .. } => match kind {

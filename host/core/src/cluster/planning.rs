@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cluster, DeviceRecord, Effect};
+use super::{Cluster, DeviceRecord, Effect, Question, Reason};
 use crate::{
     device::DeviceState,
     ids::{DeviceId, ModelId, OfferId, SiteName, Ticket},
@@ -51,7 +51,7 @@ impl Cluster {
     /// Asks the policy about the next model in line, unless a question is open.
     pub(super) fn ask(&mut self, effects: &mut Vec<Effect>) {
         while self.asked.is_none() {
-            let Some(model) = self.to_place.pop_first() else { return };
+            let Some((model, reason)) = self.to_place.pop_first() else { return };
             let Some(problem) = self.problem(&model) else { continue };
             if problem.offers.is_empty() {
                 let refusal = Refusal { reason: format!("{model} waits for a device: none is ready"), nearest: None, short: Bytes::ZERO };
@@ -60,14 +60,14 @@ impl Cluster {
             }
             self.ticket = self.ticket.next();
             let problem = Arc::new(problem);
-            self.asked = Some((self.ticket, problem.clone()));
+            self.asked = Some(Question { ticket: self.ticket, problem: problem.clone(), reason });
             effects.push(Effect::Solve { ticket: self.ticket, problem });
         }
     }
 
     /// Takes an answer. One to a question that is no longer open says nothing; one that no longer fits is asked again.
     pub(super) fn solved(&mut self, ticket: Ticket, outcome: Result<Proposal, Refusal>, effects: &mut Vec<Effect>) {
-        let Some((_, problem)) = self.asked.take_if(|(open, _)| *open == ticket) else { return };
+        let Some(Question { problem, reason, .. }) = self.asked.take_if(|open| open.ticket == ticket) else { return };
         let model = problem.model.id().clone();
         if !self.models.contains_key(&model) {
             return;
@@ -81,7 +81,7 @@ impl Cluster {
             Err(error) => return self.refuse(&model, Refusal { reason: error.to_string(), nearest: None, short: Bytes::ZERO }, effects),
         };
         if !replicas.iter().all(|replica| self.is_usable(replica)) {
-            self.to_place.insert(model);
+            self.to_place.insert(model, reason);
             return;
         }
         if let Some(record) = self.models.get_mut(&model) {
@@ -90,14 +90,14 @@ impl Cluster {
         }
         let mut models = self.plan.plan().models.clone();
         models.insert(model.clone(), replicas);
-        if !self.put_in_force(models, effects) {
-            self.to_place.insert(model);
+        if !self.put_in_force(models, reason.clone(), effects) {
+            self.to_place.insert(model, reason);
         }
     }
 
     /// Makes these replicas the plan, if they differ from it. Replicas that fall out go on serving until their
     /// successors are ready. False if they do not fit the pool as it is by now; then the plan stays.
-    pub(super) fn put_in_force(&mut self, models: BTreeMap<ModelId, Vec<Replica>>, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn put_in_force(&mut self, models: BTreeMap<ModelId, Vec<Replica>>, reason: Reason, effects: &mut Vec<Effect>) -> bool {
         if models == self.plan.plan().models {
             return true;
         }
@@ -106,7 +106,7 @@ impl Cluster {
         let Ok(checked) = plan.check(&self.capacity()) else { return false };
         self.retire(&checked);
         self.plan = checked.clone();
-        effects.push(Effect::Record { plan: checked });
+        effects.push(Effect::Record { plan: checked, reason });
         true
     }
 

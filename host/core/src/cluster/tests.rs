@@ -219,7 +219,7 @@ fn check_invariants(cluster: &Cluster, effects: &[Effect]) {
             Effect::Load { offer, .. } | Effect::Unload { offer, .. } => vec![offer.device.clone()],
             Effect::Solve { problem, .. } => problem.devices.iter().map(|device| device.id.clone()).collect(),
             Effect::Serve { topology } => topology.devices.iter().map(|device| device.id.clone()).collect(),
-            Effect::Record { plan } => plan.plan().shards().into_iter().map(|(offer, _)| offer.device).collect(),
+            Effect::Record { plan, .. } => plan.plan().shards().into_iter().map(|(offer, _)| offer.device).collect(),
             Effect::Refused { .. } | Effect::Rejected { .. } => vec![],
         }
     };

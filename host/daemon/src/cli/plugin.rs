@@ -1,17 +1,16 @@
 //! `host plugin`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use host_core::units::{Bytes, Millis};
-use host_plugin::{PluginHost, PluginSource};
 use host_wire::admin::{Generation, HistoryQuery, InstallQuery, Installed, Plugin, RollbackQuery};
 
 use super::{Global, client::Admin, plan::utc, screen::Screen};
-use crate::error::{Error, Fault};
+use crate::{
+    component,
+    error::{Error, Fault},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
@@ -61,7 +60,7 @@ pub(super) enum PluginCommand {
 pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: PluginCommand) -> Result<(), Error> {
     match command {
         PluginCommand::Install { file, slot, config } => {
-            let found = read(&file)?;
+            let found = component::read(&file)?;
             let query = InstallQuery { source: file.display().to_string(), slot, config, manifest: found.manifest, ..InstallQuery::default() };
             installed(screen, &Admin::find(global)?.post("/plugins", &query, found.bytes.to_vec()).await?)
         }
@@ -109,7 +108,7 @@ fn list(screen: &mut Screen, plugins: &[Plugin]) -> Result<(), Error> {
 
 async fn inspect(global: &Global, screen: &mut Screen, name: &str) -> Result<(), Error> {
     let path = PathBuf::from(name);
-    let plugin = if path.is_file() { from_file(&path)? } else { from_host(global, name).await? };
+    let plugin = if path.is_file() { component::describe(&component::read(&path)?, &path.display().to_string())? } else { from_host(global, name).await? };
     if screen.is_json() {
         return screen.json(&plugin);
     }
@@ -131,33 +130,6 @@ async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
     let known = plugins.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>().join(", ");
     let missing = Fault::Unknown { what: "plugin", name: name.to_owned(), known };
     plugins.into_iter().find(|plugin| plugin.name == name).ok_or_else(|| missing.into())
-}
-
-/// What a component says of itself; nothing of it runs.
-fn from_file(path: &Path) -> Result<Plugin, Error> {
-    let package = PluginHost::inspect(&read(path)?)?;
-    Ok(Plugin {
-        name: package.name.to_string(),
-        version: package.manifest.version.clone().unwrap_or_default(),
-        description: package.manifest.description.clone().unwrap_or_default(),
-        licence: package.manifest.license.clone().unwrap_or_default(),
-        kinds: package.kinds.iter().map(ToString::to_string).collect(),
-        digest: package.digest.to_string(),
-        source: path.display().to_string(),
-        built_in: false,
-        slots: Vec::new(),
-        component_bytes: package.bytes.len() as u64,
-    })
-}
-
-/// A component with the `plugin.toml` beside it, if there is one.
-fn read(path: &Path) -> Result<PluginSource, Error> {
-    let fault = |path: &Path, error| Error::from(Fault::File { doing: "read", path: path.display().to_string() }).because(error);
-    let bytes = fs::read(path).map_err(|error| fault(path, error))?.into();
-    let beside = path.with_file_name("plugin.toml");
-    let manifest = if beside.is_file() { Some(fs::read_to_string(&beside).map_err(|error| fault(&beside, error))?) } else { None };
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(PluginSource { name, bytes, manifest })
 }
 
 fn history(screen: &mut Screen, generations: &[Generation]) -> Result<(), Error> {

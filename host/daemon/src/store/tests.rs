@@ -21,7 +21,7 @@ fn what_was_kept_is_there_after_closing_and_old_plans_are_forgotten() {
     let data = tempfile::tempdir().expect("a folder");
     let store = open(data.path());
     for number in 1..=3 {
-        store.record_plan_because(&plan(number), "test").expect("kept");
+        store.record_plan(&plan(number), "test").expect("kept");
     }
     store.put_plugin(PluginRecord { name: "greedy".into(), digest: "d".into(), ..PluginRecord::default() }).expect("kept");
     for record in [generation("routing", 1), generation("routing", 2), generation("allocation", 1)] {
