@@ -67,7 +67,7 @@ fn swaps(host: &Host, script: &Path) -> Result<(), String> {
         let mut swapped = 0;
         for swap in 0..SWAPS {
             let name = if swap % 2 == 0 { "round-robin-routing" } else { "least-loaded-routing" };
-            host.command(&["plugin", "install", name, "--slot", "routing", "-o", "json"])?;
+            host.command(&["plugin", "swap", "routing", name, "-o", "json"])?;
             swapped += 1;
         }
         let loaded = load.join().map_err(|_| "the load generator's thread failed".to_owned())??;
