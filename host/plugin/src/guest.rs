@@ -99,7 +99,7 @@ impl ResourceLimiter for MemoryLimit {
 pub(crate) struct CallClock {
     deadline: Duration,
     clock: Clock,
-    /// Time in engines during this call, by the clock and by the processor.
+    /// Time in engines during this call by the clock, and by the processor since the deadline first passed.
     engine: Duration,
     engine_processor: Duration,
     /// Processor time of the thread when the deadline first passed.
@@ -123,11 +123,12 @@ impl CallClock {
 
     /// Runs the host's own work, which is not the guest's fault.
     pub(crate) fn outside<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let (clock, processor) = (Clock::start(), thread_time());
+        // Asking for processor time is a system call; before the deadline has passed nobody needs the answer.
+        let (clock, processor) = (Clock::start(), self.processor_at_deadline.and_then(|_| thread_time()));
         let result = work();
         self.engine += clock.elapsed();
-        if let (Some(before), Some(after)) = (processor, thread_time()) {
-            self.engine_processor += after.saturating_sub(before);
+        if let Some(before) = processor {
+            self.engine_processor += thread_time().unwrap_or(before).saturating_sub(before);
         }
         result
     }
