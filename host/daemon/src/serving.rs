@@ -25,10 +25,11 @@ pub struct Outstanding(Arc<AtomicU32>);
 #[derive(Debug)]
 pub struct OnTheWay(Vec<Outstanding>);
 
-/// One model's share of what is served.
+/// One model's share of what is served, parallel to its segments in the topology.
 #[derive(Debug)]
 struct Seats {
-    hops: Vec<Hop>,
+    /// None where the compute thread is gone already.
+    hops: Vec<Option<Hop>>,
     outstanding: Vec<Outstanding>,
 }
 
@@ -42,8 +43,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// The next topology. Segments whose compute thread is unknown have just gone; the topology after this says so, and a
-    /// request that is sent there is answered by an error and replayed.
+    /// The next topology. A segment whose compute thread is unknown has just gone: the topology after this says so, and a
+    /// request that is routed there meanwhile is routed again.
     pub fn next(&self, topology: Arc<Topology>, computes: &HashMap<OfferId, ComputeHandle>) -> Self {
         let mut counters = HashMap::new();
         let mut seats = Vec::with_capacity(topology.models.len());
@@ -51,9 +52,9 @@ impl Serving {
             let mut of_model = Seats { hops: Vec::new(), outstanding: Vec::new() };
             for segment in &model.segments {
                 let key = (segment.offer().clone(), ShardId { model: model.id.clone(), range: segment.range() });
-                let Some(seat) = computes.get(segment.offer()) else { continue };
                 let counter = self.counters.get(&key).cloned().unwrap_or_default();
-                of_model.hops.push(Hop { shard: key.1.clone(), position: segment.position, seat: seat.clone() });
+                let hop = computes.get(segment.offer()).map(|seat| Hop { shard: key.1.clone(), position: segment.position, seat: seat.clone() });
+                of_model.hops.push(hop);
                 of_model.outstanding.push(counter.clone());
                 counters.insert(key, counter);
             }
@@ -86,10 +87,10 @@ impl Serving {
         seats.map(|seats| seats.outstanding.iter().map(|counter| counter.0.load(Ordering::Relaxed)).collect()).unwrap_or_default()
     }
 
-    /// The stages of a path, counted as on the way. None if the path belongs to another topology.
+    /// The stages of a path, counted as on the way. None if one of them is gone, or the path is of another topology.
     pub fn take(&self, model: u32, path: &Path) -> Option<(Vec<Hop>, OnTheWay)> {
         let seats = self.seats.get(model as usize)?;
-        let hops = path.segments().iter().map(|&index| seats.hops.get(index as usize).cloned()).collect::<Option<Vec<_>>>()?;
+        let hops = path.segments().iter().map(|&index| seats.hops.get(index as usize).cloned().flatten()).collect::<Option<Vec<_>>>()?;
         let counters: Vec<Outstanding> = path.segments().iter().filter_map(|&index| seats.outstanding.get(index as usize).cloned()).collect();
         for counter in &counters {
             counter.0.fetch_add(1, Ordering::Relaxed);
