@@ -47,6 +47,13 @@ impl Sandbox {
         config.epoch_interruption(true);
         config.max_wasm_stack(limits.stack_bytes_max);
         config.memory_reservation(MEMORY_RESERVATION_BYTES);
+        // Every machine must give the same bits, so that a decision can be taken again later.
+        config.cranelift_nan_canonicalization(true);
+        config.relaxed_simd_deterministic(true);
+        // Nobody looks where in a guest a trap was: without the maps code compiles faster and is smaller.
+        config.generate_address_map(false);
+        config.native_unwind_info(false);
+        config.wasm_backtrace_max_frames(None);
         let failed = |what, error: wasmtime::Error| Error::from(Fault::Host { what }).because(error.to_string());
         let engine = Engine::new(&config).map_err(|error| failed("the sandbox does not start", error))?;
         let mut hasher = DefaultHasher::new();
