@@ -95,6 +95,12 @@ impl Host {
         std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder"))
     }
 
+    /// The data directory of a host that something else killed.
+    pub fn kill_again(mut self) -> tempfile::TempDir {
+        wait(&mut self.child);
+        std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder"))
+    }
+
     fn wait_ready(&mut self) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {

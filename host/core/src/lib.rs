@@ -2,6 +2,7 @@
 //! ordinals and random numbers are arguments. The daemon performs what this crate decides and feeds events back.
 
 pub mod cluster;
+pub mod comparison;
 pub mod cost;
 pub mod device;
 pub mod error;

@@ -1,6 +1,8 @@
 //! The admin socket: what the command line asks of a running host. Anyone who can open the socket may ask anything, so it
 //! is made for its owner alone.
 
+mod plugins;
+
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
@@ -10,18 +12,19 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Body,
-    extract::{Path as Segment, RawQuery, State},
+    extract::{Path as Segment, RawQuery, State, connect_info::Connected},
     routing::{get, post},
+    serve::IncomingStream,
 };
-use host_wire::admin::{self, Component, HistoryQuery, Install, InstallQuery, RollbackQuery, SplitQuery};
+use host_wire::admin::{self, HistoryQuery, SplitQuery};
 use tokio::net::UnixListener;
 
 use crate::{
-    api::{metadata_tensors, no_route, read_body, read_query, wrong_method},
+    api::{metadata_tensors, no_route, read_query, wrong_method},
     error::{Error, Fault},
     models::Model,
     service::Service,
+    shelf::Shelf,
     store::Store,
 };
 
@@ -41,6 +44,8 @@ pub struct AdminDoor {
     pub service: Arc<dyn Service>,
     /// Plans and generations of the past.
     pub store: Store,
+    /// The plugins.
+    pub shelf: Shelf,
     /// Where clients reach the host.
     pub http: Option<String>,
     /// Largest plugin that is taken.
@@ -81,9 +86,7 @@ pub fn router(door: AdminDoor) -> Router {
         .route("/plan", get(plan))
         .route("/plan/history", get(history))
         .route("/plan/explain/{model}", get(explain))
-        .route("/plugins", get(plugins).post(install))
-        .route("/plugins/generations", get(generations))
-        .route("/plugins/rollback", post(rollback))
+        .merge(plugins::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(door)
@@ -135,32 +138,6 @@ async fn explain(State(door): State<AdminDoor>, Segment(name): Segment<String>) 
     Ok(Json(door.service.explain(&name)?))
 }
 
-async fn plugins(State(door): State<AdminDoor>) -> Json<Vec<admin::Plugin>> {
-    Json(door.service.plugins())
-}
-
-async fn install(State(door): State<AdminDoor>, RawQuery(query): RawQuery, body: Body) -> Result<Json<admin::Installed>, Error> {
-    let query: InstallQuery = read_query(query.as_deref())?;
-    let component = match query.name {
-        Some(name) => Component::Named(name),
-        None => Component::Bytes(read_body(body, door.component_bytes_max).await?),
-    };
-    let install = Install { component, source: query.source, slot: query.slot, config: query.config, manifest: query.manifest };
-    Ok(Json(door.service.plugin_install(install).await?))
-}
-
-async fn rollback(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Result<Json<admin::Installed>, Error> {
-    let query: RollbackQuery = read_query(query.as_deref())?;
-    Ok(Json(door.service.plugin_rollback(query.slot, query.to).await?))
-}
-
-async fn generations(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Result<Json<Vec<admin::Generation>>, Error> {
-    let query: HistoryQuery = read_query(query.as_deref())?;
-    let missing = || Error::from(Fault::Query { what: "the query", reason: "it names no slot".into() });
-    let slot = query.slot.ok_or_else(missing)?;
-    blocking(move || Ok(door.store.generations(&slot, query.count.unwrap_or(HISTORY_DEFAULT))?.into_iter().map(Into::into).collect())).await
-}
-
 fn describe(door: &AdminDoor, model: &Model) -> admin::Model {
     let profile = model.profile();
     admin::Model {
@@ -173,6 +150,16 @@ fn describe(door: &AdminDoor, model: &Model) -> admin::Model {
         inputs: metadata_tensors(&model.inputs),
         outputs: metadata_tensors(&model.outputs),
         labels: model.manifest.labels.clone(),
+    }
+}
+
+/// Who asks: the user that the system names at the other end of the socket.
+#[derive(Clone, Debug)]
+pub struct Caller(pub String);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().map_or_else(|_| "unknown user".to_owned(), |peer| format!("user {}", peer.uid())))
     }
 }
 

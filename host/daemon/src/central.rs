@@ -145,6 +145,7 @@ impl Central {
             let _ = events.send(event).await;
         }
         let interval = Duration::from_millis(inner.config.leases.heartbeat_ms);
+        tasks.spawn(replan(inner.shelf.clone(), events.downgrade()));
         tasks.spawn(pulse::beat(locals, interval, inner.clock.clone(), events.downgrade()));
         *inner.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
         inner.control.settled().await;
@@ -264,25 +265,9 @@ impl Central {
         Ok(schedule::Answer { device, address: String::new(), strategy: strategy.word().to_owned(), model: Some(name) })
     }
 
-    /// Puts a plugin in a slot. Takes as long as compiling and rehearsing it.
-    pub async fn plugin_install(&self, install: admin::Install) -> Result<admin::Installed, Error> {
-        let shelf = self.0.shelf.clone();
-        let installed = blocking(move || shelf.install(install)).await?;
-        self.replan_after(&installed.slot).await;
-        Ok(installed)
-    }
-
-    /// Every plugin: built-in, installed and in service.
-    pub fn plugins(&self) -> Vec<admin::Plugin> {
-        self.0.shelf.list()
-    }
-
-    /// Puts an earlier generation back in a slot.
-    pub async fn plugin_rollback(&self, slot: &str, to: Option<u64>) -> Result<admin::Installed, Error> {
-        let (shelf, slot) = (self.0.shelf.clone(), slot.to_owned());
-        let installed = blocking(move || shelf.roll_back(&slot, to)).await?;
-        self.replan_after(&installed.slot).await;
-        Ok(installed)
+    /// The host's plugins.
+    pub fn shelf(&self) -> &Shelf {
+        &self.0.shelf
     }
 
     /// The model's ranges, cut at these blocks and written as files to a folder.
@@ -300,15 +285,20 @@ impl Central {
             tracing::warn!(drain_ms_max = inner.config.drain_ms_max, "requests were still running when the time for draining was over");
         }
         drop(inner.events.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Wakes the task that waits for another policy, so that it finds the loop gone.
+        inner.shelf.allocation_swapped().notify_one();
         let mut tasks = inner.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
     }
+}
 
-    async fn replan_after(&self, slot: &str) {
-        let events = self.0.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(events) = events.filter(|_| slot == "allocation") {
-            // A loop that is gone is one that drains; then there is nothing to plan.
-            let _ = events.send(Event::ReplanAsked).await;
+/// Has every model placed again when another allocation policy serves. Ends with the control loop.
+async fn replan(shelf: Shelf, events: mpsc::WeakSender<Event>) {
+    loop {
+        shelf.allocation_swapped().notified().await;
+        let Some(events) = events.upgrade() else { return };
+        if events.send(Event::ReplanAsked).await.is_err() {
+            return;
         }
     }
 }

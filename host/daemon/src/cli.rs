@@ -17,9 +17,12 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
+use host_plugin::CompileOrder;
+
 use crate::{
     config::Flag,
     error::{Error, Fault},
+    shelf,
 };
 use screen::Screen;
 
@@ -76,6 +79,9 @@ enum Command {
     /// Install plugins and go back to earlier ones
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Compile a component from standard input; a running host calls this itself
+    #[command(name = shelf::COMPILE_COMMAND, hide = true)]
+    Compile(CompileArgs),
     /// Check and show settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -86,10 +92,30 @@ enum Command {
     },
 }
 
+/// What a host tells the child that compiles for it.
+#[derive(Clone, Copy, Debug, Args)]
+struct CompileArgs {
+    #[arg(long = "stack-bytes")]
+    stack_bytes_max: usize,
+    #[arg(long = "processor-seconds")]
+    processor_s_max: u64,
+    #[arg(long = "memory-bytes")]
+    memory_bytes_max: u64,
+}
+
+impl From<CompileArgs> for CompileOrder {
+    fn from(args: CompileArgs) -> Self {
+        Self { stack_bytes_max: args.stack_bytes_max, processor_s_max: args.processor_s_max, memory_bytes_max: args.memory_bytes_max }
+    }
+}
+
 /// Reads the words and does what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Whoever opens a TLS connection uses this; a second call of it would find it there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match cli.command {
+        Command::Compile(args) => return compile(args),
         Command::Run(args) => run::run(&cli.global, args),
         command => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(dispatch(&cli.global, command)),
@@ -106,10 +132,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The child's end is its answer: the host that waits for it puts the words into its own.
+fn compile(args: CompileArgs) -> ExitCode {
+    match shelf::compile_here(&args.into()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
     let mut screen = Screen::new(global.output);
     match command {
         Command::Run(args) => run::run(global, args),
+        // Answered above, without a runtime.
+        Command::Compile(_) => Ok(()),
         Command::Infer(args) => infer::infer(global, &mut screen, args).await,
         Command::Status => status::status(global, &mut screen).await,
         Command::Model(command) => model::model(global, &mut screen, command).await,

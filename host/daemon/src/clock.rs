@@ -1,12 +1,18 @@
 //! The one place where the daemon reads a clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use host_core::units::Millis;
 
 /// A moment, for measuring how long something takes.
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day in milliseconds since 1970, for records that people read. It may jump; nothing is decided by it.
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The host's own time: milliseconds since it started. It never jumps.

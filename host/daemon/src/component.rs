@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use host_plugin::{PluginHost, PluginSource};
+use host_plugin::{Limits, PluginHost, PluginSource};
 use host_wire::admin;
 
 use crate::error::{Error, Fault};
@@ -18,9 +18,14 @@ pub fn read(path: &Path) -> Result<PluginSource, Error> {
     Ok(PluginSource { name, bytes, manifest })
 }
 
-/// What a component says of itself. Whether it is built in and what it serves is for the caller to add.
-pub fn describe(component: &PluginSource, from: &str) -> Result<admin::Plugin, Error> {
+/// What a component says of itself, and whether a host with these limits can run it. Whether it is built in and what it serves
+/// is for the caller to add.
+pub fn describe(component: &PluginSource, from: &str, limits: &Limits) -> Result<admin::Plugin, Error> {
     let package = PluginHost::inspect(component)?;
+    let asks = package.manifest.asks(limits);
+    let refused = asks.iter().find(|(_, asked, granted_max)| *asked == 0 || asked > granted_max);
+    let unfit = refused.map(|(what, asked, granted_max)| format!("it asks for {what} = {asked}, this host grants 1 to {granted_max}"));
+    let asked = |(what, asked, granted_max): &(&str, u64, u64)| admin::Asked { what: (*what).to_owned(), asked: *asked, granted_max: *granted_max };
     Ok(admin::Plugin {
         name: package.name.to_string(),
         version: package.manifest.version.clone().unwrap_or_default(),
@@ -32,5 +37,11 @@ pub fn describe(component: &PluginSource, from: &str) -> Result<admin::Plugin, E
         built_in: false,
         slots: Vec::new(),
         component_bytes: package.bytes.len() as u64,
+        enabled: true,
+        contract: package.contract().to_owned(),
+        imports: package.imports.clone(),
+        signer: String::new(),
+        asks: asks.iter().map(asked).collect(),
+        unfit: unfit.unwrap_or_default(),
     })
 }

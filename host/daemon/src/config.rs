@@ -37,6 +37,10 @@ pub struct Config {
     pub slots: BTreeMap<String, SlotBinding>,
     /// What a plugin may take.
     pub plugin_limits: PluginLimits,
+    /// Whose plugins are trusted.
+    pub plugin_trust: PluginTrust,
+    /// How plugins are fetched.
+    pub plugin_fetch: PluginFetch,
     /// When a device counts as lost.
     pub leases: Leases,
     /// The store.
@@ -95,8 +99,11 @@ pub struct LocalDevice {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlotBinding {
-    /// A built-in or installed plugin's name, or the path of a component.
+    /// A built-in or installed plugin's name, the path of a component, an https URL, or `oci://` and an image.
     pub plugin: String,
+    /// The digest that it must have.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// What the plugin is configured with.
     #[serde(default)]
     pub config: Option<Value>,
@@ -131,6 +138,78 @@ pub struct PluginLimits {
     pub retry_first_ms: u64,
     /// Longest such wait.
     pub retry_ms_max: u64,
+    /// Time to compile one plugin, in a child process.
+    pub compile_ms_max: u64,
+    /// Memory to compile one plugin.
+    pub compile_memory_bytes_max: u64,
+    /// Questions on which a newly installed policy is compared with the one before it; 0 for none.
+    pub probation_questions: u32,
+    /// A policy whose answers cost more than this many times the other's is worse, and goes.
+    pub cost_ratio_max: f64,
+    /// Lines kept of each plugin for `plugin logs`.
+    pub log_lines_kept_max: usize,
+    /// Size of the audit log; then it is set aside and a new one begun.
+    pub audit_bytes_max: u64,
+}
+
+/// Whose plugins are trusted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PluginTrust {
+    /// minisign public keys, in base64.
+    pub keys: Vec<String>,
+    /// What may go without a signature.
+    pub allow_unsigned: AllowUnsigned,
+}
+
+/// What may go without a signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AllowUnsigned {
+    /// Nothing.
+    Never,
+    /// Files of this machine, what comes over the admin socket, and what is named with its digest.
+    #[default]
+    Files,
+    /// Everything.
+    Always,
+}
+
+impl AllowUnsigned {
+    /// The word in the config.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Files => "files",
+            Self::Always => "always",
+        }
+    }
+}
+
+/// How plugins are fetched.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PluginFetch {
+    /// From the first byte that is asked for to the last one that came.
+    pub fetch_ms_max: u64,
+    /// Certificates that are trusted beside the system's, as PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Who this host says that it is, by registry.
+    pub registries: BTreeMap<String, RegistryLogin>,
+}
+
+/// A login at a registry.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryLogin {
+    /// The name.
+    pub username: String,
+    /// The password or token; never shown.
+    #[serde(skip_serializing)]
+    pub password: String,
+}
+
+impl fmt::Debug for RegistryLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryLogin").field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// When a device counts as lost.
@@ -206,6 +285,8 @@ impl Config {
             local_devices: LocalDevice::numbered(1),
             slots: BTreeMap::new(),
             plugin_limits: PluginLimits::default(),
+            plugin_trust: PluginTrust::default(),
+            plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
             store: StoreLimits::default(),
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },
@@ -238,6 +319,12 @@ impl Default for PluginLimits {
             strike_window_ms: 60_000,
             retry_first_ms: 5_000,
             retry_ms_max: 600_000,
+            compile_ms_max: 30_000,
+            compile_memory_bytes_max: 2 << 30,
+            probation_questions: 100,
+            cost_ratio_max: 1.05,
+            log_lines_kept_max: 1_000,
+            audit_bytes_max: 16 << 20,
         }
     }
 }

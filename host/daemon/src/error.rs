@@ -33,6 +33,24 @@ pub enum Fault {
     Stage(StageFault),
     /// Two plugins of the plugins folder that name the same slot.
     TwoClaims { slot: String, one: String, two: String },
+    /// Words that say no place where a plugin is.
+    Origin { text: String, reason: String },
+    /// A plugin that could not be brought from where it is.
+    Fetch { origin: String },
+    /// The same, because it is too large.
+    FetchTooLarge { origin: String, bytes_max: usize },
+    /// The same, because it took too long.
+    FetchLate { origin: String, ms_max: u64 },
+    /// A component with another digest than was asked for.
+    Digest { source: String, expected: String, found: String },
+    /// A component that nobody trusted has signed.
+    Untrusted { source: String, reason: String },
+    /// A plugin that somebody disabled.
+    Disabled { plugin: String },
+    /// A built-in plugin, which cannot be taken away.
+    PartOfHost { plugin: String },
+    /// A file in the plugins folder for a slot that the config binds.
+    BoundByConfig { slot: String, path: String },
     /// A command that does not say enough, or something that cannot be.
     Usage { reason: String },
     /// A command that did only a part of its work; what failed was said before.
@@ -109,7 +127,13 @@ impl Error {
             Fault::Plugin(error) => error.kind(),
             Fault::Stage(fault) => fault.kind(),
             Fault::StoreBusy { .. } => ErrorKind::Busy,
-            Fault::UnknownModel { .. } | Fault::UnknownVersion { .. } | Fault::Draining | Fault::NoHost { .. } | Fault::Call { .. } => ErrorKind::Unavailable,
+            Fault::UnknownModel { .. }
+            | Fault::UnknownVersion { .. }
+            | Fault::Draining
+            | Fault::NoHost { .. }
+            | Fault::Call { .. }
+            | Fault::Fetch { .. }
+            | Fault::FetchLate { .. } => ErrorKind::Unavailable,
             Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -186,6 +210,15 @@ impl fmt::Display for Fault {
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
             Self::TwoClaims { slot, one, two } => write!(f, "slot {slot} is claimed by `{one}` and by `{two}`; bind one of them in the config"),
+            Self::Origin { text, reason } => write!(f, "`{text}` names no plugin: {reason}"),
+            Self::Fetch { origin } => write!(f, "`{origin}` could not be fetched"),
+            Self::FetchTooLarge { origin, bytes_max } => write!(f, "`{origin}` has more than the {bytes_max} bytes that are accepted"),
+            Self::FetchLate { origin, ms_max } => write!(f, "`{origin}` was not fetched within {ms_max} ms"),
+            Self::Digest { source, expected, found } => write!(f, "`{source}` has digest sha256:{found}, sha256:{expected} was asked for"),
+            Self::Untrusted { source, reason } => write!(f, "`{source}` is not trusted: {reason}"),
+            Self::Disabled { plugin } => write!(f, "plugin `{plugin}` is disabled; `host plugin enable {plugin}` lets it serve again"),
+            Self::PartOfHost { plugin } => write!(f, "plugin `{plugin}` is part of the host and stays; put another one in its slot instead"),
+            Self::BoundByConfig { slot, path } => write!(f, "slot {slot} is bound by the config, `{path}` is left alone"),
             Self::Usage { reason } => f.write_str(reason),
             Self::SomeFailed { failed, all } => write!(f, "{failed} of {all} failed"),
             Self::Config { faults } => f.write_str(&faults.join("\n")),

@@ -56,6 +56,7 @@ pub struct Metrics {
     plugin_generation: Family<SlotLabels, Gauge>,
     swaps: Family<SwapLabels, Counter>,
     swap_duration: Histogram,
+    trials: Family<TrialLabels, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -107,6 +108,13 @@ struct SwapLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct TrialLabels {
+    slot: String,
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
@@ -125,6 +133,7 @@ impl Metrics {
             plugin_generation: Family::default(),
             swaps: Family::default(),
             swap_duration: request_histogram(),
+            trials: Family::default(),
         };
         metrics.register();
         metrics
@@ -178,7 +187,13 @@ impl Metrics {
         self.plugin_generation.get_or_create(&SlotLabels { slot: slot.to_owned() }).set(i64::try_from(generation).unwrap_or(i64::MAX));
     }
 
-    /// Counts a swap. `outcome` is a word from a closed set: `installed`, `rolled_back`, `strikes`, `retried`, `failed`.
+    /// Counts a trial that ended. `kind` is `canary`, `shadow` or `probation`, `outcome` is `passed`, `strikes`, `worse` or `stopped`.
+    pub fn trial(&self, slot: &str, kind: &'static str, outcome: &'static str) {
+        self.trials.get_or_create(&TrialLabels { slot: slot.to_owned(), kind, outcome }).inc();
+    }
+
+    /// Counts a swap. `outcome` is a word from a closed set: `installed`, `chosen`, `promoted`, `rolled_back`,
+    /// `strikes`, `worse`, `retried`, `uninstalled`, `disabled`, `restored`.
     pub fn swap(&self, slot: &str, outcome: &'static str, took: Duration) {
         self.swaps.get_or_create(&SwapLabels { slot: slot.to_owned(), outcome }).inc();
         self.swap_duration.observe(took.as_secs_f64());
@@ -205,6 +220,7 @@ impl Metrics {
         registry.register("plugin_fallbacks", "Requests that the built-in plugin answered because the one in service failed", self.plugin_fallbacks.clone());
         registry.register("plugin_generation", "Generation of a slot, up by one on each swap", self.plugin_generation.clone());
         registry.register("swaps", "Swaps of plugins, by why they happened", self.swaps.clone());
+        registry.register("plugin_trials", "Canaries, shadows and probations that ended, by how", self.trials.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
     }
 }

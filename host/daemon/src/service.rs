@@ -41,12 +41,6 @@ pub trait Service: Debug + Send + Sync {
     fn explain(&self, name: &str) -> Result<admin::Explanation, Error>;
     /// Cuts a model and writes its shards to a folder; gives the files.
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>>;
-    /// Every plugin.
-    fn plugins(&self) -> Vec<admin::Plugin>;
-    /// Puts a plugin in a slot.
-    fn plugin_install(&self, install: admin::Install) -> Pending<'_, admin::Installed>;
-    /// Puts an earlier generation back in a slot.
-    fn plugin_rollback(&self, slot: String, to: Option<u64>) -> Pending<'_, admin::Installed>;
 }
 
 impl Service for Central {
@@ -97,17 +91,5 @@ impl Service for Central {
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>> {
         let name = name.to_owned();
         Box::pin(async move { self.split(&name, cuts, folder).await })
-    }
-
-    fn plugins(&self) -> Vec<admin::Plugin> {
-        self.plugins()
-    }
-
-    fn plugin_install(&self, install: admin::Install) -> Pending<'_, admin::Installed> {
-        Box::pin(self.plugin_install(install))
-    }
-
-    fn plugin_rollback(&self, slot: String, to: Option<u64>) -> Pending<'_, admin::Installed> {
-        Box::pin(async move { self.plugin_rollback(&slot, to).await })
     }
 }

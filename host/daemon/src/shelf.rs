@@ -1,25 +1,40 @@
 //! The plugins of this host: which are installed, which serve, and how both survive a restart. Sandboxing, swapping and
-//! striking are host-plugin's; this remembers, counts and logs what happens there.
+//! striking are host-plugin's; this finds plugins, has them verified, remembers them, and keeps the audit log of each step.
+
+mod audit;
+mod fetch;
+mod folder;
+mod journal;
+mod listing;
+mod trust;
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, sync_channel},
     },
 };
 
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    BUILTIN_PLUGINS, Bearer, EventSink, Limits, LogLevel, Package, PluginConfig, PluginEvent, PluginHost, PluginSource, Prepared, SlotName, SlotStatus,
-    SwapReason,
+    BUILTIN_PLUGINS, CompileOrder, Compiler, Entry, Limits, Package, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason,
+    TrialPolicy,
 };
-use host_wire::admin;
+use host_wire::admin::{self, AuditLine};
+use tokio::{runtime::Handle, sync::Notify};
+
+pub use fetch::{Fetched, Origin, push};
+pub use folder::FolderWatch;
+pub use trust::{Reach, is_key, verify};
+
+use audit::Audit;
+use journal::{Journal, OwnSwap};
 
 use crate::{
-    clock, component,
+    clock,
     config::{Config, PluginLimits},
     error::{Error, Fault},
     metrics::Metrics,
@@ -31,8 +46,12 @@ use crate::{
 const SWAPS_MAX: usize = 1024;
 /// Generations that are looked through for the configuration of one that serves again.
 const EARLIER_MAX: u32 = 64;
-/// Words of a source that is part of the host.
-const BUILT_IN: &str = "built in";
+/// Who asks when the config does.
+const CONFIG: &str = "config";
+/// Who asks when a file in the plugins folder does.
+const FOLDER: &str = "folder";
+/// The word of this program that leads to [`host_plugin::compile_here`].
+pub const COMPILE_COMMAND: &str = "compile-plugin";
 
 /// All plugins of a host. A clone is another handle of the same.
 #[derive(Clone, Debug)]
@@ -40,34 +59,85 @@ pub struct Shelf(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    config: Config,
     plugins: Arc<PluginHost>,
     store: Store,
-    /// One installation at a time, so that what is stored and what serves change in the same order.
-    installing: Mutex<()>,
+    audit: Audit,
+    journal: Arc<Journal>,
+    runtime: Handle,
+    /// What plugins on trial were configured with, by slot.
+    trial_configs: Mutex<BTreeMap<SlotName, Option<String>>>,
+    /// One change at a time, so that what is stored and what serves change in the same order.
+    changing: Mutex<()>,
 }
 
-/// Something to install, found before it is read.
+/// Something to install.
 struct Candidate {
     source: String,
-    file: PluginSource,
+    found: Found,
     slot: Option<SlotName>,
     config: Option<String>,
+    digest: Option<String>,
+    entry: Entry,
+}
+
+/// Where it is.
+enum Found {
+    /// To be brought from there, then verified.
+    At(Origin),
+    /// Here, to be verified.
+    Here(Fetched),
+    /// Part of the host or installed before, with who signed it.
+    Known(PluginSource, Option<String>),
+}
+
+/// What an operation has come to so far, as the audit log tells it.
+struct Trail<'a> {
+    audit: &'a Audit,
+    line: AuditLine,
+}
+
+impl Trail<'_> {
+    /// Notes that a step was taken.
+    fn step(&self, step: &str, detail: impl Into<String>) -> Result<(), Error> {
+        self.audit.keep(AuditLine { step: step.to_owned(), detail: detail.into(), ..self.line.clone() })
+    }
 }
 
 impl Shelf {
     /// Starts the built-in plugins, brings back what was installed before, then installs what the config and the plugins
     /// folder name. A plugin that was fine before and is not now is named and left out; the built-in serves instead.
+    /// Must be called from a blocking thread of the runtime.
     pub fn start(config: &Config, store: Store, metrics: Arc<Metrics>, engines: Arc<Engines>) -> Result<Self, Error> {
         let (swaps, swapped) = sync_channel(SWAPS_MAX);
-        let plugins = Arc::new(PluginHost::start(plugin_config(config), engines, sink(metrics, swaps))?);
-        let shelf = Self(Arc::new(Inner { plugins, store: store.clone(), installing: Mutex::new(()) }));
+        let journal = Journal::new(config.plugin_limits.log_lines_kept_max);
+        let plugins = Arc::new(PluginHost::start(plugin_config(config), engines, journal.sink(metrics, swaps))?);
+        let audit = Audit::open(&config.data, config.plugin_limits.audit_bytes_max)?;
+        let inner = Inner {
+            config: config.clone(),
+            plugins,
+            store: store.clone(),
+            audit,
+            journal,
+            runtime: Handle::current(),
+            trial_configs: Mutex::default(),
+            changing: Mutex::new(()),
+        };
+        let shelf = Self(Arc::new(inner));
         shelf.restore()?;
         let recorder = std::thread::Builder::new().name("record swaps".to_owned()).spawn(move || record_swaps(&store, &swapped));
         recorder.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))?;
-        for candidate in candidates(config)? {
-            shelf.put_in_service(candidate)?;
+        shelf.forget_files_gone()?;
+        for candidate in shelf.candidates()? {
+            let who = if candidate.slot.is_some() && config.slots.values().any(|binding| binding.plugin == candidate.source) { CONFIG } else { FOLDER };
+            shelf.traced(who, "install", &candidate.source.clone(), |trail| shelf.put_in_service(candidate, trail))?;
         }
         Ok(shelf)
+    }
+
+    /// Watches the plugins folder, if there is one, as long as the returned value lives.
+    pub fn watch(&self) -> Result<Option<FolderWatch>, Error> {
+        self.0.config.plugins.clone().map(|folder| FolderWatch::start(folder, self.clone())).transpose()
     }
 
     /// What calls and swaps go to.
@@ -75,101 +145,315 @@ impl Shelf {
         &self.0.plugins
     }
 
-    /// Reads, compiles, rehearses, stores and swaps in a plugin.
-    pub fn install(&self, install: admin::Install) -> Result<admin::Installed, Error> {
+    /// Waits until another allocation policy serves than before.
+    pub fn allocation_swapped(&self) -> &Notify {
+        &self.0.journal.allocation
+    }
+
+    /// Brings, verifies, compiles, rehearses and stores a plugin, and lets it into its slot.
+    pub fn install(&self, who: &str, install: admin::Install) -> Result<admin::Installed, Error> {
         let slot = install.slot.as_deref().map(SlotName::parse).transpose()?;
-        let file = match install.component {
-            admin::Component::Bytes(bytes) => PluginSource { name: file_name(&install.source), bytes, manifest: install.manifest },
+        let found = match install.component {
+            admin::Component::Bytes(bytes) => {
+                Found::Here(Fetched { name: file_name(&install.source), bytes, manifest: install.manifest, signature: install.signature })
+            }
+            admin::Component::Remote(origin) => Found::At(Origin::parse(&origin)?),
             admin::Component::Named(name) => self.named(&name)?,
         };
-        self.put_in_service(Candidate { source: install.source, file, slot, config: install.config })
+        let entry = match (install.entry, &found) {
+            (admin::Entry::Canary(share), _) => Entry::Canary { share },
+            (admin::Entry::Shadow, _) => Entry::Shadow,
+            // Who names an installed plugin has chosen it.
+            (admin::Entry::Settled, _) | (_, Found::Known(..)) => Entry::Settled,
+            (admin::Entry::Probation, _) => Entry::Probation,
+        };
+        let candidate = Candidate { source: install.source.clone(), found, slot, config: install.config, digest: install.digest, entry };
+        self.traced(who, "install", &install.source, |trail| self.put_in_service(candidate, trail))
     }
 
     /// Puts an earlier generation back.
-    pub fn roll_back(&self, slot: &str, to: Option<u64>) -> Result<admin::Installed, Error> {
-        let _one_at_a_time = self.0.installing.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn roll_back(&self, who: &str, slot: &str, to: Option<u64>) -> Result<admin::Installed, Error> {
         let slot = SlotName::parse(slot)?;
-        let replaced = self.serving(&slot);
-        let started = clock::now();
-        let installed = self.0.plugins.rollback(&slot, to.map(Generation))?;
-        Ok(admin::Installed {
-            plugin: installed.plugin.to_string(),
-            slot: installed.slot.to_string(),
-            generation: installed.generation.0,
-            digest: installed.digest.to_string(),
-            replaced,
-            swap_ms: started.elapsed().as_secs_f64() * 1e3,
-            ..admin::Installed::default()
+        self.traced(who, "rollback", "", |trail| {
+            let _one_at_a_time = self.changing();
+            self.exchange(trail, &slot, SwapReason::RolledBack, |plugins| plugins.rollback(&slot, to.map(Generation)))
         })
     }
 
-    /// Every plugin that is part of the host or was installed, sorted by name.
-    pub fn list(&self) -> Vec<admin::Plugin> {
-        let slots = self.0.plugins.list();
-        let built_in = BUILTIN_PLUGINS.iter().filter_map(|name| {
-            let source = PluginSource::builtin(name).ok()?;
-            described(&source, BUILT_IN, &slots)
-        });
-        let mut plugins: Vec<admin::Plugin> = built_in.collect();
-        let records = self.0.store.plugins().unwrap_or_else(|error| {
-            tracing::error!(%error, "installed plugins could not be read");
-            Vec::new()
-        });
-        plugins.extend(records.iter().filter_map(|record| described(&self.stored(record).ok()?, &record.source, &slots)));
-        plugins.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
-        plugins
+    /// Puts the plugin that is on trial in a slot in service.
+    pub fn promote(&self, who: &str, slot: &str) -> Result<admin::Installed, Error> {
+        let slot = SlotName::parse(slot)?;
+        self.traced(who, "promote", "", |trail| {
+            let _one_at_a_time = self.changing();
+            self.exchange(trail, &slot, SwapReason::Promoted, |plugins| plugins.promote(&slot))
+        })
     }
 
-    /// What is in every slot.
-    pub fn slots(&self) -> Vec<admin::Slot> {
-        let status = self.0.plugins.list().into_iter();
-        status.filter_map(|status| Some(slot(status.current.as_ref()?, &status))).collect()
+    /// Ends the canary or the shadow of a slot.
+    pub fn stop_trial(&self, who: &str, slot: &str) -> Result<admin::Installed, Error> {
+        let slot = SlotName::parse(slot)?;
+        self.traced(who, "stop-trial", "", |trail| {
+            let _one_at_a_time = self.changing();
+            let stopped = self.0.plugins.stop_trial(&slot)?;
+            trail.line = AuditLine { plugin: stopped.plugin.to_string(), digest: stopped.digest.to_string(), slot: slot.to_string(), ..trail.line.clone() };
+            Ok(installed(&stopped))
+        })
     }
 
-    fn put_in_service(&self, candidate: Candidate) -> Result<admin::Installed, Error> {
-        let prepared = self.0.plugins.prepare(&candidate.file, candidate.slot, candidate.config.clone())?;
-        let _one_at_a_time = self.0.installing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes a plugin out of every slot and forgets it.
+    pub fn uninstall(&self, who: &str, name: &str) -> Result<admin::Changed, Error> {
+        self.traced(who, "uninstall", name, |trail| {
+            let _one_at_a_time = self.changing();
+            let record = self.record_of(name)?;
+            trail.line.digest.clone_from(&record.digest);
+            let slots = self.leave_slots(trail, &record, SwapReason::Uninstalled)?;
+            self.0.store.remove_plugin(&record.name)?;
+            Ok(admin::Changed { plugin: record.name, slots })
+        })
+    }
+
+    /// Takes a plugin out of every slot and keeps it for later.
+    pub fn disable(&self, who: &str, name: &str) -> Result<admin::Changed, Error> {
+        self.traced(who, "disable", name, |trail| {
+            let _one_at_a_time = self.changing();
+            let record = self.record_of(name)?;
+            trail.line.digest.clone_from(&record.digest);
+            let slots = self.leave_slots(trail, &record, SwapReason::Disabled)?;
+            self.0.store.put_plugin(PluginRecord { enabled: false, ..record.clone() })?;
+            Ok(admin::Changed { plugin: record.name, slots })
+        })
+    }
+
+    /// Lets a plugin serve again, in the slots that it had when it was disabled.
+    pub fn enable(&self, who: &str, name: &str) -> Result<admin::Changed, Error> {
+        self.traced(who, "enable", name, |trail| {
+            let record = self.record_of(name)?;
+            trail.line.digest.clone_from(&record.digest);
+            let enabled = PluginRecord { enabled: true, ..record };
+            let mut slots = Vec::new();
+            for newest in self.0.store.bindings()?.into_iter().filter(|newest| newest.reason == SwapReason::Disabled.word()) {
+                let earlier = self.0.store.generations(&newest.slot, 2)?.into_iter().nth(1);
+                let Some(earlier) = earlier.filter(|earlier| earlier.digest == enabled.digest) else { continue };
+                let found = Found::Known(self.stored(&enabled)?, enabled.signer.clone());
+                let slot = Some(SlotName::parse(&newest.slot)?);
+                self.0.store.put_plugin(enabled.clone())?;
+                let candidate = Candidate { source: enabled.source.clone(), found, slot, config: earlier.config, digest: None, entry: Entry::Settled };
+                let installed = self.put_in_service(candidate, trail)?;
+                slots.push((installed.slot, installed.plugin));
+            }
+            self.0.store.put_plugin(enabled.clone())?;
+            Ok(admin::Changed { plugin: enabled.name, slots })
+        })
+    }
+
+    /// A file was dropped into the plugins folder, or changed there.
+    fn file_changed(&self, path: &Path) {
+        let source = path.display().to_string();
+        let result = self.traced(FOLDER, "install", &source, |trail| {
+            let file = crate::component::read(path)?;
+            let slot = PluginHost::inspect(&file)?.slot(None)?;
+            if self.0.config.slots.contains_key(&slot.to_string()) {
+                return Err(Fault::BoundByConfig { slot: slot.to_string(), path: source.clone() }.into());
+            }
+            self.refuse_second_claim(path, &slot)?;
+            let found = Found::At(Origin::File(path.to_owned()));
+            let candidate = Candidate { source: source.clone(), found, slot: Some(slot), config: None, digest: None, entry: Entry::Probation };
+            if self.serves_already(&candidate, &file)? { Ok(None) } else { self.put_in_service(candidate, trail).map(Some) }
+        });
+        match result {
+            Ok(Some(installed)) => tracing::info!(path = source, plugin = installed.plugin, slot = installed.slot, "a plugin from the folder serves"),
+            Ok(None) => {}
+            Err(error) => tracing::error!(path = source, %error, "a file in the plugins folder was not installed; what served goes on serving"),
+        }
+    }
+
+    /// A file was taken out of the plugins folder.
+    fn file_gone(&self, path: &Path) {
+        let source = path.display().to_string();
+        let records = self.0.store.plugins().unwrap_or_default();
+        for record in records.into_iter().filter(|record| record.source == source) {
+            if let Err(error) = self.uninstall(FOLDER, &record.name) {
+                tracing::error!(path = source, plugin = record.name, %error, "a plugin whose file is gone could not be uninstalled");
+            }
+        }
+    }
+
+    /// Files that were taken out of the plugins folder while no host ran.
+    fn forget_files_gone(&self) -> Result<(), Error> {
+        let Some(folder) = &self.0.config.plugins else { return Ok(()) };
+        for record in self.0.store.plugins()? {
+            let path = Path::new(&record.source);
+            if path.starts_with(folder) && !path.exists() {
+                self.uninstall(FOLDER, &record.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_second_claim(&self, path: &Path, slot: &SlotName) -> Result<(), Error> {
+        let folder = self.0.config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), folder::components)?;
+        let claims = |other: &Path| PluginHost::inspect(&crate::component::read(other).ok()?).ok()?.slot(None).ok();
+        match folder.iter().find(|other| *other != path && claims(other).as_ref() == Some(slot)) {
+            Some(other) => Err(Fault::TwoClaims { slot: slot.to_string(), one: other.display().to_string(), two: path.display().to_string() }.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn put_in_service(&self, candidate: Candidate, trail: &mut Trail<'_>) -> Result<admin::Installed, Error> {
+        let (file, signer) = self.verified(&candidate, trail)?;
+        let prepared = self.prepared(&file, &candidate, trail)?;
+        let _one_at_a_time = self.changing();
+        let record = self.kept(&candidate.source, &file, prepared.package(), signer)?;
+        if record.as_ref().is_some_and(|record| !record.enabled) {
+            return Err(Fault::Disabled { plugin: prepared.package().name.to_string() }.into());
+        }
+        trail.step("stored", "")?;
         let replaced = self.serving(prepared.slot());
-        self.keep(&candidate.source, &candidate.file, prepared.package())?;
-        let (prepare, rehearsed) = (prepared.took(), rehearsal(&prepared));
+        let (prepare, rehearsed, slot) = (prepared.took(), listing::rehearsal(&prepared), prepared.slot().clone());
         let started = clock::now();
-        let installed = self.0.plugins.commit(prepared)?;
+        let entered = self.0.plugins.enter(prepared, candidate.entry)?;
         let swap = started.elapsed();
-        let generation = GenerationRecord {
-            slot: installed.slot.to_string(),
-            generation: installed.generation.0,
-            plugin: installed.plugin.to_string(),
-            digest: installed.digest.to_string(),
-            config: candidate.config,
-            reason: SwapReason::Installed.word().to_owned(),
-            at_ms: 0,
+        let trial = match candidate.entry {
+            Entry::Canary { share } => Some(format!("canary with {} % of the requests", share * 100.0)),
+            Entry::Shadow => Some("shadow".to_owned()),
+            Entry::Probation | Entry::Settled => None,
         };
-        self.0.store.record_generation(generation)?;
+        trail.step("swapped", trial.clone().unwrap_or_else(|| format!("generation {}", entered.generation)))?;
+        if trial.is_some() {
+            self.0.trial_configs.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, candidate.config);
+        } else {
+            let reason = if candidate.entry == Entry::Settled { SwapReason::Chosen } else { SwapReason::Installed };
+            self.record(&entered, candidate.config, reason)?;
+        }
         Ok(admin::Installed {
-            plugin: installed.plugin.to_string(),
-            slot: installed.slot.to_string(),
-            generation: installed.generation.0,
-            digest: installed.digest.to_string(),
             replaced,
             prepare_ms: prepare.as_secs_f64() * 1e3,
             swap_ms: swap.as_secs_f64() * 1e3,
             rehearsal: Some(rehearsed),
+            trial,
+            ..installed(&entered)
         })
     }
 
+    /// The component, and the trusted key that signed it.
+    fn verified(&self, candidate: &Candidate, trail: &mut Trail<'_>) -> Result<(PluginSource, Option<String>), Error> {
+        let config = &self.0.config;
+        let (fetched, reach) = match &candidate.found {
+            Found::Known(source, signer) => {
+                trail.line.digest = Digest::of(&source.bytes).to_string();
+                return Ok((source.clone(), signer.clone()));
+            }
+            Found::Here(fetched) => (fetched.clone(), Reach::Local),
+            Found::At(origin) => {
+                let fetched = self.0.runtime.block_on(origin.fetch(&config.plugin_fetch, config.plugin_limits.component_bytes_max))?;
+                (fetched, if origin.is_remote() { Reach::Remote } else { Reach::Local })
+            }
+        };
+        trail.line.digest = Digest::of(&fetched.bytes).to_string();
+        trail.step("fetched", format!("{} bytes", fetched.bytes.len()))?;
+        let signer = verify(&config.plugin_trust, &candidate.source, &fetched.bytes, candidate.digest.as_deref(), fetched.signature.as_deref(), reach)?;
+        trail.step("verified", signer.as_ref().map_or_else(|| "unsigned".to_owned(), |key| format!("signed by {key}")))?;
+        Ok((PluginSource { name: fetched.name, bytes: fetched.bytes, manifest: fetched.manifest }, signer))
+    }
+
+    fn prepared(&self, file: &PluginSource, candidate: &Candidate, trail: &mut Trail<'_>) -> Result<Prepared, Error> {
+        let mut noted = Ok(());
+        let limits = guest_limits(&self.0.config.plugin_limits);
+        let mut tell = |step: PrepareStep<'_>| {
+            let (word, detail) = match step {
+                PrepareStep::Read(package, slot) => {
+                    (trail.line.plugin, trail.line.slot) = (package.name.to_string(), slot.to_string());
+                    return;
+                }
+                PrepareStep::Granted(manifest) => ("granted", listing::granted(manifest, &limits)),
+                PrepareStep::Compiled => ("compiled", String::new()),
+                PrepareStep::Rehearsed(calls) => ("rehearsed", format!("{calls} calls")),
+            };
+            if noted.is_ok() {
+                noted = trail.step(word, detail);
+            }
+        };
+        let prepared = self.0.plugins.prepare_told(file, candidate.slot.clone(), candidate.config.clone(), &mut tell)?;
+        noted.map(|()| prepared)
+    }
+
     /// Before the swap, so that a crash comes back with the old plugin or the new one, whole.
-    fn keep(&self, source: &str, file: &PluginSource, package: &Package) -> Result<(), Error> {
-        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && source == file.name {
-            return Ok(());
+    fn kept(&self, source: &str, file: &PluginSource, package: &Package, signer: Option<String>) -> Result<Option<PluginRecord>, Error> {
+        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && PluginSource::builtin(&file.name)?.bytes == file.bytes {
+            return Ok(None);
         }
         self.0.store.put_blob(&file.bytes)?;
-        self.0.store.put_plugin(PluginRecord {
+        let known = self.0.store.plugins()?.into_iter().find(|record| *record.name == *package.name);
+        let record = PluginRecord {
             name: package.name.to_string(),
             version: package.manifest.version.clone().unwrap_or_default(),
             digest: package.digest.to_string(),
             source: source.to_owned(),
             manifest: file.manifest.clone(),
+            // Another file under the same name is another plugin; the same one stays as it is.
+            enabled: known.is_none_or(|known| known.enabled || known.digest != package.digest.to_string()),
+            signer,
+        };
+        self.0.store.put_plugin(record.clone())?;
+        Ok(Some(record))
+    }
+
+    /// Puts something else in a slot and records it with the configuration that it had before.
+    fn exchange(
+        &self,
+        trail: &mut Trail<'_>,
+        slot: &SlotName,
+        reason: SwapReason,
+        swap: impl FnOnce(&PluginHost) -> Result<host_plugin::Installed, host_plugin::Error>,
+    ) -> Result<admin::Installed, Error> {
+        let replaced = self.serving(slot);
+        trail.line.slot = slot.to_string();
+        let started = clock::now();
+        let entered = swap(&self.0.plugins)?;
+        let took = started.elapsed();
+        (trail.line.plugin, trail.line.digest) = (entered.plugin.to_string(), entered.digest.to_string());
+        trail.step("swapped", format!("generation {}", entered.generation))?;
+        let trial = self.0.trial_configs.lock().unwrap_or_else(PoisonError::into_inner).remove(slot).filter(|_| reason == SwapReason::Promoted);
+        let config = match trial {
+            Some(config) => config,
+            None => config_of(&self.0.store, &slot.to_string(), &entered.digest.to_string())?,
+        };
+        self.record(&entered, config, reason)?;
+        Ok(admin::Installed { replaced, swap_ms: took.as_secs_f64() * 1e3, ..installed(&entered) })
+    }
+
+    fn leave_slots(&self, trail: &Trail<'_>, record: &PluginRecord, reason: SwapReason) -> Result<Vec<(String, String)>, Error> {
+        let digest = digest_of(record)?;
+        let mut slots = Vec::new();
+        for (slot, now) in self.0.plugins.forget(digest, reason) {
+            let plugin = now.as_ref().map(|now| now.plugin.to_string()).unwrap_or_default();
+            trail.step("swapped", format!("{slot} holds {}", if plugin.is_empty() { "nothing" } else { &plugin }))?;
+            match now {
+                Some(now) => self.record(&now, None, reason)?,
+                None => self.record_empty(&slot, reason)?,
+            }
+            slots.push((slot.to_string(), plugin));
+        }
+        Ok(slots)
+    }
+
+    fn record(&self, entered: &host_plugin::Installed, config: Option<String>, reason: SwapReason) -> Result<(), Error> {
+        self.0.store.record_generation(GenerationRecord {
+            slot: entered.slot.to_string(),
+            generation: entered.generation.0,
+            plugin: entered.plugin.to_string(),
+            digest: entered.digest.to_string(),
+            config,
+            reason: reason.word().to_owned(),
+            at_ms: 0,
         })
+    }
+
+    fn record_empty(&self, slot: &SlotName, reason: SwapReason) -> Result<(), Error> {
+        let before = self.0.store.generations(&slot.to_string(), 1)?.into_iter().next();
+        let generation = before.map_or(0, |before| before.generation) + 1;
+        let record = GenerationRecord { slot: slot.to_string(), generation, reason: reason.word().to_owned(), ..GenerationRecord::default() };
+        self.0.store.record_generation(record)
     }
 
     fn restore(&self) -> Result<(), Error> {
@@ -184,36 +468,118 @@ impl Shelf {
 
     fn bring_back(&self, generation: &GenerationRecord) -> Result<(), Error> {
         let slot = SlotName::parse(&generation.slot)?;
+        if generation.plugin.is_empty() {
+            self.0.plugins.count_from(&slot, Generation(generation.generation));
+            return Ok(());
+        }
         let record = self.0.store.plugins()?.into_iter().find(|record| record.name == generation.plugin && record.digest == generation.digest);
         let source = match record {
+            Some(record) if !record.enabled => return Err(Fault::Disabled { plugin: record.name }.into()),
             Some(record) => self.stored(&record)?,
             None => PluginSource::builtin(&generation.plugin)?,
         };
         let prepared = self.0.plugins.prepare(&source, Some(slot), generation.config.clone())?;
-        self.0.plugins.restore(prepared, Generation(generation.generation))?;
+        self.0.plugins.restore(prepared, Generation(generation.generation));
         Ok(())
     }
 
     /// A plugin that is part of the host or was installed before.
-    fn named(&self, name: &str) -> Result<PluginSource, Error> {
+    fn named(&self, name: &str) -> Result<Found, Error> {
         if BUILTIN_PLUGINS.contains(&name) {
-            return Ok(PluginSource::builtin(name)?);
+            return Ok(Found::Known(PluginSource::builtin(name)?, None));
         }
+        let record = self.record_of(name)?;
+        if !record.enabled {
+            return Err(Fault::Disabled { plugin: record.name }.into());
+        }
+        Ok(Found::Known(self.stored(&record)?, record.signer))
+    }
+
+    fn record_of(&self, name: &str) -> Result<PluginRecord, Error> {
         let records = self.0.store.plugins()?;
-        let known = || BUILTIN_PLUGINS.iter().map(ToString::to_string).chain(records.iter().map(|record| record.name.clone())).collect::<Vec<_>>().join(", ");
-        let record = records.iter().find(|record| record.name == name);
-        self.stored(record.ok_or_else(|| Error::from(Fault::Unknown { what: "plugin", name: name.to_owned(), known: known() }))?)
+        if BUILTIN_PLUGINS.contains(&name) && !records.iter().any(|record| record.name == name) {
+            return Err(Fault::PartOfHost { plugin: name.to_owned() }.into());
+        }
+        let known = records.iter().map(|record| record.name.as_str()).collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { "none but the built-in ones".to_owned() } else { known };
+        let missing = Fault::Unknown { what: "installed plugin", name: name.to_owned(), known };
+        records.into_iter().find(|record| record.name == name).ok_or_else(|| missing.into())
     }
 
     fn stored(&self, record: &PluginRecord) -> Result<PluginSource, Error> {
-        let digest = Digest::parse(&record.digest)
-            .ok_or_else(|| Error::from(Fault::Blob { digest: record.digest.clone(), problem: "has no digest that can be read" }))?;
-        Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest)?, manifest: record.manifest.clone() })
+        Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest_of(record)?)?, manifest: record.manifest.clone() })
     }
 
     fn serving(&self, slot: &SlotName) -> Option<String> {
         let status = self.0.plugins.list().into_iter().find(|status| status.slot == *slot)?;
         status.current.map(|bearer| bearer.plugin.to_string())
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.0.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something and notes how it ended.
+    fn traced<T>(&self, who: &str, action: &str, plugin: &str, work: impl FnOnce(&mut Trail<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let line = AuditLine { who: who.to_owned(), action: action.to_owned(), plugin: plugin.to_owned(), ..AuditLine::default() };
+        let mut trail = Trail { audit: &self.0.audit, line };
+        trail.step("asked", "")?;
+        let done = work(&mut trail);
+        match &done {
+            Ok(_) => trail.step("recorded", "")?,
+            Err(error) => trail.step("failed", error.to_string())?,
+        }
+        done
+    }
+
+    /// What the config binds and what lies in the plugins folder. Two files that claim one slot are an error that names both.
+    fn candidates(&self) -> Result<Vec<Candidate>, Error> {
+        let config = &self.0.config;
+        let mut found = Vec::new();
+        for (slot, binding) in &config.slots {
+            let settings = binding.config.as_ref().map(ToString::to_string);
+            let slot = Some(SlotName::parse(slot)?);
+            let place = match self.named(&binding.plugin) {
+                Ok(known) if !Path::new(&binding.plugin).is_file() => known,
+                _ => Found::At(Origin::parse(&binding.plugin)?),
+            };
+            let candidate =
+                Candidate { source: binding.plugin.clone(), found: place, slot, config: settings, digest: binding.digest.clone(), entry: Entry::Settled };
+            let same = match &candidate.found {
+                Found::Known(file, _) => self.serves_already(&candidate, file)?,
+                Found::At(Origin::File(path)) => self.serves_already(&candidate, &crate::component::read(path)?)?,
+                _ => false,
+            };
+            if !same {
+                found.push(candidate);
+            }
+        }
+        let mut claims = BTreeMap::new();
+        for path in config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), folder::components)? {
+            let file = crate::component::read(&path)?;
+            let slot = PluginHost::inspect(&file)?.slot(None)?;
+            if config.slots.contains_key(&slot.to_string()) {
+                continue;
+            }
+            if let Some(other) = claims.insert(slot.clone(), path.display().to_string()) {
+                return Err(Fault::TwoClaims { slot: slot.to_string(), one: other, two: path.display().to_string() }.into());
+            }
+            let source = path.display().to_string();
+            let candidate = Candidate { source, found: Found::At(Origin::File(path)), slot: Some(slot), config: None, digest: None, entry: Entry::Settled };
+            if !self.serves_already(&candidate, &file)? {
+                found.push(candidate);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether just that plugin, with just that configuration, is what the slot holds.
+    fn serves_already(&self, candidate: &Candidate, file: &PluginSource) -> Result<bool, Error> {
+        let Some(slot) = &candidate.slot else { return Ok(false) };
+        let newest = self.0.store.generations(&slot.to_string(), 1)?.into_iter().next();
+        let digest = Digest::of(&file.bytes);
+        let serves = self.0.plugins.list().into_iter().any(|status| status.slot == *slot && status.current.is_some_and(|bearer| bearer.digest == digest));
+        Ok(serves && newest.is_some_and(|newest| newest.digest == digest.to_string() && newest.config == candidate.config))
     }
 }
 
@@ -225,10 +591,25 @@ fn plugin_config(config: &Config) -> PluginConfig {
         retry_first: Millis(limits.retry_first_ms as f64),
         retry_max: Millis(limits.retry_ms_max as f64),
     };
-    PluginConfig { cache_folder: Some(config.data.join("native")), limits: guest_limits(limits), strikes, ..PluginConfig::default() }
+    let mut trials = TrialPolicy { probation_questions: limits.probation_questions, ..TrialPolicy::default() };
+    trials.comparison.cost_ratio_max = limits.cost_ratio_max;
+    // Without a program to start, which only happens where it was deleted under a running host, this process compiles.
+    let compiler = std::env::current_exe().ok().map(|program| Compiler {
+        program,
+        arguments: vec![COMPILE_COMMAND.to_owned()],
+        compile_ms_max: limits.compile_ms_max,
+        memory_bytes_max: limits.compile_memory_bytes_max,
+    });
+    PluginConfig { cache_folder: Some(config.data.join("native")), compiler, limits: guest_limits(limits), strikes, trials, ..PluginConfig::default() }
 }
 
-fn guest_limits(limits: &PluginLimits) -> Limits {
+/// What the child that compiles does: this program, called with [`COMPILE_COMMAND`].
+pub fn compile_here(order: &CompileOrder) -> Result<(), Error> {
+    Ok(host_plugin::compile_here(order)?)
+}
+
+/// The limits of guests, as the config sets them.
+pub fn guest_limits(limits: &PluginLimits) -> Limits {
     let mut guest = Limits {
         component_bytes_max: limits.component_bytes_max,
         memory_bytes_max: limits.memory_bytes_max,
@@ -244,131 +625,37 @@ fn guest_limits(limits: &PluginLimits) -> Limits {
     guest
 }
 
-/// What the config binds and what lies in the plugins folder. Two files that claim one slot are an error that names both.
-fn candidates(config: &Config) -> Result<Vec<Candidate>, Error> {
-    let mut found = Vec::new();
-    for (slot, binding) in &config.slots {
-        let settings = binding.config.as_ref().map(ToString::to_string);
-        let slot = SlotName::parse(slot)?;
-        let file = if BUILTIN_PLUGINS.contains(&binding.plugin.as_str()) {
-            PluginSource::builtin(&binding.plugin)?
-        } else {
-            component::read(Path::new(&binding.plugin))?
-        };
-        found.push(Candidate { source: binding.plugin.clone(), file, slot: Some(slot), config: settings });
+fn installed(entered: &host_plugin::Installed) -> admin::Installed {
+    admin::Installed {
+        plugin: entered.plugin.to_string(),
+        slot: entered.slot.to_string(),
+        generation: entered.generation.0,
+        digest: entered.digest.to_string(),
+        ..admin::Installed::default()
     }
-    let mut claims: BTreeMap<SlotName, PathBuf> = BTreeMap::new();
-    for path in config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), components)? {
-        let file = component::read(&path)?;
-        let slot = PluginHost::inspect(&file)?.slot(None)?;
-        if found.iter().any(|candidate| candidate.slot.as_ref() == Some(&slot)) && !claims.contains_key(&slot) {
-            continue;
-        }
-        if let Some(other) = claims.insert(slot.clone(), path.clone()) {
-            return Err(Fault::TwoClaims { slot: slot.to_string(), one: other.display().to_string(), two: path.display().to_string() }.into());
-        }
-        found.push(Candidate { source: path.display().to_string(), file, slot: Some(slot), config: None });
-    }
-    Ok(found)
-}
-
-/// `DIR/*.wasm` and `DIR/*/*.wasm`, sorted.
-fn components(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let list = |folder: &Path| -> Result<Vec<PathBuf>, Error> {
-        let fault = |error| Error::from(Fault::File { doing: "read the plugins folder", path: folder.display().to_string() }).because(error);
-        let entries = std::fs::read_dir(folder).map_err(fault)?;
-        entries.map(|entry| entry.map(|entry| entry.path()).map_err(fault)).collect()
-    };
-    let is_component = |path: &PathBuf| path.is_file() && path.extension().is_some_and(|extension| extension == "wasm");
-    let mut found = Vec::new();
-    for path in list(folder)? {
-        if path.is_dir() {
-            found.extend(list(&path)?.into_iter().filter(is_component));
-        } else if is_component(&path) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn file_name(source: &str) -> String {
     source.rsplit('/').next().unwrap_or(source).to_owned()
 }
 
-fn rehearsal(prepared: &Prepared) -> admin::Rehearsal {
-    let (calls, p99) = prepared.rehearsed();
-    admin::Rehearsal { calls, call_us_p99: p99.map_or(0.0, |p99| p99.as_secs_f64() * 1e6) }
+fn digest_of(record: &PluginRecord) -> Result<Digest, Error> {
+    Digest::parse(&record.digest).ok_or_else(|| Fault::Blob { digest: record.digest.clone(), problem: "has no digest that can be read" }.into())
 }
 
-/// What a plugin says of itself, and the slots that it serves.
-fn described(source: &PluginSource, from: &str, slots: &[SlotStatus]) -> Option<admin::Plugin> {
-    let plugin = component::describe(source, from).ok()?;
-    let serves = slots.iter().filter(|status| status.current.as_ref().is_some_and(|bearer| bearer.digest.to_string() == plugin.digest));
-    Some(admin::Plugin { built_in: from == BUILT_IN, slots: serves.map(|status| status.slot.to_string()).collect(), ..plugin })
-}
-
-fn slot(bearer: &Bearer, status: &SlotStatus) -> admin::Slot {
-    admin::Slot {
-        slot: status.slot.to_string(),
-        plugin: bearer.plugin.to_string(),
-        generation: bearer.generation.0,
-        digest: bearer.digest.to_string(),
-        built_in: status.builtin,
-        calls: status.counts.calls,
-        strikes: status.counts.strikes.iter().sum(),
-        fallbacks: status.fallbacks,
-    }
-}
-
-/// Counts and logs what happens to plugins. Called inline: it only ever hands things on.
-fn sink(metrics: Arc<Metrics>, swaps: SyncSender<GenerationRecord>) -> EventSink {
-    EventSink::new(move |event| match event {
-        PluginEvent::Swapped { now, reason, took } => {
-            metrics.swap(&now.slot.to_string(), reason.word(), took);
-            metrics.generation(&now.slot.to_string(), now.generation.0);
-            tracing::info!(slot = %now.slot, plugin = %now.plugin, generation = now.generation.0, reason = reason.word(), "a slot was swapped");
-            // Installations are recorded by whoever installs, who must know that it worked.
-            if !matches!(reason, SwapReason::Installed | SwapReason::Restored) && swaps.try_send(record(&now, reason)).is_err() {
-                tracing::error!(slot = %now.slot, "a swap could not be recorded; a restart brings the plugin before it back");
-            }
-        }
-        PluginEvent::Strike { bearer, function, fault, left } => {
-            metrics.strike(&bearer.plugin, fault.kind);
-            tracing::warn!(slot = %bearer.slot, plugin = %bearer.plugin, generation = bearer.generation.0, function, %fault, ?left, "a plugin took a strike");
-        }
-        PluginEvent::FellBack { slot, function, fault } => {
-            metrics.fallback(&slot.to_string());
-            tracing::warn!(%slot, function, %fault, "the built-in plugin answered instead");
-        }
-        PluginEvent::RetryFailed { slot, plugin, reason } => tracing::warn!(%slot, %plugin, reason, "a plugin that was rolled back could not be tried again"),
-        PluginEvent::Log { slot, plugin, level, line } => match level {
-            LogLevel::Debug => tracing::debug!(target: "guest", %slot, %plugin, line),
-            LogLevel::Info => tracing::info!(target: "guest", %slot, %plugin, line),
-            LogLevel::Warn => tracing::warn!(target: "guest", %slot, %plugin, line),
-            LogLevel::Error => tracing::error!(target: "guest", %slot, %plugin, line),
-        },
-    })
-}
-
-fn record(bearer: &Bearer, reason: SwapReason) -> GenerationRecord {
-    GenerationRecord {
-        slot: bearer.slot.to_string(),
-        generation: bearer.generation.0,
-        plugin: bearer.plugin.to_string(),
-        digest: bearer.digest.to_string(),
-        config: None,
-        reason: reason.word().to_owned(),
-        at_ms: 0,
-    }
+/// What a plugin was configured with when it last served in a slot.
+fn config_of(store: &Store, slot: &str, digest: &str) -> Result<Option<String>, Error> {
+    Ok(store.generations(slot, EARLIER_MAX)?.into_iter().find(|earlier| earlier.digest == digest).and_then(|earlier| earlier.config))
 }
 
 /// Writes down swaps that happened by themselves, until the last sender is gone.
-fn record_swaps(store: &Store, swaps: &Receiver<GenerationRecord>) {
-    while let Ok(mut generation) = swaps.recv() {
-        let earlier = store.generations(&generation.slot, EARLIER_MAX).unwrap_or_default();
-        generation.config = earlier.into_iter().find(|earlier| earlier.digest == generation.digest).and_then(|earlier| earlier.config);
-        if let Err(error) = store.record_generation(generation) {
+fn record_swaps(store: &Store, swaps: &Receiver<OwnSwap>) {
+    while let Ok(OwnSwap { now, reason }) = swaps.recv() {
+        let (slot, digest) = (now.slot.to_string(), now.digest.to_string());
+        let config = config_of(store, &slot, &digest).unwrap_or_default();
+        let reason = reason.word().to_owned();
+        let record = GenerationRecord { slot, generation: now.generation.0, plugin: now.plugin.to_string(), digest, config, reason, at_ms: 0 };
+        if let Err(error) = store.record_generation(record) {
             tracing::error!(%error, "a swap could not be recorded");
         }
     }

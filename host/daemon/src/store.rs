@@ -73,6 +73,19 @@ impl Store {
         self.inner.writer.write("keep the plugin", move |connection| records::put_plugin(connection, &plugin))
     }
 
+    /// Forgets an installed plugin, and its bytes unless another one has the same.
+    pub fn remove_plugin(&self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        let before = self.plugins()?;
+        let digest = before.iter().find(|record| record.name == name).map(|record| record.digest.clone());
+        let shared = before.iter().any(|record| record.name != name && Some(&record.digest) == digest.as_ref());
+        self.inner.writer.write("forget the plugin", move |connection| records::remove_plugin(connection, &name))?;
+        match digest.as_deref().and_then(Digest::parse).filter(|_| !shared) {
+            Some(digest) => self.inner.blobs.remove(digest),
+            None => Ok(()),
+        }
+    }
+
     /// Every installed plugin, by name.
     pub fn plugins(&self) -> Result<Vec<PluginRecord>, Error> {
         self.inner.writer.write("read plugins", records::plugins)

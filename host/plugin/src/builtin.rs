@@ -1,5 +1,9 @@
 //! The plugins that are in the binary: what answers when nothing is installed, and when what is installed fails.
 
+use std::sync::LazyLock;
+
+use host_engine::Digest;
+
 /// A component in the binary.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Builtin {
@@ -25,6 +29,12 @@ pub(crate) const BUILTINS: [Builtin; 5] = [
 
 /// Names of the plugins in the binary. Each can be installed in a slot by its name.
 pub const BUILTIN_PLUGINS: [&str; 5] = [BUILTINS[0].name, BUILTINS[1].name, BUILTINS[2].name, BUILTINS[3].name, BUILTINS[4].name];
+
+/// Whether a component is one of these.
+pub(crate) fn contains(digest: Digest) -> bool {
+    static DIGESTS: LazyLock<Vec<Digest>> = LazyLock::new(|| BUILTINS.iter().map(|builtin| Digest::of(builtin.bytes)).collect());
+    DIGESTS.contains(&digest)
+}
 
 pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
     BUILTINS.iter().find(|builtin| builtin.name == name)

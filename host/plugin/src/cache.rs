@@ -44,16 +44,15 @@ impl Cache {
         if magic != MAGIC || checksum != Digest::of(code).0 {
             return None;
         }
-        // SAFETY: the bytes are what `keep` wrote: the folder is writable by this user alone, which `open` proved, the
-        // checksum rules out damage, and the name carries the compatibility hash of this very engine.
-        unsafe { Component::deserialize(engine, code) }.ok()
+        // What `keep` wrote: the folder is writable by this user alone, which `open` proved, the checksum rules out damage, and
+        // the name carries the compatibility hash of this very engine.
+        revive(engine, code)
     }
 
     /// Writes the code of a component. Without it the next start compiles again, so a failure is not one of the plugin.
-    pub(crate) fn keep(&self, digest: Digest, component: &Component) {
-        let written = component.serialize().map_err(|error| io::Error::other(error.to_string())).and_then(|code| self.write(digest, &code));
+    pub(crate) fn keep(&self, digest: Digest, code: &[u8]) {
         // A full disk is no reason to refuse a plugin; a half-written file never gets its name.
-        drop(written);
+        drop(self.write(digest, code));
     }
 
     fn write(&self, digest: Digest, code: &[u8]) -> io::Result<()> {
@@ -64,6 +63,14 @@ impl Cache {
         file.persist(self.path(digest))?;
         Ok(())
     }
+}
+
+/// A component from native code that this program made: here, in its child, or before it was started again. Never call it
+/// with bytes that anybody else could have written.
+pub(crate) fn revive(engine: &Engine, code: &[u8]) -> Option<Component> {
+    // SAFETY: callers hand over only what this program's own compiler wrote, through a pipe or a folder that nobody else can
+    // write to; wasmtime itself refuses code of another version or configuration.
+    unsafe { Component::deserialize(engine, code) }.ok()
 }
 
 #[cfg(unix)]

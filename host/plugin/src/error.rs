@@ -46,6 +46,8 @@ pub enum Fault {
     AmbiguousSlot { plugin: String, kinds: Vec<PluginKind> },
     /// A component that does not compile.
     Compile { plugin: String, reason: String },
+    /// The same, said by the process that compiles, which knows no name.
+    NotCompiled { reason: String },
     /// A component that does not start.
     Start { plugin: String, reason: String },
     /// A plugin that refuses its configuration.
@@ -58,6 +60,10 @@ pub enum Fault {
     UnknownBuiltin { name: String, known: Vec<&'static str> },
     /// A generation that the slot no longer remembers.
     UnknownGeneration { slot: SlotName, generation: Generation, known: Vec<Generation> },
+    /// A slot whose plugins cannot be tried beside one another, or that is empty.
+    NoTrial { slot: SlotName, kind: &'static str },
+    /// A slot without a canary or a shadow.
+    NothingOnTrial { slot: SlotName },
     /// A plugin that failed in service, with nothing to fall back on.
     InService { slot: SlotName, plugin: String, function: &'static str, fault: PolicyFault },
     /// An adapter's honest no.
@@ -167,10 +173,13 @@ impl fmt::Display for Fault {
             Self::WrongSlot { plugin, slot, kinds } => write!(f, "`{plugin}` exports {}, slot `{slot}` takes `{}`", words(kinds), slot.kind()),
             Self::AmbiguousSlot { plugin, kinds } => write!(f, "`{plugin}` exports {}, name the slot that is meant", words(kinds)),
             Self::Compile { plugin, reason } => write!(f, "`{plugin}` does not compile: {reason}"),
+            Self::NotCompiled { reason } => f.write_str(reason),
             Self::Start { plugin, reason } => write!(f, "`{plugin}` does not start: {reason}"),
             Self::Configure { plugin, reason } => write!(f, "`{plugin}` refuses its configuration: {reason}"),
             Self::Rehearsal { plugin, function, reason } => write!(f, "`{plugin}` failed its rehearsal in {function}: {reason}"),
             Self::Unbound { slot } => write!(f, "nothing is plugged in slot `{slot}`"),
+            Self::NoTrial { slot, kind } => write!(f, "slot `{slot}` takes no {kind}: only a policy can be compared, and only with one that serves"),
+            Self::NothingOnTrial { slot } => write!(f, "nothing is on trial in slot `{slot}`"),
             Self::UnknownBuiltin { name, known } => write!(f, "no built-in plugin is called `{name}`, there are {}", words(known)),
             Self::UnknownGeneration { slot, generation, known } => {
                 write!(f, "slot `{slot}` does not remember generation {generation}, it remembers {}", words(known))

@@ -3,22 +3,35 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use host_core::{ids::Generation, policy::PolicyFault};
+use host_core::{comparison::Comparison, ids::Generation, policy::PolicyFault};
 use host_engine::Digest;
 
-use crate::names::SlotName;
+use crate::{
+    names::SlotName,
+    trial::{TrialEnd, TrialKind},
+};
 
 /// Why a slot holds another generation than before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SwapReason {
-    /// A plugin was installed.
+    /// A plugin was installed, and is on probation.
     Installed,
+    /// Somebody chose it among those that were installed.
+    Chosen,
+    /// It was a canary or a shadow before.
+    Promoted,
     /// A person asked for an earlier one.
     RolledBack,
     /// The one in service had too many strikes.
     Strikes,
+    /// The one in service decided worse than the one before it.
+    Worse,
     /// One that was rolled back for strikes is tried again.
     Retried,
+    /// The one in service was uninstalled.
+    Uninstalled,
+    /// The one in service was disabled.
+    Disabled,
     /// One that was in service before the host was started again.
     Restored,
 }
@@ -28,11 +41,21 @@ impl SwapReason {
     pub fn word(self) -> &'static str {
         match self {
             Self::Installed => "installed",
+            Self::Chosen => "chosen",
+            Self::Promoted => "promoted",
             Self::RolledBack => "rolled_back",
             Self::Strikes => "strikes",
+            Self::Worse => "worse",
             Self::Retried => "retried",
+            Self::Uninstalled => "uninstalled",
+            Self::Disabled => "disabled",
             Self::Restored => "restored",
         }
+    }
+
+    /// Whether the plugin that it replaced is one to go back to.
+    pub(crate) fn remembers(self) -> bool {
+        !matches!(self, Self::Strikes | Self::Worse | Self::Uninstalled | Self::Disabled)
     }
 }
 
@@ -74,6 +97,12 @@ impl fmt::Display for Bearer {
 pub enum PluginEvent {
     /// A slot holds another generation: `now`. Calls in flight finish on the one before.
     Swapped { now: Bearer, reason: SwapReason, took: Duration },
+    /// A slot holds nothing any more.
+    Emptied { slot: SlotName, generation: Generation, reason: SwapReason },
+    /// A plugin is tried beside the one in service.
+    TrialStarted { kind: TrialKind, bearer: Bearer },
+    /// A trial is over. On probation the bearer is the plugin before the one that was judged.
+    TrialEnded { kind: TrialKind, bearer: Bearer, end: TrialEnd, comparison: Comparison },
     /// A plugin in service failed. `left` strikes until it is rolled back; none for a built-in, which stays.
     Strike { bearer: Bearer, function: &'static str, fault: PolicyFault, left: Option<u32> },
     /// The request that met the fault was answered by the built-in plugin.

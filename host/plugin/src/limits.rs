@@ -13,6 +13,8 @@ pub struct Limits {
     pub memory_bytes_granted_max: usize,
     /// The longest deadline that a manifest can ask for.
     pub call_ms_granted_max: u64,
+    /// The most warm instances that a manifest can ask for.
+    pub instances_granted_max: usize,
     /// Core modules, tables and memories of one guest; interpreters bring up to 60.
     pub parts_max: usize,
     /// Elements of one table.
@@ -67,6 +69,7 @@ impl Default for Limits {
             memory_bytes_max: 64 << 20,
             memory_bytes_granted_max: 512 << 20,
             call_ms_granted_max: 60_000,
+            instances_granted_max: 64,
             parts_max: 64,
             table_elements_max: 100_000,
             stack_bytes_max: 512 << 10,

@@ -71,24 +71,29 @@ impl Manifest {
         serde_json::to_string(&self.config).unwrap_or_else(|_| "{}".to_owned())
     }
 
+    /// What it asks for beyond the defaults: name, how much, and the most that a host with these limits grants.
+    pub fn asks(&self, limits: &Limits) -> Vec<(&'static str, u64, u64)> {
+        let memory = self.memory_bytes_max.map(|bytes| ("memory_bytes_max", bytes as u64, limits.memory_bytes_granted_max as u64));
+        let time = self.call_ms_max.map(|ms| ("call_ms_max", ms, limits.call_ms_granted_max));
+        let instances = self.instances.map(|instances| ("instances", instances as u64, limits.instances_granted_max as u64));
+        [memory, time, instances].into_iter().flatten().collect()
+    }
+
     /// The host's limits with these wishes in them, where the host grants them.
     pub(crate) fn granted(&self, plugin: &str, limits: &Limits) -> Result<Limits, Error> {
-        let grant = |what, asked: u64, granted_max: u64| {
-            let fault = || Fault::Grant { plugin: plugin.to_owned(), what, asked, granted_max };
-            if asked == 0 || asked > granted_max { Err(fault()) } else { Ok(asked) }
-        };
+        let refused = self.asks(limits).into_iter().find(|(_, asked, granted_max)| *asked == 0 || asked > granted_max);
+        if let Some((what, asked, granted_max)) = refused {
+            return Err(Fault::Grant { plugin: plugin.to_owned(), what, asked, granted_max }.into());
+        }
         let mut granted = limits.clone();
         if let Some(bytes) = self.memory_bytes_max {
-            grant("memory_bytes_max", bytes as u64, limits.memory_bytes_granted_max as u64)?;
             granted.memory_bytes_max = bytes;
         }
         if let Some(ms) = self.call_ms_max {
-            grant("call_ms_max", ms, limits.call_ms_granted_max)?;
             let times = &mut granted.deadlines;
             (times.allocate_ms_max, times.route_ms_max, times.admit_ms_max, times.run_ms_max) = (ms, ms, ms, ms);
         }
         if let Some(instances) = self.instances {
-            grant("instances", instances as u64, 64)?;
             granted.warm_instances = instances;
         }
         Ok(granted)

@@ -41,6 +41,12 @@ pub struct Package {
 }
 
 impl Package {
+    /// The version of the contract that it was built for.
+    pub fn contract(&self) -> &str {
+        let version = |export: &'_ str| -> Option<usize> { Some(export.len() - export.strip_prefix(PACKAGE)?.split_once('@')?.1.len()) };
+        self.exports.iter().find_map(|export| version(export).map(|start| &export[start..])).unwrap_or(CONTRACT_VERSION)
+    }
+
     /// Reads a component. `source` is its file name, for errors and for want of another name; `manifest` is the text of a
     /// `plugin.toml` beside it, which replaces one inside.
     pub fn read(source: &str, bytes: bytes::Bytes, manifest: Option<&str>, limits: &Limits) -> Result<Self, Error> {

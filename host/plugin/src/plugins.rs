@@ -10,17 +10,19 @@ use std::{
     time::Duration,
 };
 
-use host_core::{ids::Generation, strikes::StrikePolicy};
+use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 
 use crate::{
     adapter::AdapterSlot,
     builtin::{self, BUILTIN_PLUGINS, BUILTINS, Builtin},
     clock::Clock,
+    compiler::Compiler,
     error::{Error, Fault},
-    events::{Bearer, EventSink},
+    events::{Bearer, EventSink, SwapReason},
     keeper::{Keeper, Kept},
     limits::Limits,
+    manifest::Manifest,
     names::SlotName,
     package::Package,
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
@@ -28,6 +30,7 @@ use crate::{
     rehearse::{Rehearse, rehearse},
     sandbox::Sandbox,
     slot::{Slot, SlotStatus, Surroundings, Tenant},
+    trial::{Entry, TrialPolicy},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
 };
 
@@ -36,19 +39,31 @@ use crate::{
 pub struct PluginConfig {
     /// Where compiled plugins are kept; without it each start compiles them.
     pub cache_folder: Option<PathBuf>,
+    /// Compiles what is not part of the host; without it this process does.
+    pub compiler: Option<Compiler>,
     /// What a guest may take.
     pub limits: Limits,
     /// When a plugin is rolled back, and when it is tried again.
     pub strikes: StrikePolicy,
     /// Generations that each slot remembers.
     pub history_max: usize,
+    /// How plugins are tried beside those in service.
+    pub trials: TrialPolicy,
     /// JSON for `configure` of the built-in plugins, by slot.
     pub builtin_configs: BTreeMap<SlotName, String>,
 }
 
 impl Default for PluginConfig {
     fn default() -> Self {
-        Self { cache_folder: None, limits: Limits::default(), strikes: StrikePolicy::default(), history_max: 8, builtin_configs: BTreeMap::new() }
+        Self {
+            cache_folder: None,
+            compiler: None,
+            limits: Limits::default(),
+            strikes: StrikePolicy::default(),
+            history_max: 8,
+            trials: TrialPolicy::default(),
+            builtin_configs: BTreeMap::new(),
+        }
     }
 }
 
@@ -70,6 +85,19 @@ impl PluginSource {
         let builtin = builtin::find(name).ok_or_else(unknown)?;
         Ok(Self { name: builtin.name.to_owned(), bytes: bytes::Bytes::from_static(builtin.bytes), manifest: None })
     }
+}
+
+/// How far preparing came.
+#[derive(Clone, Copy, Debug)]
+pub enum PrepareStep<'a> {
+    /// Its file was read, and fits this slot.
+    Read(&'a Package, &'a SlotName),
+    /// The host grants what its manifest asks for.
+    Granted(&'a Manifest),
+    /// Its code is there.
+    Compiled,
+    /// It answered so many calls well.
+    Rehearsed(u32),
 }
 
 /// A plugin that compiled, started and rehearsed, but is not in service yet.
@@ -182,8 +210,15 @@ impl PluginHost {
     /// Starts with the built-in plugins in their slots: `allocation`, `routing`, `routing/least-loaded`,
     /// `routing/round-robin` and `adapter/cpu`. They are compiled in parallel, or taken from the cache.
     pub fn start(config: PluginConfig, engines: Arc<Engines>, events: EventSink) -> Result<Self, Error> {
-        let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), engines)?);
-        let around = Surroundings { clock: Clock::start(), events, keeper: Keeper::start()?, strikes: config.strikes, history_max: config.history_max };
+        let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), config.compiler.clone(), engines)?);
+        let around = Surroundings {
+            clock: Clock::start(),
+            events,
+            keeper: Keeper::start()?,
+            strikes: config.strikes,
+            trials: config.trials,
+            history_max: config.history_max,
+        };
         let builtins = Builtins { sandbox: &sandbox, config: &config };
         let (allocation, least_loaded, round_robin, cpu) = thread::scope(|scope| {
             let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>("allocation"));
@@ -223,20 +258,36 @@ impl PluginHost {
     /// Everything that can fail about a plugin, and nothing that touches what serves: read, compile, start, configure and
     /// rehearse. Takes milliseconds to seconds. `slot` and `config` win over what the manifest says.
     pub fn prepare(&self, source: &PluginSource, slot: Option<SlotName>, config: Option<String>) -> Result<Prepared, Error> {
+        self.prepare_told(source, slot, config, &mut |_| ())
+    }
+
+    /// The same, and says after each step that it was taken.
+    pub fn prepare_told(
+        &self,
+        source: &PluginSource,
+        slot: Option<SlotName>,
+        config: Option<String>,
+        tell: &mut dyn FnMut(PrepareStep<'_>),
+    ) -> Result<Prepared, Error> {
         let clock = Clock::start();
         let package = Arc::new(Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &self.inner.limits)?);
         let slot = package.slot(slot)?;
+        tell(PrepareStep::Read(&package, &slot));
+        package.manifest.granted(&package.name, &self.inner.limits)?;
+        tell(PrepareStep::Granted(&package.manifest));
         let (ready, rehearsed_calls, rehearsed_p99) = match &slot {
-            SlotName::Allocation => self.ready(&package, config).map(|(tenant, warm, calls, p99)| (Ready::Allocation(tenant, warm), calls, p99))?,
-            SlotName::Routing(_) => self.ready(&package, config).map(|(tenant, warm, calls, p99)| (Ready::Routing(tenant, warm), calls, p99))?,
-            SlotName::Queueing => self.ready(&package, config).map(|(tenant, warm, calls, p99)| (Ready::Queueing(tenant, warm), calls, p99))?,
-            SlotName::Adapter(_) => self.ready(&package, config).map(|(tenant, _, calls, p99)| (Ready::Adapter(tenant), calls, p99))?,
+            SlotName::Allocation => self.ready(&package, config, tell).map(|(tenant, warm, calls, p99)| (Ready::Allocation(tenant, warm), calls, p99))?,
+            SlotName::Routing(_) => self.ready(&package, config, tell).map(|(tenant, warm, calls, p99)| (Ready::Routing(tenant, warm), calls, p99))?,
+            SlotName::Queueing => self.ready(&package, config, tell).map(|(tenant, warm, calls, p99)| (Ready::Queueing(tenant, warm), calls, p99))?,
+            SlotName::Adapter(_) => self.ready(&package, config, tell).map(|(tenant, _, calls, p99)| (Ready::Adapter(tenant), calls, p99))?,
         };
+        tell(PrepareStep::Rehearsed(rehearsed_calls));
         Ok(Prepared { slot, package, ready, took: clock.elapsed(), rehearsed_calls, rehearsed_p99 })
     }
 
-    fn ready<W: Rehearse>(&self, package: &Arc<Package>, config: Option<String>) -> Result<ReadyParts<W>, Error> {
+    fn ready<W: Rehearse>(&self, package: &Arc<Package>, config: Option<String>, tell: &mut dyn FnMut(PrepareStep<'_>)) -> Result<ReadyParts<W>, Error> {
         let program = Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, config)?;
+        tell(PrepareStep::Compiled);
         let rehearsed = rehearse(&program)?;
         let tenant = Tenant::new(program, false, self.inner.around.strikes, rehearsed.p99);
         Ok((Arc::new(tenant), Box::new(rehearsed.warm), rehearsed.calls, rehearsed.p99))
@@ -245,23 +296,73 @@ impl PluginHost {
     /// Puts a prepared plugin in service. Calls in flight finish on the one before; every call that starts after this
     /// returns is answered by the new one.
     pub fn commit(&self, prepared: Prepared) -> Result<Installed, Error> {
-        Ok(self.put(prepared, None))
+        self.enter(prepared, Entry::Settled)
+    }
+
+    /// Lets a prepared plugin into its slot: at once, on probation, as a canary or as a shadow.
+    pub fn enter(&self, prepared: Prepared, entry: Entry) -> Result<Installed, Error> {
+        let bearer = match prepared.ready {
+            Ready::Allocation(tenant, warm) => self.inner.allocation.0.enter(tenant, vec![*warm], entry)?,
+            Ready::Queueing(tenant, warm) => self.inner.queueing.0.enter(tenant, vec![*warm], entry)?,
+            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.enter(tenant, vec![*warm], entry)?,
+            Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.enter(tenant, Vec::new(), entry)?,
+        };
+        Ok(bearer.into())
     }
 
     /// Puts a plugin back in service after the host was started again, under the generation that it had, if that is higher
     /// than those which the slot has held since.
-    pub fn restore(&self, prepared: Prepared, generation: Generation) -> Result<Installed, Error> {
-        Ok(self.put(prepared, Some(generation)))
-    }
-
-    fn put(&self, prepared: Prepared, restored: Option<Generation>) -> Installed {
+    pub fn restore(&self, prepared: Prepared, generation: Generation) -> Installed {
         let bearer = match prepared.ready {
-            Ready::Allocation(tenant, warm) => self.inner.allocation.0.put(tenant, vec![*warm], restored),
-            Ready::Queueing(tenant, warm) => self.inner.queueing.0.put(tenant, vec![*warm], restored),
-            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.put(tenant, vec![*warm], restored),
-            Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.put(tenant, Vec::new(), restored),
+            Ready::Allocation(tenant, warm) => self.inner.allocation.0.restore(tenant, vec![*warm], generation),
+            Ready::Queueing(tenant, warm) => self.inner.queueing.0.restore(tenant, vec![*warm], generation),
+            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.restore(tenant, vec![*warm], generation),
+            Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.restore(tenant, Vec::new(), generation),
         };
         bearer.into()
+    }
+
+    /// Lets a slot count on from the generation that it had when it last held nothing but what it starts with.
+    pub fn count_from(&self, slot: &SlotName, generation: Generation) {
+        match slot {
+            SlotName::Allocation => self.inner.allocation.0.count_from(generation),
+            SlotName::Queueing => self.inner.queueing.0.count_from(generation),
+            SlotName::Routing(_) => self.routing_or_new(slot).0.count_from(generation),
+            SlotName::Adapter(_) => self.adapter_or_new(slot).0.count_from(generation),
+        }
+    }
+
+    /// Takes a plugin out of every slot and out of what slots remember. Where it served, the built-in plugin serves again, or
+    /// nothing. Says which slots changed, and what serves there now.
+    pub fn forget(&self, digest: Digest, reason: SwapReason) -> Vec<(SlotName, Option<Installed>)> {
+        let changed = |slot: &SlotName, now: Option<Option<Arc<Bearer>>>| now.map(|now| (slot.clone(), now.map(Installed::from)));
+        let (allocation, queueing) = (&self.inner.allocation.0, &self.inner.queueing.0);
+        let mut slots = vec![changed(&allocation.name, allocation.forget(digest, reason)), changed(&queueing.name, queueing.forget(digest, reason))];
+        slots.extend(read(&self.inner.routing).values().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
+        slots.extend(read(&self.inner.adapters).values().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
+        slots.into_iter().flatten().collect()
+    }
+
+    /// Puts the plugin on trial in a slot in service.
+    pub fn promote(&self, slot: &SlotName) -> Result<Installed, Error> {
+        let bearer = match slot {
+            SlotName::Allocation => self.inner.allocation.promote(),
+            SlotName::Queueing => self.inner.queueing.promote(),
+            SlotName::Routing(name) => self.routing(name.as_deref())?.promote(),
+            SlotName::Adapter(kind) => self.adapter(kind)?.promote(),
+        };
+        bearer.map(Installed::from)
+    }
+
+    /// Ends the canary or shadow of a slot.
+    pub fn stop_trial(&self, slot: &SlotName) -> Result<Installed, Error> {
+        let bearer = match slot {
+            SlotName::Allocation => self.inner.allocation.stop_trial(),
+            SlotName::Queueing => self.inner.queueing.stop_trial(),
+            SlotName::Routing(name) => self.routing(name.as_deref())?.stop_trial(),
+            SlotName::Adapter(kind) => self.adapter(kind)?.stop_trial(),
+        };
+        bearer.map(Installed::from)
     }
 
     /// Goes back to the generation before, or to one that the slot remembers. The number still goes up.
@@ -273,6 +374,11 @@ impl PluginHost {
             SlotName::Adapter(kind) => self.adapter(kind)?.roll_back(to),
         };
         bearer.map(Installed::from)
+    }
+
+    /// The clock that `SlotStatus::retry_at` is on.
+    pub fn now(&self) -> Millis {
+        self.inner.around.clock.now()
     }
 
     /// What is in every slot, sorted by name.

@@ -148,6 +148,16 @@ macro_rules! slot {
                 self.0.digests()
             }
 
+            /// Puts the plugin on trial in service.
+            pub fn promote(&self) -> Result<Arc<Bearer>, Error> {
+                self.0.promote()
+            }
+
+            /// Ends a canary or a shadow.
+            pub fn stop_trial(&self) -> Result<Arc<Bearer>, Error> {
+                self.0.stop_trial()
+            }
+
             pub(crate) fn roll_back(&self, to: Option<Generation>) -> Result<Arc<Bearer>, Error> {
                 self.0.roll_back(to)
             }
@@ -181,19 +191,19 @@ slot!(
 impl AllocationSlot {
     /// Places one model.
     pub fn allocate(&self, problem: &Problem) -> Result<Decision<Allocated>, Error> {
-        self.0.decide("allocate", |warm| allocate(warm, problem))
+        self.0.decide("allocate", |warm| allocate(warm, problem), |allocated: &Allocated| Some(problem.cost_ms(&allocated.proposal.replicas)))
     }
 
     /// Whether the plan in force should be made again.
     pub fn review(&self, observation: &Observation) -> Result<Decision<Verdict>, Error> {
-        self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok))
+        self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok), |_| None)
     }
 }
 
 impl RoutingSlot {
     /// Picks the path of one request. The instance that answers is first told what it does not know of the snapshot.
     pub fn route(&self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Result<Decision<Path>, Error> {
-        self.0.decide("route", |warm| route(warm, snapshot, request))
+        self.0.decide("route", |warm| route(warm, snapshot, request), |path: &Path| Some(snapshot.path_time(request, path.segments()).0))
     }
 }
 
@@ -204,7 +214,7 @@ impl QueueingSlot {
         let Some(version) = self.0.current() else {
             return Ok(Decision { answer: in_order(arrival), by: self.nobody(), took: std::time::Duration::ZERO, fallback: None });
         };
-        let decided = self.0.decide("admit", |warm| admit(warm, arrival));
+        let decided = self.0.decide("admit", |warm| admit(warm, arrival), |_| None);
         match decided {
             Err(error) if !version.tenant.program.fails_closed() => match error.fault() {
                 crate::error::Fault::InService { fault, .. } => {

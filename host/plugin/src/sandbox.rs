@@ -20,7 +20,9 @@ use wasmtime::{
 
 use crate::{
     bindings::{engine, log, types},
-    cache::Cache,
+    builtin,
+    cache::{self, Cache},
+    compiler::Compiler,
     error::{Error, Fault},
     guest::Guest,
     limits::{CallLimits, Limits},
@@ -36,43 +38,44 @@ const MEMORY_RESERVATION_BYTES: u64 = 256 << 20;
 pub(crate) struct Sandbox {
     engine: Engine,
     cache: Option<Cache>,
+    compiler: Option<Compiler>,
+    limits: Limits,
     engines: Arc<Engines>,
     _ticker: Ticker,
 }
 
 impl Sandbox {
-    pub(crate) fn new(limits: &Limits, cache_folder: Option<&Path>, engines: Arc<Engines>) -> Result<Self, Error> {
-        let mut config = Config::new();
-        config.concurrency_support(false);
-        config.epoch_interruption(true);
-        config.max_wasm_stack(limits.stack_bytes_max);
-        config.memory_reservation(MEMORY_RESERVATION_BYTES);
-        // Every machine must give the same bits, so that a decision can be taken again later.
-        config.cranelift_nan_canonicalization(true);
-        config.relaxed_simd_deterministic(true);
-        // Nobody looks where in a guest a trap was: without the maps code compiles faster and is smaller.
-        config.generate_address_map(false);
-        config.native_unwind_info(false);
-        config.wasm_backtrace_max_frames(None);
-        let failed = |what, error: wasmtime::Error| Error::from(Fault::Host { what }).because(error.to_string());
-        let engine = Engine::new(&config).map_err(|error| failed("the sandbox does not start", error))?;
+    pub(crate) fn new(limits: &Limits, cache_folder: Option<&Path>, compiler: Option<Compiler>, engines: Arc<Engines>) -> Result<Self, Error> {
+        let engine = engine(limits)?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let cache = cache_folder.map(|folder| Cache::open(folder, hasher.finish())).transpose()?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, cache, engines, _ticker: ticker })
+        Ok(Self { engine, cache, compiler, limits: limits.clone(), engines, _ticker: ticker })
     }
 
-    /// Native code of a component: from the cache, or compiled and then cached.
+    /// Native code of a component: from the cache, or compiled and then cached. What is part of the host is compiled in this
+    /// process, which is faster; anything else in a child, if there is a program for it.
     fn component(&self, package: &Package) -> Result<Component, Error> {
         let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, package.digest));
         if let Some(component) = cached {
             return Ok(component);
         }
-        let reason = |error: wasmtime::Error| Fault::Compile { plugin: package.name.to_string(), reason: format!("{error:#}") };
-        let component = Component::new(&self.engine, &package.bytes).map_err(reason)?;
-        if let Some(cache) = &self.cache {
-            cache.keep(package.digest, &component);
+        let fault = |reason: String| Fault::Compile { plugin: package.name.to_string(), reason };
+        let (component, code) = match self.compiler.as_ref().filter(|_| !builtin::contains(package.digest)) {
+            Some(compiler) => {
+                let code = compiler.compile(&package.bytes, &self.limits).map_err(fault)?;
+                let component = cache::revive(&self.engine, &code).ok_or_else(|| fault("the compiler's code does not fit this host".to_owned()))?;
+                (component, Some(code))
+            }
+            None => {
+                let component = Component::new(&self.engine, &package.bytes).map_err(|error| fault(format!("{error:#}")))?;
+                let code = self.cache.as_ref().and_then(|_| component.serialize().ok());
+                (component, code)
+            }
+        };
+        if let Some((cache, code)) = self.cache.as_ref().zip(code) {
+            cache.keep(package.digest, &code);
         }
         Ok(component)
     }
@@ -97,6 +100,30 @@ impl Sandbox {
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().call.judge()));
         store
     }
+}
+
+/// What all guests share. Whoever compiles for this host must do so with the same settings.
+fn engine(limits: &Limits) -> Result<Engine, Error> {
+    let mut config = Config::new();
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.max_wasm_stack(limits.stack_bytes_max);
+    config.memory_reservation(MEMORY_RESERVATION_BYTES);
+    // Every machine must give the same bits, so that a decision can be taken again later.
+    config.cranelift_nan_canonicalization(true);
+    config.relaxed_simd_deterministic(true);
+    // Nobody looks where in a guest a trap was: without the maps code compiles faster and is smaller.
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
+    config.wasm_backtrace_max_frames(None);
+    let failed = |error: wasmtime::Error| Error::from(Fault::Host { what: "the sandbox does not start" }).because(error.to_string());
+    Engine::new(&config).map_err(failed)
+}
+
+/// Native code of a component, for a host with these limits.
+pub(crate) fn precompile(component: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+    let fault = |error: wasmtime::Error| Fault::NotCompiled { reason: format!("{error:#}") }.into();
+    engine(limits)?.precompile_component(component).map_err(fault)
 }
 
 /// Readies a store for one call.

@@ -26,8 +26,12 @@ use crate::{
     keeper::{Keeper, Kept},
     names::SlotName,
     program::{Program, Warm},
+    trial::{Entry, Trial, TrialEnd, TrialKind, TrialPolicy, TrialStatus, Turn},
     world::World,
 };
+
+/// Where a plugin refuses and the other one of a comparison answers, its refusal counts this many times the answer's cost.
+const REFUSAL_COST: f64 = 2.0;
 
 /// What a policy decided, and which plugin it was.
 #[derive(Clone, PartialEq, Debug)]
@@ -80,6 +84,8 @@ pub struct SlotStatus {
     pub fallbacks: u64,
     /// When a plugin that was rolled back is tried again, on this host's clock.
     pub retry_at: Option<Millis>,
+    /// A plugin that is tried beside the one in service.
+    pub trial: Option<TrialStatus>,
 }
 
 /// What slots share.
@@ -89,6 +95,7 @@ pub(crate) struct Surroundings {
     pub events: EventSink,
     pub keeper: Keeper,
     pub strikes: StrikePolicy,
+    pub trials: TrialPolicy,
     pub history_max: usize,
 }
 
@@ -169,6 +176,7 @@ pub(crate) struct Slot<W: World> {
     current: ArcSwapOption<Version<W>>,
     /// Answers when what serves fails. None for adapters of other kinds than the built-in ones, and for queueing.
     fallback: Option<Arc<Version<W>>>,
+    trial: ArcSwapOption<Trial<W>>,
     book: Mutex<Book<W>>,
     fallbacks: AtomicU64,
     around: Surroundings,
@@ -188,7 +196,15 @@ impl<W: World> Slot<W> {
         let fallback = builtin.clone().or(fallback).map(|tenant| version(0, tenant));
         let current = builtin.map(|tenant| version(1, tenant));
         let book = Book { last: Generation(u64::from(current.is_some())), history: VecDeque::new(), retry: None };
-        let slot = Self { current: ArcSwapOption::new(current), fallback, book: Mutex::new(book), fallbacks: AtomicU64::new(0), name, around };
+        let slot = Self {
+            current: ArcSwapOption::new(current),
+            fallback,
+            trial: ArcSwapOption::empty(),
+            book: Mutex::new(book),
+            fallbacks: AtomicU64::new(0),
+            name,
+            around,
+        };
         Arc::new(slot)
     }
 
@@ -201,18 +217,58 @@ impl<W: World> Slot<W> {
         &self.around
     }
 
-    /// Asks what serves, and the built-in one if that fails.
-    pub(crate) fn decide<T>(&self, function: &'static str, mut call: impl FnMut(&mut Warm<W>) -> Answer<T>) -> Result<Decision<T>, Error> {
+    /// Asks what serves, and the built-in one if that fails. Where a trial is under way, the plugin beside it is asked the
+    /// same; `cost` says in milliseconds what an answer costs, where that can be computed.
+    pub(crate) fn decide<T: PartialEq>(
+        &self,
+        function: &'static str,
+        mut call: impl FnMut(&mut Warm<W>) -> Answer<T>,
+        cost: impl Fn(&T) -> Option<f64>,
+    ) -> Result<Decision<T>, Error> {
         let version = self.current().ok_or_else(|| Fault::Unbound { slot: self.name.clone() })?;
-        let fault = match self.attempt(&version, function, &mut call) {
+        let trial = self.trial.load();
+        let Some(trial) = trial.as_ref() else { return self.answer(&version, function, &mut call) };
+        match trial.turn() {
+            Turn::None => self.answer(&version, function, &mut call),
+            Turn::Decides => match self.attempt(&trial.beside, function, &mut call) {
+                Ok((answer, took)) => {
+                    if let Ok((other, _)) = self.attempt(&version, function, &mut call) {
+                        self.compare(trial, (&answer, &other), cost);
+                    }
+                    Ok(Decision { answer, by: Arc::clone(&trial.beside.bearer), took, fallback: None })
+                }
+                Err(fault) => {
+                    self.strike(&trial.beside, function, &fault);
+                    Ok(Decision { fallback: Some(fault), ..self.answer(&version, function, &mut call)? })
+                }
+            },
+            Turn::Watches => {
+                let decision = self.answer(&version, function, &mut call)?;
+                if decision.fallback.is_some() {
+                    return Ok(decision);
+                }
+                match (self.attempt(&trial.beside, function, &mut call), trial.kind) {
+                    (Ok((before, _)), TrialKind::Probation) => self.compare(trial, (&decision.answer, &before), cost),
+                    (Ok((shadow, _)), _) => self.compare(trial, (&shadow, &decision.answer), cost),
+                    // The one before is not on trial.
+                    (Err(_), TrialKind::Probation) => {}
+                    (Err(fault), _) => self.strike(&trial.beside, function, &fault),
+                }
+                Ok(decision)
+            }
+        }
+    }
+
+    fn answer<T>(&self, version: &Version<W>, function: &'static str, call: &mut impl FnMut(&mut Warm<W>) -> Answer<T>) -> Result<Decision<T>, Error> {
+        let fault = match self.attempt(version, function, call) {
             Ok((answer, took)) => return Ok(Decision { answer, by: Arc::clone(&version.bearer), took, fallback: None }),
             Err(fault) => fault,
         };
-        self.strike(&version, function, &fault);
+        self.strike(version, function, &fault);
         let Some(fallback) = self.fallback.as_ref().filter(|_| !version.tenant.program.fails_closed()) else {
-            return Err(self.in_service(&version, function, fault));
+            return Err(self.in_service(version, function, fault));
         };
-        match self.attempt(fallback, function, &mut call) {
+        match self.attempt(fallback, function, call) {
             Ok((answer, took)) => {
                 self.fallbacks.fetch_add(1, Ordering::Relaxed);
                 self.around.events.send(PluginEvent::FellBack { slot: self.name.clone(), function, fault: fault.clone() });
@@ -223,6 +279,82 @@ impl<W: World> Slot<W> {
                 Err(self.in_service(fallback, function, second))
             }
         }
+    }
+
+    /// Notes two answers to one question, that of the judged plugin first, and acts on what they show.
+    fn compare<T: PartialEq>(&self, trial: &Arc<Trial<W>>, (own, other): (&Result<T, Refusal>, &Result<T, Refusal>), cost: impl Fn(&T) -> Option<f64>) {
+        let costs = match (own, other) {
+            (Ok(own), Ok(other)) => cost(own).zip(cost(other)),
+            (Err(_), Ok(other)) => cost(other).map(|other| (other * REFUSAL_COST, other)),
+            (Ok(own), Err(_)) => cost(own).map(|own| (own, own * REFUSAL_COST)),
+            (Err(_), Err(_)) => None,
+        };
+        let agreed = match (own, other) {
+            (Ok(own), Ok(other)) => own == other,
+            (own, other) => own.is_err() && other.is_err(),
+        };
+        match trial.note(agreed, costs, &self.around.trials) {
+            Some(TrialEnd::Worse { cost_ratio }) if trial.kind == TrialKind::Probation => self.roll_back_worse(trial, cost_ratio),
+            Some(end) => self.end_trial(&mut lock(&self.book), Some(trial), end),
+            None => {}
+        }
+    }
+
+    /// Tries a plugin beside the one in service.
+    pub(crate) fn try_beside(&self, kind: TrialKind, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>) -> Result<Arc<Bearer>, Error> {
+        if !W::DECIDES || self.current().is_none() {
+            return Err(Fault::NoTrial { slot: self.name.clone(), kind: kind.word() }.into());
+        }
+        let mut book = lock(&self.book);
+        self.end_trial(&mut book, None, TrialEnd::Stopped);
+        book.last = book.last.next();
+        let version = Version::new(&self.name, book.last, tenant, idle);
+        let bearer = Arc::clone(&version.bearer);
+        self.trial.store(Some(Arc::new(Trial::new(kind, version))));
+        self.around.events.send(PluginEvent::TrialStarted { kind, bearer: Bearer::clone(&bearer) });
+        Ok(bearer)
+    }
+
+    /// Puts the plugin on trial in service.
+    pub(crate) fn promote(&self) -> Result<Arc<Bearer>, Error> {
+        let clock = Clock::start();
+        let mut book = lock(&self.book);
+        let trial = self.trial.load_full().filter(|trial| trial.kind != TrialKind::Probation);
+        let trial = trial.ok_or_else(|| Fault::NothingOnTrial { slot: self.name.clone() })?;
+        let warm = trial.beside.tenant.program.start()?;
+        Ok(self.swap(&mut book, Arc::clone(&trial.beside.tenant), vec![warm], SwapReason::Promoted, clock))
+    }
+
+    /// Ends a canary or a shadow.
+    pub(crate) fn stop_trial(&self) -> Result<Arc<Bearer>, Error> {
+        let trial = self.trial.load_full().filter(|trial| trial.kind != TrialKind::Probation);
+        let trial = trial.ok_or_else(|| Fault::NothingOnTrial { slot: self.name.clone() })?;
+        self.end_trial(&mut lock(&self.book), Some(&trial), TrialEnd::Stopped);
+        Ok(Arc::clone(&trial.beside.bearer))
+    }
+
+    /// Ends the trial that is under way, or only this one. Whoever calls holds the book, so that no two end it.
+    fn end_trial(&self, _book: &mut Book<W>, only: Option<&Arc<Trial<W>>>, end: TrialEnd) {
+        let under_way = self.trial.load_full();
+        let Some(trial) = under_way.filter(|trial| only.is_none_or(|only| Arc::ptr_eq(only, trial))) else { return };
+        self.trial.store(None);
+        trial.beside.retire(&self.around.keeper);
+        let bearer = Bearer::clone(&trial.beside.bearer);
+        self.around.events.send(PluginEvent::TrialEnded { kind: trial.kind, bearer, end, comparison: trial.status().comparison });
+        self.around.keeper.drop_later(trial);
+    }
+
+    /// The plugin in service decides worse than the one before it, which serves again.
+    fn roll_back_worse(&self, trial: &Arc<Trial<W>>, cost_ratio: f64) {
+        let clock = Clock::start();
+        let mut book = lock(&self.book);
+        let under_way = self.trial.load_full().is_some_and(|under_way| Arc::ptr_eq(&under_way, trial));
+        if !under_way {
+            return;
+        }
+        self.end_trial(&mut book, Some(trial), TrialEnd::Worse { cost_ratio });
+        book.history.pop_back();
+        self.swap(&mut book, Arc::clone(&trial.beside.tenant), Vec::new(), SwapReason::Worse, clock);
     }
 
     pub(crate) fn in_service(&self, version: &Version<W>, function: &'static str, fault: PolicyFault) -> Error {
@@ -287,6 +419,10 @@ impl<W: World> Slot<W> {
     fn roll_back_struck(&self, version: &Version<W>) {
         let clock = Clock::start();
         let mut book = lock(&self.book);
+        let on_trial = self.trial.load_full().filter(|trial| trial.kind != TrialKind::Probation && trial.beside.bearer.generation == version.bearer.generation);
+        if let Some(trial) = on_trial {
+            return self.end_trial(&mut book, Some(&trial), TrialEnd::Strikes);
+        }
         let serves = self.current().is_some_and(|current| current.bearer.generation == version.bearer.generation);
         if !serves {
             return;
@@ -304,14 +440,20 @@ impl<W: World> Slot<W> {
         self.swap(&mut book, tenant, Vec::new(), SwapReason::Strikes, clock);
     }
 
-    /// Puts a tenant in service. The one before is remembered, unless its strikes brought it down.
+    /// Puts a tenant in service. The one before is remembered, unless its failures brought it down.
     fn swap(&self, book: &mut Book<W>, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>, reason: SwapReason, clock: Clock) -> Arc<Bearer> {
         book.last = book.last.next();
         let version = Version::new(&self.name, book.last, tenant, idle);
         let bearer = Arc::clone(&version.bearer);
+        self.end_trial(book, None, TrialEnd::Stopped);
         if let Some(before) = self.current.swap(Some(version)) {
-            before.retire(&self.around.keeper);
-            if reason != SwapReason::Strikes {
+            let probation = reason == SwapReason::Installed && W::DECIDES && self.around.trials.probation_questions > 0;
+            if probation {
+                self.trial.store(Some(Arc::new(Trial::new(TrialKind::Probation, Arc::clone(&before)))));
+            } else {
+                before.retire(&self.around.keeper);
+            }
+            if reason.remembers() {
                 book.history.push_back((Arc::clone(&before.bearer), Arc::clone(&before.tenant)));
             }
             while book.history.len() > self.around.history_max {
@@ -323,23 +465,66 @@ impl<W: World> Slot<W> {
         bearer
     }
 
-    /// Puts a prepared plugin in service.
-    pub(crate) fn install(&self, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>) -> Arc<Bearer> {
+    /// Takes every trace of a plugin out of the slot. Where it serves, what the slot had at first serves again: the built-in
+    /// plugin, or nothing. Says what serves now, if that changed.
+    pub(crate) fn forget(&self, digest: Digest, reason: SwapReason) -> Option<Option<Arc<Bearer>>> {
+        let clock = Clock::start();
+        let mut book = lock(&self.book);
+        book.history.retain(|(bearer, _)| bearer.digest != digest);
+        if book.retry.as_ref().is_some_and(|(_, tenant)| tenant.program.package.digest == digest) {
+            book.retry = None;
+        }
+        let on_trial = self.trial.load_full().is_some_and(|trial| trial.beside.bearer.digest == digest);
+        if on_trial {
+            self.end_trial(&mut book, None, TrialEnd::Stopped);
+        }
+        let serves = self.current().is_some_and(|current| current.bearer.digest == digest && !current.tenant.builtin);
+        if !serves {
+            return None;
+        }
+        let first = self.fallback.as_ref().map(|fallback| Arc::clone(&fallback.tenant));
+        let now = first.map(|tenant| self.swap(&mut book, tenant, Vec::new(), reason, clock));
+        if now.is_none() {
+            self.end_trial(&mut book, None, TrialEnd::Stopped);
+            book.last = book.last.next();
+            if let Some(before) = self.current.swap(None) {
+                before.retire(&self.around.keeper);
+                self.around.events.send(PluginEvent::Emptied { slot: self.name.clone(), generation: book.last, reason });
+                self.around.keeper.drop_later(before);
+            }
+        }
+        book.history.retain(|(bearer, _)| bearer.digest != digest);
+        Some(now)
+    }
+
+    /// Lets a prepared plugin into the slot.
+    pub(crate) fn enter(&self, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>, entry: Entry) -> Result<Arc<Bearer>, Error> {
+        let reason = match entry {
+            Entry::Canary { share } => return self.try_beside(TrialKind::Canary { share }, tenant, idle),
+            Entry::Shadow => return self.try_beside(TrialKind::Shadow, tenant, idle),
+            Entry::Probation => SwapReason::Installed,
+            Entry::Settled => SwapReason::Chosen,
+        };
         let clock = Clock::start();
         let mut book = lock(&self.book);
         book.retry = None;
-        self.swap(&mut book, tenant, idle, SwapReason::Installed, clock)
+        Ok(self.swap(&mut book, tenant, idle, reason, clock))
     }
 
-    /// The same; or, where a generation is named, a plugin that was in service before the host was started again: under its
-    /// old number.
-    pub(crate) fn put(&self, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>, restored: Option<Generation>) -> Arc<Bearer> {
-        let Some(generation) = restored else { return self.install(tenant, idle) };
+    /// Puts a plugin that was in service before the host was started again back under its old number, if that is higher than
+    /// those which the slot has held since.
+    pub(crate) fn restore(&self, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>, generation: Generation) -> Arc<Bearer> {
         let clock = Clock::start();
         let mut book = lock(&self.book);
         // A swap counts up by one; the number never goes down.
         book.last = Generation(generation.0.saturating_sub(1).max(book.last.0));
         self.swap(&mut book, tenant, idle, SwapReason::Restored, clock)
+    }
+
+    /// Counts on from a number that the slot had before the host was started again.
+    pub(crate) fn count_from(&self, generation: Generation) {
+        let mut book = lock(&self.book);
+        book.last = Generation(generation.0.max(book.last.0));
     }
 
     /// Goes back to a generation that is remembered, or to the one before.
@@ -372,6 +557,7 @@ impl<W: World> Slot<W> {
             counts: tenant.map(|tenant| tenant.counts()).unwrap_or_default(),
             fallbacks: self.fallbacks.load(Ordering::Relaxed),
             retry_at: book.retry.as_ref().map(|(at, _)| *at),
+            trial: self.trial.load().as_ref().map(|trial| trial.status()),
             current: current.map(|version| Arc::clone(&version.bearer)),
         }
     }

@@ -10,6 +10,8 @@ pub(crate) trait World: Sized + Send + 'static {
     type Ready: Send + Sync + 'static;
     /// What an instance has been told, beside its configuration.
     type Told: Default + Send;
+    /// Whether what it answers can be compared with what another answers.
+    const DECIDES: bool;
 
     fn ready(linked: InstancePre<Guest>) -> wasmtime::Result<Self::Ready>;
     fn instantiate(ready: &Self::Ready, store: &mut Store<Guest>) -> wasmtime::Result<Self>;
@@ -17,12 +19,13 @@ pub(crate) trait World: Sized + Send + 'static {
 }
 
 macro_rules! world {
-    ($world:ident, $ready:ident, $told:ty, $module:ident) => {
+    ($world:ident, $ready:ident, $told:ty, $module:ident, decides: $decides:literal) => {
         pub(crate) use bindings::$module::$world;
 
         impl World for $world {
             type Ready = bindings::$module::$ready<Guest>;
             type Told = $told;
+            const DECIDES: bool = $decides;
 
             fn ready(linked: InstancePre<Guest>) -> wasmtime::Result<Self::Ready> {
                 bindings::$module::$ready::new(linked)
@@ -46,7 +49,7 @@ pub(crate) struct ToldRouting {
     pub pressures: Option<u64>,
 }
 
-world!(AllocationPolicy, AllocationPolicyPre, (), allocation);
-world!(RoutingPolicy, RoutingPolicyPre, ToldRouting, routing);
-world!(QueueingPolicy, QueueingPolicyPre, (), queueing);
-world!(ShardAdapter, ShardAdapterPre, (), adapter);
+world!(AllocationPolicy, AllocationPolicyPre, (), allocation, decides: true);
+world!(RoutingPolicy, RoutingPolicyPre, ToldRouting, routing, decides: true);
+world!(QueueingPolicy, QueueingPolicyPre, (), queueing, decides: true);
+world!(ShardAdapter, ShardAdapterPre, (), adapter, decides: false);

@@ -86,15 +86,6 @@ impl Service for Counting {
     fn split(&self, _: &str, _: Vec<u32>, _: PathBuf) -> Pending<'_, Vec<String>> {
         Box::pin(async { Ok(Vec::new()) })
     }
-    fn plugins(&self) -> Vec<admin::Plugin> {
-        Vec::new()
-    }
-    fn plugin_install(&self, _: admin::Install) -> Pending<'_, admin::Installed> {
-        Box::pin(async { Ok(admin::Installed::default()) })
-    }
-    fn plugin_rollback(&self, _: String, _: Option<u64>) -> Pending<'_, admin::Installed> {
-        Box::pin(async { Ok(admin::Installed::default()) })
-    }
 }
 
 fn models() -> Vec<Arc<Model>> {

@@ -1,30 +1,25 @@
 //! `host plugin`.
 
+mod report;
+mod trade;
+
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use host_core::units::{Bytes, Millis};
-use host_wire::admin::{Generation, HistoryQuery, InstallQuery, Installed, Plugin, RollbackQuery};
+use host_wire::admin::{Changed, InstallQuery, Installed, Plugin, PluginQuery, RollbackQuery, SlotQuery};
 
-use super::{Global, client::Admin, plan::utc, screen::Screen};
+use super::{Global, client::Admin, screen::Screen};
 use crate::{
-    component,
+    component, config,
     error::{Error, Fault},
+    shelf::{self, Origin},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
-    /// Verify, compile and rehearse a component, and swap it in while requests run
-    Install {
-        /// A WebAssembly component
-        file: PathBuf,
-        /// The slot that it shall serve [default: what it says, or the only one that fits]
-        #[arg(long)]
-        slot: Option<String>,
-        /// Its configuration
-        #[arg(long = "plugin-config", value_name = "JSON")]
-        config: Option<String>,
-    },
+    /// Fetch, verify, compile and rehearse a component, and swap it in while requests run
+    Install(InstallArgs),
     /// List built-in and installed plugins
     List,
     /// Show a plugin, by name or as a file that is not installed
@@ -50,45 +45,185 @@ pub(super) enum PluginCommand {
         #[arg(long = "plugin-config", value_name = "JSON")]
         config: Option<String>,
     },
+    /// Put the plugin that is on trial in a slot in service
+    Promote {
+        /// The slot
+        slot: String,
+    },
+    /// End the canary or the shadow of a slot
+    StopTrial {
+        /// The slot
+        slot: String,
+    },
+    /// Take a plugin out of every slot and forget it
+    Uninstall {
+        /// Its name
+        plugin: String,
+    },
+    /// Let a disabled plugin serve again
+    Enable {
+        /// Its name
+        plugin: String,
+    },
+    /// Take a plugin out of every slot and keep it for later
+    Disable {
+        /// Its name
+        plugin: String,
+    },
     /// List what a slot has held
     History {
         /// The slot
         slot: String,
     },
+    /// Show what a plugin wrote, and what the host says of it
+    Logs {
+        /// Its name
+        plugin: String,
+        /// Newest lines
+        #[arg(long, default_value_t = 100)]
+        count: u32,
+    },
+    /// Show what the plugin in each slot did: calls, strikes, memory, trials
+    Stats,
+    /// Show who did what to plugins, step by step
+    Audit {
+        /// Newest lines
+        #[arg(long, default_value_t = 100)]
+        count: u32,
+    },
+    /// Say whether a component may be installed here, and why not: digest, signature, what it asks for
+    Verify {
+        /// A file, an https URL, or oci:// and an image
+        source: String,
+        /// The digest that it must have
+        #[arg(long)]
+        digest: Option<String>,
+        /// Config file with the trusted keys [default: what HOST_CONFIG names]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Put a component into an OCI registry
+    Push {
+        /// The component; a signature FILE.minisig beside it goes along
+        file: PathBuf,
+        /// REGISTRY/NAME:TAG
+        image: String,
+        /// Config file with the registry's login [default: what HOST_CONFIG names]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Get a component from an OCI registry or a URL as a file
+    Pull {
+        /// An https URL, or oci:// and an image
+        source: String,
+        /// The file to write; a signature goes beside it
+        file: PathBuf,
+        /// The digest that it must have
+        #[arg(long)]
+        digest: Option<String>,
+        /// Config file with trusted keys and logins [default: what HOST_CONFIG names]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InstallArgs {
+    /// A file, an https URL, or oci:// and an image
+    source: String,
+    /// The slot that it shall serve [default: what it says, or the only one that fits]
+    #[arg(long)]
+    slot: Option<String>,
+    /// Its configuration
+    #[arg(long = "plugin-config", value_name = "JSON")]
+    config: Option<String>,
+    /// The digest that it must have
+    #[arg(long)]
+    digest: Option<String>,
+    /// Let it answer this share of the requests, such as 10%, and compare it with the one in service
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with_all = ["shadow", "accept_worse"])]
+    canary: Option<f64>,
+    /// Compare it with the one in service and let it answer nothing
+    #[arg(long, conflicts_with = "accept_worse")]
+    shadow: bool,
+    /// Keep it even if it decides worse than the one before
+    #[arg(long)]
+    accept_worse: bool,
+}
+
+/// `10%` or `0.1`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 100.0));
+    let share = number.trim().parse::<f64>().map_err(|error| error.to_string())? / unit;
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("a share lies above 0 % and up to 100 %".to_owned()) }
 }
 
 pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: PluginCommand) -> Result<(), Error> {
     match command {
-        PluginCommand::Install { file, slot, config } => {
-            let found = component::read(&file)?;
-            let query = InstallQuery { source: file.display().to_string(), slot, config, manifest: found.manifest, ..InstallQuery::default() };
-            installed(screen, &Admin::find(global)?.post("/plugins", &query, found.bytes.to_vec()).await?)
-        }
+        PluginCommand::Install(args) => install(global, screen, args).await,
         PluginCommand::Swap { slot, plugin, config } => {
-            let query = InstallQuery { source: plugin.clone(), name: Some(plugin), slot: Some(slot), config, manifest: None };
+            let query = InstallQuery { source: plugin.clone(), name: Some(plugin), slot: Some(slot), config, ..InstallQuery::default() };
             installed(screen, &Admin::find(global)?.post("/plugins", &query, Vec::new()).await?)
         }
         PluginCommand::Rollback { slot, to } => {
             installed(screen, &Admin::find(global)?.post("/plugins/rollback", &RollbackQuery { slot, to }, Vec::new()).await?)
         }
+        PluginCommand::Promote { slot } => installed(screen, &Admin::find(global)?.post("/plugins/promote", &SlotQuery { slot }, Vec::new()).await?),
+        PluginCommand::StopTrial { slot } => {
+            let stopped: Installed = Admin::find(global)?.post("/plugins/stop-trial", &SlotQuery { slot }, Vec::new()).await?;
+            if screen.is_json() { screen.json(&stopped) } else { screen.line(&format!("{} is no longer on trial in {}", stopped.plugin, stopped.slot)) }
+        }
+        PluginCommand::Uninstall { plugin } => change(global, screen, "uninstall", plugin).await,
+        PluginCommand::Enable { plugin } => change(global, screen, "enable", plugin).await,
+        PluginCommand::Disable { plugin } => change(global, screen, "disable", plugin).await,
         PluginCommand::List => {
             let plugins: Vec<Plugin> = Admin::find(global)?.get("/plugins").await?;
             if screen.is_json() { screen.json(&plugins) } else { list(screen, &plugins) }
         }
         PluginCommand::Inspect { plugin } => inspect(global, screen, &plugin).await,
-        PluginCommand::History { slot } => {
-            let generations: Vec<Generation> = Admin::find(global)?.query("/plugins/generations", &HistoryQuery { count: None, slot: Some(slot) }).await?;
-            if screen.is_json() { screen.json(&generations) } else { history(screen, &generations) }
-        }
+        PluginCommand::History { slot } => report::history(global, screen, slot).await,
+        PluginCommand::Logs { plugin, count } => report::logs(global, screen, plugin, count).await,
+        PluginCommand::Stats => report::stats(global, screen).await,
+        PluginCommand::Audit { count } => report::audit(global, screen, count).await,
+        PluginCommand::Verify { source, digest, config } => trade::verify(global, screen, config, &source, digest.as_deref()).await,
+        PluginCommand::Push { file, image, config } => trade::push(global, screen, config, &file, &image).await,
+        PluginCommand::Pull { source, file, digest, config } => trade::pull(global, screen, config, &source, &file, digest.as_deref()).await,
     }
+}
+
+async fn install(global: &Global, screen: &mut Screen, args: InstallArgs) -> Result<(), Error> {
+    let InstallArgs { source, slot, config, digest, canary, shadow, accept_worse } = args;
+    let query = InstallQuery { source: source.clone(), slot, config, digest, canary, shadow, accept_worse, ..InstallQuery::default() };
+    let origin = Origin::parse(&source)?;
+    let admin = Admin::find(global)?;
+    if origin.is_remote() {
+        return installed(screen, &admin.post("/plugins", &InstallQuery { remote: Some(source), ..query }, Vec::new()).await?);
+    }
+    // What a file says is for the host to verify; here nothing limits it but memory.
+    let found = origin.fetch(&config::load(None, global.flags())?.config.plugin_fetch, usize::MAX).await?;
+    let query = InstallQuery { manifest: found.manifest, signature: found.signature, ..query };
+    installed(screen, &admin.post("/plugins", &query, found.bytes.to_vec()).await?)
+}
+
+async fn change(global: &Global, screen: &mut Screen, action: &str, plugin: String) -> Result<(), Error> {
+    let query = PluginQuery { plugin, count: None };
+    let changed: Changed = Admin::find(global)?.post(&format!("/plugins/{action}"), &query, Vec::new()).await?;
+    if screen.is_json() {
+        return screen.json(&changed);
+    }
+    screen.line(&format!("{}: {action}d", changed.plugin).replace("uninstalld", "uninstalled"))?;
+    changed.slots.iter().try_for_each(|(slot, plugin)| screen.line(&format!("{slot} holds {}", if plugin.is_empty() { "nothing" } else { plugin })))
 }
 
 fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {
     if screen.is_json() {
         return screen.json(installed);
     }
-    let replaced = installed.replaced.as_ref().map_or_else(String::new, |plugin| format!(", in place of {plugin}"));
-    screen.line(&format!("{} serves {} as generation {}{replaced}", installed.plugin, installed.slot, installed.generation))?;
+    let beside = installed.replaced.as_deref().unwrap_or("nothing");
+    screen.line(&match &installed.trial {
+        Some(trial) => format!("{} is on trial in {} as {trial}, beside {beside}", installed.plugin, installed.slot),
+        None => format!("{} serves {} as generation {}, in place of {beside}", installed.plugin, installed.slot, installed.generation),
+    })?;
     screen.line(&format!("digest sha256:{}", installed.digest))?;
     if let Some(rehearsal) = &installed.rehearsal {
         screen.line(&format!("rehearsed with {} calls, p99 {}", rehearsal.calls, Millis(rehearsal.call_us_p99 / 1e3)))?;
@@ -108,7 +243,7 @@ fn list(screen: &mut Screen, plugins: &[Plugin]) -> Result<(), Error> {
 
 async fn inspect(global: &Global, screen: &mut Screen, name: &str) -> Result<(), Error> {
     let path = PathBuf::from(name);
-    let plugin = if path.is_file() { component::describe(&component::read(&path)?, &path.display().to_string())? } else { from_host(global, name).await? };
+    let plugin = if path.is_file() { of_file(global, &path)? } else { from_host(global, name).await? };
     if screen.is_json() {
         return screen.json(&plugin);
     }
@@ -120,9 +255,14 @@ async fn inspect(global: &Global, screen: &mut Screen, name: &str) -> Result<(),
         ("digest", format!("sha256:{}", plugin.digest)),
         ("size", Bytes(plugin.component_bytes).to_string()),
         ("from", if plugin.built_in { "built in".to_owned() } else { plugin.source.clone() }),
-        ("serves", plugin.slots.join(", ")),
+        ("serves", if plugin.enabled { plugin.slots.join(", ") } else { "nothing, it is disabled".to_owned() }),
+        ("contract", plugin.contract.clone()),
+        ("imports", plugin.imports.join(", ")),
+        ("signer", if plugin.signer.is_empty() { "nobody that is trusted".to_owned() } else { plugin.signer.clone() }),
+        ("asks for", asks(&plugin)),
+        ("runs here", if plugin.unfit.is_empty() { "yes".to_owned() } else { format!("no: {}", plugin.unfit) }),
     ];
-    lines.iter().try_for_each(|(name, value)| screen.line(&format!("{name:8}  {value}")))
+    lines.iter().try_for_each(|(name, value)| screen.line(&format!("{name:9}  {value}")))
 }
 
 async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
@@ -132,11 +272,13 @@ async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
     plugins.into_iter().find(|plugin| plugin.name == name).ok_or_else(|| missing.into())
 }
 
-fn history(screen: &mut Screen, generations: &[Generation]) -> Result<(), Error> {
-    let row = |generation: &Generation| {
-        let digest = generation.digest.chars().take(12).collect();
-        [generation.generation.to_string(), utc(generation.at_ms), generation.plugin.clone(), generation.reason.clone(), digest]
-    };
-    let rows: Vec<[String; 5]> = generations.iter().map(row).collect();
-    screen.table(["generation", "since (UTC)", "plugin", "why", "sha256"], &rows)
+fn of_file(global: &Global, path: &std::path::Path) -> Result<Plugin, Error> {
+    let config = config::load(None, global.flags())?.config;
+    component::describe(&component::read(path)?, &path.display().to_string(), &shelf::guest_limits(&config.plugin_limits))
+}
+
+/// What a plugin asks for beyond the host's defaults.
+fn asks(plugin: &Plugin) -> String {
+    let asks: Vec<String> = plugin.asks.iter().map(|asked| format!("{} = {} (granted up to {})", asked.what, asked.asked, asked.granted_max)).collect();
+    if asks.is_empty() { "nothing beyond the host's defaults".to_owned() } else { asks.join(", ") }
 }

@@ -49,6 +49,9 @@ pub(super) struct RunArgs {
     /// Allow addresses that others can reach, without TLS and tokens
     #[arg(long)]
     insecure: bool,
+    /// Take plugins without a signature from anywhere
+    #[arg(long)]
+    allow_unsigned: bool,
     /// Any other setting, as `host config show` names it
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -67,6 +70,9 @@ impl RunArgs {
         flags.extend(self.models.iter().map(|path| path_flag("--models", "models", path)));
         flags.extend(self.http.iter().map(|address| text_flag("--http", "http.address", address)));
         flags.extend(self.local_devices.iter().map(|count| text_flag("--local-devices", "local_devices", count)));
+        if self.allow_unsigned {
+            flags.push(text_flag("--allow-unsigned", "plugin_trust.allow_unsigned", "always"));
+        }
         if self.insecure {
             flags.push(text_flag("--insecure", "insecure", "true"));
         }
@@ -107,7 +113,9 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let mut doors = JoinSet::new();
     let closing = CancellationToken::new();
     let client_door = api::router(Door::new(service.clone(), metrics, &config));
-    let admin_door = AdminDoor { service, store, http: Some(address.to_string()), component_bytes_max: config.plugin_limits.component_bytes_max };
+    let shelf = central.shelf().clone();
+    let watch = shelf.watch()?;
+    let admin_door = AdminDoor { service, store, shelf, http: Some(address.to_string()), component_bytes_max: config.plugin_limits.component_bytes_max };
     spawn_http(&mut doors, http, client_door, closing.clone());
     spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
     if !address.ip().is_loopback() {
@@ -116,6 +124,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     announce(&central, address, started.elapsed());
     stop.cancelled().await;
     tracing::info!("stopping");
+    drop(watch);
     central.drain().await;
     closing.cancel();
     let closed = tokio::time::timeout(CLOSE_MAX, async { while doors.join_next().await.is_some() {} }).await;
@@ -150,7 +159,8 @@ fn spawn_http(doors: &mut JoinSet<()>, listener: TcpListener, router: axum::Rout
 
 fn spawn_admin(doors: &mut JoinSet<()>, listener: UnixListener, router: axum::Router, closing: CancellationToken) {
     doors.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned()).await;
+        let service = router.into_make_service_with_connect_info::<admin::Caller>();
+        let served = axum::serve(listener, service).with_graceful_shutdown(closing.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the admin socket has closed");
         }

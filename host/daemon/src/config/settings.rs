@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, str::FromSt
 use host_core::ids::{DeviceId, SiteName};
 use serde_json::{Value, json};
 
-use super::{Config, LocalDevice, LogFormat, Origin, Resolved, SlotBinding};
+use super::{AllowUnsigned, Config, LocalDevice, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding};
+use crate::shelf;
 
 /// Most devices in one process; each has its own threads.
 const LOCAL_DEVICES_MAX: usize = 64;
@@ -115,6 +116,49 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.plugin_limits.retry_ms_max, v, 1..=24 * 60 * MINUTE_MS),
         get: |c| json!(c.plugin_limits.retry_ms_max),
     },
+    Setting {
+        key: "plugin_limits.compile_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.compile_ms_max, v, 100..=60 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.compile_ms_max),
+    },
+    Setting {
+        key: "plugin_limits.compile_memory_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.compile_memory_bytes_max, v, 64 << 20..=1024 * GIB),
+        get: |c| json!(c.plugin_limits.compile_memory_bytes_max),
+    },
+    Setting {
+        key: "plugin_limits.probation_questions",
+        set: |c, v| number(&mut c.plugin_limits.probation_questions, v, 0..=1_000_000),
+        get: |c| json!(c.plugin_limits.probation_questions),
+    },
+    Setting {
+        key: "plugin_limits.cost_ratio_max",
+        set: |c, v| ratio(&mut c.plugin_limits.cost_ratio_max, v, 1.0..=1_000_000.0),
+        get: |c| json!(c.plugin_limits.cost_ratio_max),
+    },
+    Setting {
+        key: "plugin_limits.log_lines_kept_max",
+        set: |c, v| number(&mut c.plugin_limits.log_lines_kept_max, v, 1..=1_000_000),
+        get: |c| json!(c.plugin_limits.log_lines_kept_max),
+    },
+    Setting {
+        key: "plugin_limits.audit_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.audit_bytes_max, v, 4096..=1024 * GIB),
+        get: |c| json!(c.plugin_limits.audit_bytes_max),
+    },
+    Setting { key: "plugin_trust.keys", set: |c, v| keys(&mut c.plugin_trust.keys, v), get: |c| json!(c.plugin_trust.keys) },
+    Setting {
+        key: "plugin_trust.allow_unsigned",
+        set: |c, v| allow_unsigned(&mut c.plugin_trust.allow_unsigned, v),
+        get: |c| json!(c.plugin_trust.allow_unsigned.word()),
+    },
+    Setting {
+        key: "plugin_fetch.fetch_ms_max",
+        set: |c, v| number(&mut c.plugin_fetch.fetch_ms_max, v, 100..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.plugin_fetch.fetch_ms_max),
+    },
+    Setting { key: "plugin_fetch.ca_file", set: |c, v| path(c.plugin_fetch.ca_file.get_or_insert_default(), v), get: |c| json!(c.plugin_fetch.ca_file) },
+    Setting { key: "plugin_fetch.registries", set: |c, v| registries(&mut c.plugin_fetch.registries, v), get: |c| json!(c.plugin_fetch.registries) },
     Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTE_MS), get: |c| json!(c.leases.heartbeat_ms) },
     Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTE_MS), get: |c| json!(c.leases.lost_after_ms) },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
@@ -169,6 +213,41 @@ fn number<T: TryFrom<u64>>(field: &mut T, value: &Value, range: RangeInclusive<u
     Ok(())
 }
 
+fn ratio(field: &mut f64, value: &Value, range: RangeInclusive<f64>) -> Result<(), String> {
+    let read = text(value).and_then(|text| text.trim().parse::<f64>().ok()).filter(|number| range.contains(number));
+    *field = read.ok_or_else(|| format!("it must be a number from {} to {}", range.start(), range.end()))?;
+    Ok(())
+}
+
+/// One key, or a list of them.
+fn keys(field: &mut Vec<String>, value: &Value) -> Result<(), String> {
+    let read = match structured(value) {
+        Value::Array(keys) => keys.into_iter().map(|key| key.as_str().map(str::to_owned).ok_or("it must list keys as text")).collect::<Result<_, _>>()?,
+        Value::String(key) => vec![key],
+        _ => return Err("it must be a minisign public key, or a list of them".into()),
+    };
+    match read.iter().find(|key| !shelf::is_key(key)) {
+        Some(key) => Err(format!("`{key}` is no minisign public key: it is the second line of a .pub file")),
+        None => {
+            *field = read;
+            Ok(())
+        }
+    }
+}
+
+fn allow_unsigned(field: &mut AllowUnsigned, value: &Value) -> Result<(), String> {
+    let known = [AllowUnsigned::Never, AllowUnsigned::Files, AllowUnsigned::Always];
+    let found = known.into_iter().find(|known| value.as_str() == Some(known.word()));
+    *field = found.ok_or("it must be never, files or always")?;
+    Ok(())
+}
+
+/// By the registry's address: username and password.
+fn registries(field: &mut BTreeMap<String, RegistryLogin>, value: &Value) -> Result<(), String> {
+    *field = serde_json::from_value(structured(value)).map_err(|error| format!("it must name username and password for each registry: {error}"))?;
+    Ok(())
+}
+
 fn log_format(field: &mut LogFormat, value: &Value) -> Result<(), String> {
     *field = match value.as_str() {
         Some("text") => LogFormat::Text,
@@ -216,7 +295,7 @@ fn slots(field: &mut BTreeMap<String, SlotBinding>, value: &Value) -> Result<(),
     for (slot, entry) in entries {
         host_plugin::SlotName::parse(&slot).map_err(|error| error.to_string())?;
         let binding = match entry {
-            Value::String(plugin) => SlotBinding { plugin, config: None },
+            Value::String(plugin) => SlotBinding { plugin, digest: None, config: None },
             entry => serde_json::from_value(entry).map_err(|error| format!("slot `{slot}`: {error}"))?,
         };
         slots.insert(slot, binding);

@@ -50,6 +50,17 @@ impl Blobs {
         if Digest::of(&bytes) == digest { Ok(bytes.into()) } else { Err(fault("is damaged on disk")) }
     }
 
+    /// Forgets the bytes of a digest, if they are there.
+    pub(super) fn remove(&self, digest: Digest) -> Result<(), Error> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::from(Fault::File { doing: "remove", path: path.display().to_string() }).because(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
         self.folder.join(digest.to_string())
     }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::error::{Error, Fault};
 
 /// The version of the tables that this host writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// Times are SQLite's own, in milliseconds since 1970: the store is not asked to believe a caller's clock.
 const SCHEMA: &str = "
@@ -24,6 +24,8 @@ CREATE TABLE plugin (
     digest TEXT NOT NULL,
     source TEXT NOT NULL,
     manifest TEXT,
+    enabled INTEGER NOT NULL DEFAULT 1,
+    signer TEXT,
     installed_at_ms INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER))
 ) STRICT;
 CREATE TABLE generation (
@@ -36,6 +38,12 @@ CREATE TABLE generation (
     at_ms INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
     PRIMARY KEY (slot, generation)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What makes tables of version 1 those of version 2.
+const FROM_VERSION_1: &str = "
+ALTER TABLE plugin ADD COLUMN enabled INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE plugin ADD COLUMN signer TEXT;
 ";
 
 /// An installed plugin. Its bytes are the blob of its digest.
@@ -51,6 +59,10 @@ pub struct PluginRecord {
     pub source: String,
     /// The text of the `plugin.toml` that lay beside it.
     pub manifest: Option<String>,
+    /// Whether it may serve.
+    pub enabled: bool,
+    /// The trusted key that signed it.
+    pub signer: Option<String>,
 }
 
 /// What a slot held at a time.
@@ -87,8 +99,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
     match found {
         SCHEMA_VERSION => {}
-        0 => {
-            let script = format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+        0 | 1 => {
+            let change = if found == 0 { SCHEMA } else { FROM_VERSION_1 };
+            let script = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
             connection.execute_batch(&script).map_err(fault)?;
         }
         _ => return Err(Fault::StoreVersion { path: path.display().to_string(), found, known: SCHEMA_VERSION }.into()),
@@ -120,14 +133,31 @@ pub(super) fn last_plan(connection: &Connection) -> rusqlite::Result<Option<u64>
 }
 
 pub(super) fn put_plugin(connection: &Connection, plugin: &PluginRecord) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO plugin (name, version, digest, source, manifest) VALUES (?1, ?2, ?3, ?4, ?5)";
-    connection.prepare_cached(sql)?.execute(params![plugin.name, plugin.version, plugin.digest, plugin.source, plugin.manifest])?;
+    let sql = "INSERT OR REPLACE INTO plugin (name, version, digest, source, manifest, enabled, signer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let values = params![plugin.name, plugin.version, plugin.digest, plugin.source, plugin.manifest, plugin.enabled, plugin.signer];
+    connection.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+pub(super) fn remove_plugin(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM plugin WHERE name = ?1")?.execute(params![name])?;
     Ok(())
 }
 
 pub(super) fn plugins(connection: &Connection) -> rusqlite::Result<Vec<PluginRecord>> {
-    let read = |row: &Row<'_>| Ok(PluginRecord { name: row.get(0)?, version: row.get(1)?, digest: row.get(2)?, source: row.get(3)?, manifest: row.get(4)? });
-    connection.prepare_cached("SELECT name, version, digest, source, manifest FROM plugin ORDER BY name")?.query_map([], read)?.collect()
+    let read = |row: &Row<'_>| {
+        Ok(PluginRecord {
+            name: row.get(0)?,
+            version: row.get(1)?,
+            digest: row.get(2)?,
+            source: row.get(3)?,
+            manifest: row.get(4)?,
+            enabled: row.get(5)?,
+            signer: row.get(6)?,
+        })
+    };
+    let sql = "SELECT name, version, digest, source, manifest, enabled, signer FROM plugin ORDER BY name";
+    connection.prepare_cached(sql)?.query_map([], read)?.collect()
 }
 
 pub(super) fn put_generation(connection: &Connection, record: &GenerationRecord) -> rusqlite::Result<()> {
