@@ -13,14 +13,13 @@ use std::{
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    BUILTIN_PLUGINS, Bearer, EventSink, Limits, LogLevel, Package, PluginConfig, PluginEvent, PluginHost, PluginSource, Prepared, SlotName, SlotStatus,
-    SwapReason,
+    BUILTIN_PLUGINS, Bearer, EventSink, LogLevel, Package, PluginConfig, PluginEvent, PluginHost, PluginSource, Prepared, SlotName, SlotStatus, SwapReason,
 };
 use host_wire::admin;
 
 use crate::{
     clock, component,
-    config::{Config, PluginLimits},
+    config::Config,
     error::{Error, Fault},
     metrics::Metrics,
     stage_fault::StageFault,
@@ -225,23 +224,7 @@ fn plugin_config(config: &Config) -> PluginConfig {
         retry_first: Millis(limits.retry_first_ms as f64),
         retry_max: Millis(limits.retry_ms_max as f64),
     };
-    PluginConfig { cache_folder: Some(config.data.join("native")), limits: guest_limits(limits), strikes, ..PluginConfig::default() }
-}
-
-fn guest_limits(limits: &PluginLimits) -> Limits {
-    let mut guest = Limits {
-        component_bytes_max: limits.component_bytes_max,
-        memory_bytes_max: limits.memory_bytes_max,
-        memory_bytes_granted_max: limits.memory_bytes_granted_max,
-        warm_instances: limits.warm_instances,
-        ..Limits::default()
-    };
-    guest.deadlines.allocate_ms_max = limits.allocate_ms_max;
-    guest.deadlines.review_ms_max = limits.review_ms_max;
-    guest.deadlines.route_ms_max = limits.route_ms_max;
-    guest.deadlines.admit_ms_max = limits.admit_ms_max;
-    guest.deadlines.run_ms_max = limits.run_ms_max;
-    guest
+    PluginConfig { cache_folder: Some(config.data.join("native")), limits: limits.guest.clone(), strikes, ..PluginConfig::default() }
 }
 
 /// What the config binds and what lies in the plugins folder. Two files that claim one slot are an error that names both.

@@ -41,6 +41,7 @@ mod imports;
 mod keeper;
 mod limits;
 mod manifest;
+mod meter;
 mod names;
 mod package;
 mod plugins;

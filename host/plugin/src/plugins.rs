@@ -183,7 +183,13 @@ impl PluginHost {
     /// `routing/round-robin` and `adapter/cpu`. They are compiled in parallel, or taken from the cache.
     pub fn start(config: PluginConfig, engines: Arc<Engines>, events: EventSink) -> Result<Self, Error> {
         let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), engines)?);
-        let around = Surroundings { clock: Clock::start(), events, keeper: Keeper::start()?, strikes: config.strikes, history_max: config.history_max };
+        let around = Surroundings {
+            clock: Clock::start(),
+            events,
+            keeper: Keeper::start(config.strikes.retry_first)?,
+            strikes: config.strikes,
+            history_max: config.history_max,
+        };
         let builtins = Builtins { sandbox: &sandbox, config: &config };
         let (allocation, least_loaded, round_robin, cpu) = thread::scope(|scope| {
             let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>("allocation"));

@@ -1,7 +1,9 @@
 //! Drives a shard like a sound adapter, but for what its configuration names. For tests only.
 
+use std::hint::black_box;
+
 use shardhost_sdk::{
-    adapter::{Call, Engine, EngineError, EngineErrorKind, Fit, Graph, HostEngine, Offer, Refusal, Roles, ShardAdapter, ShardFile, Tensor},
+    adapter::{Call, ElementType, Engine, EngineError, EngineErrorKind, Fit, Graph, HostEngine, Offer, Refusal, Roles, ShardAdapter, ShardFile, Tensor},
     export_adapter,
 };
 
@@ -11,22 +13,23 @@ pub struct Misbehaving {
     how: String,
     graph: Option<Graph>,
     runs: u32,
+    kept: Option<Tensor>,
 }
 
 impl ShardAdapter for Misbehaving {
     type Engine = HostEngine;
 
     fn configure(config: &str) -> Result<Self, String> {
-        Ok(Self { how: config.trim_matches(['"', '{', '}']).to_owned(), graph: None, runs: 0 })
+        Ok(Self { how: config.trim_matches(['"', '{', '}']).to_owned(), graph: None, runs: 0, kept: None })
     }
 
     fn probe(&mut self) -> Vec<Offer> {
         let offer = |info: shardhost_sdk::adapter::EngineInfo| Offer {
             accelerator: info.accelerator,
             memory_pool: 0,
-            memory_bytes: info.memory_bytes,
-            weight_factor: info.weight_factor,
-            fixed_bytes: info.fixed_bytes,
+            memory_bytes: if self.how == "infinite-offer" { f64::INFINITY } else { info.memory_bytes },
+            weight_factor: if self.how == "not-a-number-offer" { f64::NAN } else { info.weight_factor },
+            fixed_bytes: if self.how == "negative-offer" { -1.0 } else { info.fixed_bytes },
             element_types: info.element_types,
             roles: Roles::HEAD | Roles::BODY | Roles::TAIL,
             attributes: Vec::new(),
@@ -39,8 +42,18 @@ impl ShardAdapter for Misbehaving {
             return Err(Refusal { reason: format!("{} is too large", shard.id()), nearest: None, short_bytes: 42.0 });
         }
         let engine = if self.how == "unknown-engine" { "abacus" } else { "tract" };
-        let graph = HostEngine.load(engine, &shard, &[]).map_err(|error| Refusal::because(error.message))?;
-        let memory_bytes = graph.memory_bytes();
+        let load = || HostEngine.load(engine, &shard, &[]).map_err(|error| Refusal::because(error.message));
+        match self.how.as_str() {
+            "graph-flood" => loop {
+                std::mem::forget(load()?);
+            },
+            "loop-in-load" => loop {
+                black_box(0);
+            },
+            _ => {}
+        }
+        let graph = load()?;
+        let memory_bytes = if self.how == "not-a-number-fit" { f64::NAN } else { graph.memory_bytes() };
         self.graph = Some(graph);
         Ok(Fit { memory_bytes, attributes: Vec::new() })
     }
@@ -52,6 +65,39 @@ impl ShardAdapter for Misbehaving {
         match self.how.as_str() {
             "trap" => panic!("this adapter always fails"),
             "trap-once-in-two" if self.runs == 2 => panic!("this adapter fails in its second run"),
+            "loop" => loop {
+                black_box(0);
+            },
+            "tensor-flood" => loop {
+                std::mem::forget(one_number());
+            },
+            // The host holds what the guest no longer has in its own memory.
+            "tensor-bytes" => loop {
+                std::mem::forget(Tensor::new(ElementType::Fp32, &[1 << 20], &vec![0; 4 << 20]));
+            },
+            "wrong-length" => Ok(vec![Tensor::new(ElementType::Fp32, &[1_000], &[0; 4])]),
+            "wrong-shape" => Ok(vec![Tensor::new(ElementType::Fp32, &[1_000], &[0; 4_000])]),
+            "overflowing-shape" => Ok(vec![Tensor::new(ElementType::Fp64, &[u32::MAX; 8], &[0; 4])]),
+            "many-axes" => Ok(vec![Tensor::new(ElementType::Fp64, &[1; 1_000], &[0; 8])]),
+            "two-outputs" => Ok(graph.run(inputs)?.into_iter().chain([one_number()]).collect()),
+            "dropped-handle" => {
+                let number = one_number();
+                let handle = number.handle();
+                drop(number);
+                // A handle is a number, and the host must not believe in it.
+                Ok(vec![unsafe { Tensor::from_handle(handle) }])
+            }
+            "invented-handle" => Ok(vec![unsafe { Tensor::from_handle(12_345) }]),
+            "run-twice" => {
+                let handles: Vec<u32> = inputs.iter().map(Tensor::handle).collect();
+                graph.run(inputs)?;
+                graph.run(handles.into_iter().map(|handle| unsafe { Tensor::from_handle(handle) }).collect())
+            }
+            // Of the run before: the host forgets tensors when a run is over.
+            "kept-handle" => {
+                let kept = self.kept.replace(one_number());
+                Ok(kept.into_iter().collect())
+            }
             "no-output" => Ok(Vec::new()),
             "returns-inputs" => Ok(inputs),
             // Every byte through the guest and back.
@@ -62,6 +108,10 @@ impl ShardAdapter for Misbehaving {
             _ => graph.run(inputs),
         }
     }
+}
+
+fn one_number() -> Tensor {
+    Tensor::new(ElementType::Fp32, &[1], &[0; 4])
 }
 
 export_adapter!(Misbehaving);
