@@ -45,11 +45,11 @@ impl Crowd {
         CROWD.get_or_init(|| {
             let strikes =
                 StrikePolicy { strikes_max: STRIKES_MAX, window: Millis(3_600_000.0), retry_first: Millis(WAITS_MS[0]), retry_max: Millis(WAITS_MS[3]) };
-            let deadlines = Deadlines { configure_ms_max: CONFIGURE_MS_MAX, set_topology_ms_max: 5, ..Deadlines::default() };
+            let deadlines = Deadlines { configure_ms_max: CONFIGURE_MS_MAX, set_topology_ms_max: 5, load_ms_max: 5, ..Deadlines::default() };
             let config = PluginConfig {
                 cache_folder: Some(concat!(env!("CARGO_TARGET_TMPDIR"), "/native").into()),
-                // A smaller answer reaches its limit sooner, and the corpus runs unoptimised.
-                limits: Limits { deadlines, allocation_returned_bytes_max: 1 << 20, ..Limits::default() },
+                // Smaller limits are met sooner, and the corpus runs unoptimised.
+                limits: Limits { deadlines, allocation_returned_bytes_max: 1 << 20, tensors_max: 64, graphs_max: 1, ..Limits::default() },
                 strikes,
                 ..PluginConfig::default()
             };
