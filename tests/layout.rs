@@ -24,7 +24,7 @@ fn allowed(package: &str, folder: &str) -> BTreeSet<&'static str> {
         "host-plugin" => &["host-core", "host-engine"],
         "host-daemon" => &["host-core", "host-engine", "host-plugin", "host-wire"],
         "shardhost-sdk" => &[],
-        _ if ["plugins", "guests"].contains(&folder) => &["shardhost-sdk"],
+        _ if folder == "plugins" => &["shardhost-sdk"],
         _ => &[],
     };
     names.iter().copied().collect()

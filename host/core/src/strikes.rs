@@ -43,12 +43,13 @@ pub struct Strikes {
     recent: VecDeque<Millis>,
     rollbacks: u32,
     retry_at: Option<Millis>,
+    retry_wait: Option<Millis>,
 }
 
 impl Strikes {
     /// None so far.
     pub fn new(policy: StrikePolicy) -> Self {
-        Self { policy, recent: VecDeque::new(), rollbacks: 0, retry_at: None }
+        Self { policy, recent: VecDeque::new(), rollbacks: 0, retry_at: None, retry_wait: None }
     }
 
     /// Counts one. All kinds weigh the same; the kind is for whoever reports it.
@@ -66,13 +67,18 @@ impl Strikes {
         let doublings = self.rollbacks.min(30);
         let wait = (self.policy.retry_first.0 * f64::from(1_u32 << doublings)).min(self.policy.retry_max.0);
         self.rollbacks = self.rollbacks.saturating_add(1);
-        self.retry_at = Some(now + Millis(wait));
+        (self.retry_at, self.retry_wait) = (Some(now + Millis(wait)), Some(Millis(wait)));
         StrikeOutcome::RollBack
     }
 
     /// When the plugin should be tried again, if it was rolled back.
     pub fn retry_at(&self) -> Option<Millis> {
         self.retry_at
+    }
+
+    /// How long its last roll back made it wait.
+    pub fn retry_wait(&self) -> Option<Millis> {
+        self.retry_wait
     }
 
     /// The plugin serves again; the back-off is kept, so that a plugin that fails again waits longer.
@@ -156,6 +162,7 @@ mod tests {
             strikes.record(Millis::ZERO, StrikeKind::Trap);
             waits.push(strikes.retry_at().expect("rolled back").0);
             strikes.retried();
+            assert_eq!((strikes.retry_at(), strikes.retry_wait().map(|wait| wait.0)), (None, waits.last().copied()));
         }
         assert_eq!(waits[..3], [5_000.0, 10_000.0, 20_000.0]);
         assert_eq!(waits[39], 600_000.0);

@@ -6,6 +6,7 @@ mod settings;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
+use host_plugin::Limits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -109,27 +110,11 @@ pub struct SlotBinding {
     pub config: Option<Value>,
 }
 
-/// What a plugin may take. The rest of its limits are host-plugin's own defaults.
+/// What a plugin may take, and what happens when it fails.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PluginLimits {
-    /// Size of a plugin's file.
-    pub component_bytes_max: usize,
-    /// Memory of one instance.
-    pub memory_bytes_max: usize,
-    /// The most memory that a plugin's manifest can ask for.
-    pub memory_bytes_granted_max: usize,
-    /// Instances of a policy that are kept ready.
-    pub warm_instances: usize,
-    /// Time of one `allocate`.
-    pub allocate_ms_max: u64,
-    /// Time of one `review`.
-    pub review_ms_max: u64,
-    /// Time of one `route`.
-    pub route_ms_max: u64,
-    /// Time of one `admit`.
-    pub admit_ms_max: u64,
-    /// Time of one `run` of an adapter, without the engine's.
-    pub run_ms_max: u64,
+    /// What each guest and each of its calls may take.
+    pub guest: Limits,
     /// Failures within the window that roll a slot back.
     pub strikes_max: u32,
     /// Older failures are forgotten.
@@ -306,15 +291,7 @@ impl LocalDevice {
 impl Default for PluginLimits {
     fn default() -> Self {
         Self {
-            component_bytes_max: 64 << 20,
-            memory_bytes_max: 64 << 20,
-            memory_bytes_granted_max: 512 << 20,
-            warm_instances: 2,
-            allocate_ms_max: 5_000,
-            review_ms_max: 1_000,
-            route_ms_max: 2,
-            admit_ms_max: 2,
-            run_ms_max: 60_000,
+            guest: Limits::default(),
             strikes_max: 3,
             strike_window_ms: 60_000,
             retry_first_ms: 5_000,

@@ -20,8 +20,7 @@ use std::{
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    BUILTIN_PLUGINS, CompileOrder, Compiler, Entry, Limits, Package, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason,
-    TrialPolicy,
+    BUILTIN_PLUGINS, CompileOrder, Compiler, Entry, Package, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason, TrialPolicy,
 };
 use host_wire::admin::{self, AuditLine};
 use tokio::{runtime::Handle, sync::Notify};
@@ -35,7 +34,7 @@ use journal::{Journal, OwnSwap};
 
 use crate::{
     clock,
-    config::{Config, PluginLimits},
+    config::Config,
     error::{Error, Fault},
     metrics::Metrics,
     stage_fault::StageFault,
@@ -345,7 +344,7 @@ impl Shelf {
             }
             Found::Here(fetched) => (fetched.clone(), Reach::Local),
             Found::At(origin) => {
-                let fetched = self.0.runtime.block_on(origin.fetch(&config.plugin_fetch, config.plugin_limits.component_bytes_max))?;
+                let fetched = self.0.runtime.block_on(origin.fetch(&config.plugin_fetch, config.plugin_limits.guest.component_bytes_max))?;
                 (fetched, if origin.is_remote() { Reach::Remote } else { Reach::Local })
             }
         };
@@ -358,14 +357,14 @@ impl Shelf {
 
     fn prepared(&self, file: &PluginSource, candidate: &Candidate, trail: &mut Trail<'_>) -> Result<Prepared, Error> {
         let mut noted = Ok(());
-        let limits = guest_limits(&self.0.config.plugin_limits);
+        let limits = &self.0.config.plugin_limits.guest;
         let mut tell = |step: PrepareStep<'_>| {
             let (word, detail) = match step {
                 PrepareStep::Read(package, slot) => {
                     (trail.line.plugin, trail.line.slot) = (package.name.to_string(), slot.to_string());
                     return;
                 }
-                PrepareStep::Granted(manifest) => ("granted", listing::granted(manifest, &limits)),
+                PrepareStep::Granted(manifest) => ("granted", listing::granted(manifest, limits)),
                 PrepareStep::Compiled => ("compiled", String::new()),
                 PrepareStep::Rehearsed(calls) => ("rehearsed", format!("{calls} calls")),
             };
@@ -600,29 +599,12 @@ fn plugin_config(config: &Config) -> PluginConfig {
         compile_ms_max: limits.compile_ms_max,
         memory_bytes_max: limits.compile_memory_bytes_max,
     });
-    PluginConfig { cache_folder: Some(config.data.join("native")), compiler, limits: guest_limits(limits), strikes, trials, ..PluginConfig::default() }
+    PluginConfig { cache_folder: Some(config.data.join("native")), compiler, limits: limits.guest.clone(), strikes, trials, ..PluginConfig::default() }
 }
 
 /// What the child that compiles does: this program, called with [`COMPILE_COMMAND`].
 pub fn compile_here(order: &CompileOrder) -> Result<(), Error> {
     Ok(host_plugin::compile_here(order)?)
-}
-
-/// The limits of guests, as the config sets them.
-pub fn guest_limits(limits: &PluginLimits) -> Limits {
-    let mut guest = Limits {
-        component_bytes_max: limits.component_bytes_max,
-        memory_bytes_max: limits.memory_bytes_max,
-        memory_bytes_granted_max: limits.memory_bytes_granted_max,
-        warm_instances: limits.warm_instances,
-        ..Limits::default()
-    };
-    guest.deadlines.allocate_ms_max = limits.allocate_ms_max;
-    guest.deadlines.review_ms_max = limits.review_ms_max;
-    guest.deadlines.route_ms_max = limits.route_ms_max;
-    guest.deadlines.admit_ms_max = limits.admit_ms_max;
-    guest.deadlines.run_ms_max = limits.run_ms_max;
-    guest
 }
 
 fn installed(entered: &host_plugin::Installed) -> admin::Installed {

@@ -13,16 +13,20 @@ use host_engine::{Digest, ElementType, Shard, Tensor, TensorSpec};
 use wasmtime::component::Resource;
 
 use crate::{
-    bindings::{adapter::exports::shardhost::plugin::adapter as wit, engine},
+    bindings::{adapter::exports::shardhost::plugin::adapter as wit, engine, types},
     clock::Clock,
     error::{Error, Fault},
     events::Bearer,
+    guest::Broke,
     names::SlotName,
     policies::slot,
     program::Warm,
     slot::{Slot, SlotStatus, Version},
     world::ShardAdapter,
 };
+
+/// Characters of an accelerator's name that an error repeats.
+const NAME_CHARACTERS_MAX: usize = 64;
 
 /// One accelerator and what it can hold, as an adapter says.
 #[derive(Clone, PartialEq, Debug)]
@@ -96,10 +100,10 @@ impl AdapterSlot {
             let mut warm = start(version)?;
             let clock = Clock::start();
             let answer = warm.call("probe", |world, store| world.shardhost_plugin_adapter().call_probe(store));
-            let answer: Answer<Vec<AdapterOffer>> = answer.map(|offers| Ok(offers.into_iter().map(AdapterOffer::from).collect()));
+            let answer: Answer<Vec<AdapterOffer>> = answer.and_then(sound_offers).map(|offers| Ok(offers.into_iter().map(AdapterOffer::from).collect()));
             self.0.note(version, &mut warm, &answer, clock.elapsed());
             self.0.around().keeper.drop_later(warm);
-            answer.map(|offers| offers.unwrap_or_default()).and_then(sound)
+            answer.map(|offers| offers.unwrap_or_default())
         };
         self.twice("probe", probe)
     }
@@ -113,10 +117,10 @@ impl AdapterSlot {
     fn load(&self, shard: &Arc<Shard>, offer: u32) -> Result<(Open, Fit), Error> {
         let (version, answer, warm) = self.twice("load", |version| {
             let mut warm = start(version)?;
-            let handle = warm.store.data_mut().handles.shards.push(Arc::clone(shard)).map_err(full)?;
+            let handle = warm.store.data_mut().handles.hold_shard(Arc::clone(shard)).map_err(|Broke(fault)| fault)?;
             let clock = Clock::start();
             let answer = warm.call("load", |world, store| world.shardhost_plugin_adapter().call_load(store, handle, offer));
-            let answer: Answer<Fit> = answer.map(|fit| fit.map(Fit::from).map_err(Refusal::from));
+            let answer: Answer<Fit> = answer.and_then(sound_fit).map(|fit| fit.map(Fit::from).map_err(Refusal::from));
             self.0.note(version, &mut warm, &answer, clock.elapsed());
             Ok((Arc::clone(version), answer?, warm))
         })?;
@@ -146,19 +150,36 @@ fn start(version: &Version<ShardAdapter>) -> Result<Warm<ShardAdapter>, PolicyFa
     version.tenant.program.start().map_err(|error| PolicyFault { kind: StrikeKind::Trap, message: error.to_string() })
 }
 
-fn full(error: wasmtime::component::ResourceTableError) -> PolicyFault {
-    PolicyFault { kind: StrikeKind::Memory, message: format!("it holds too many handles: {error}") }
+/// Offers that planning can compute with.
+pub(crate) fn sound_offers(offers: Vec<wit::Offer>) -> Result<Vec<wit::Offer>, PolicyFault> {
+    for offer in &offers {
+        let sizes = [("memory-bytes", offer.memory_bytes), ("fixed-bytes", offer.fixed_bytes)];
+        let wrong = sizes.into_iter().find(|(_, size)| !size.is_finite() || *size < 0.0);
+        let rule = match wrong {
+            Some((what, size)) => format!("{what} {size}, it must be a finite number not below 0"),
+            None if offer.weight_factor.is_finite() && offer.weight_factor > 0.0 => continue,
+            None => format!("weight-factor {}, it must be a finite number above 0", offer.weight_factor),
+        };
+        return Err(invalid(format!("offer {} has {rule}", offer.accelerator.chars().take(NAME_CHARACTERS_MAX).collect::<String>())));
+    }
+    Ok(offers)
 }
 
-/// Offers that planning can compute with.
-fn sound(offers: Vec<AdapterOffer>) -> Result<Vec<AdapterOffer>, PolicyFault> {
-    match offers.iter().find(|offer| !(offer.weight_factor.is_finite() && offer.weight_factor > 0.0)) {
-        None => Ok(offers),
-        Some(offer) => {
-            let message = format!("offer {} has weight factor {}, it must be a finite number above 0", offer.accelerator, offer.weight_factor);
-            Err(PolicyFault { kind: StrikeKind::Invalid, message })
+fn sound_fit(fit: Result<wit::Fit, types::Refusal>) -> Result<Result<wit::Fit, types::Refusal>, PolicyFault> {
+    match &fit {
+        Ok(fit) if !fit.memory_bytes.is_finite() || fit.memory_bytes < 0.0 => {
+            Err(invalid(format!("loading took {} bytes, it must be a finite number not below 0", fit.memory_bytes)))
         }
+        _ => Ok(fit),
     }
+}
+
+fn invalid(message: String) -> PolicyFault {
+    PolicyFault { kind: StrikeKind::Invalid, message }
+}
+
+fn missing(error: wasmtime::component::ResourceTableError) -> PolicyFault {
+    invalid(format!("it gave a tensor that it does not hold: {error}"))
 }
 
 /// An instance with its shard loaded.
@@ -297,8 +318,8 @@ fn run(
     inputs: Vec<Tensor>,
     outputs: &[TensorSpec],
 ) -> Result<Result<Vec<Tensor>, engine::EngineError>, PolicyFault> {
-    let tensors = &mut warm.store.data_mut().handles.tensors;
-    let handles = inputs.into_iter().map(|tensor| tensors.push(tensor).map_err(full)).collect::<Result<Vec<_>, _>>()?;
+    let held = &mut warm.store.data_mut().handles;
+    let handles = inputs.into_iter().map(|tensor| held.hold_tensor(tensor)).collect::<Result<Vec<_>, _>>().map_err(|Broke(fault)| fault)?;
     let call = wit::Call::from(call);
     let answer = warm.call("run", |world, store| world.shardhost_plugin_adapter().call_run(store, call, &handles))?;
     let handles: Vec<Resource<Tensor>> = match answer {
@@ -306,8 +327,7 @@ fn run(
         Err(error) => return Ok(Err(error)),
     };
     let tensors = &mut warm.store.data_mut().handles.tensors;
-    let found = handles.into_iter().map(|handle| tensors.delete(handle).map_err(full)).collect::<Result<Vec<_>, _>>()?;
-    let invalid = |message| PolicyFault { kind: StrikeKind::Invalid, message };
+    let found = handles.into_iter().map(|handle| tensors.delete(handle).map_err(missing)).collect::<Result<Vec<_>, _>>()?;
     if found.len() != outputs.len() {
         return Err(invalid(format!("it gave {} outputs, the shard declares {}", found.len(), outputs.len())));
     }

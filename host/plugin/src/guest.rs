@@ -1,15 +1,24 @@
 //! What the host keeps for one guest: its memory limit, the clock of the call that runs, its log lines, and the handles that
 //! it was given. One guest is called by one thread at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use host_engine::Engines;
-use wasmtime::{ResourceLimiter, UpdateDeadline, component::ResourceTable};
+use host_core::{
+    policy::{PolicyFault, StrikeKind},
+    units::Millis,
+};
+use host_engine::{Engines, Tensor};
+use wasmtime::{
+    ResourceLimiter, UpdateDeadline,
+    component::{Resource, ResourceTable},
+};
 
 use crate::{
     clock::{Clock, thread_time},
     events::LogLevel,
+    imports::{LoadedGraph, ShardFile},
     limits::{CallLimits, Limits},
+    meter::{Judgement, Meter},
 };
 
 /// The data of a store.
@@ -30,15 +39,9 @@ impl Guest {
                 parts_max: limits.parts_max,
                 refused: None,
             },
-            call: CallClock {
-                deadline: Duration::ZERO,
-                clock: Clock::start(),
-                engine: Duration::ZERO,
-                engine_processor: Duration::ZERO,
-                processor_at_deadline: None,
-            },
+            call: CallClock::new(Duration::ZERO, Clock::start()),
             log: CallLog { lines: Vec::new(), dropped: 0, lines_max: limits.log_lines_max, line_bytes_max: limits.log_line_bytes_max },
-            handles: Handles::new(engines, limits.tensors_max),
+            handles: Handles::new(engines, limits),
         }
     }
 
@@ -47,13 +50,9 @@ impl Guest {
         self.memory.refused = None;
         self.log.lines.clear();
         self.log.dropped = 0;
-        self.call = CallClock {
-            deadline: limits.deadline,
-            clock: Clock::start(),
-            engine: Duration::ZERO,
-            engine_processor: Duration::ZERO,
-            processor_at_deadline: None,
-        };
+        self.handles.made_bytes = 0;
+        self.handles.made_bytes_max = limits.returned_bytes_max;
+        self.call = CallClock::new(limits.deadline, self.call.clock);
     }
 }
 
@@ -63,15 +62,19 @@ pub(crate) struct MemoryLimit {
     pub bytes_max: usize,
     table_elements_max: usize,
     parts_max: usize,
-    /// What it asked for when it was refused.
-    pub refused: Option<usize>,
+    /// What it asked for when it was refused, in words.
+    pub refused: Option<String>,
 }
 
 impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // It fails without us, and would be counted though it was never had.
+            return Ok(false);
+        }
         let total = self.bytes.saturating_add(desired.saturating_sub(current));
         if total > self.bytes_max {
-            self.refused = Some(total);
+            self.refused = Some(format!("it asked for {total} bytes of memory, {} are allowed", self.bytes_max));
             return Ok(false);
         }
         self.bytes = total;
@@ -79,7 +82,11 @@ impl ResourceLimiter for MemoryLimit {
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= self.table_elements_max)
+        if desired > self.table_elements_max {
+            self.refused = Some(format!("it asked for a table of {desired} elements, {} are allowed", self.table_elements_max));
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn instances(&self) -> usize {
@@ -97,46 +104,51 @@ impl ResourceLimiter for MemoryLimit {
 
 /// Tells a guest that computes too long from one that waits in an engine or for a processor.
 pub(crate) struct CallClock {
-    deadline: Duration,
+    meter: Meter,
+    /// For systems that do not count a thread's processor time.
     clock: Clock,
-    /// Time in engines during this call by the clock, and by the processor since the deadline first passed.
+    /// What engines used during this call since its first epoch passed.
     engine: Duration,
-    engine_processor: Duration,
-    /// Processor time of the thread when the deadline first passed.
-    processor_at_deadline: Option<Duration>,
+    /// Epochs after its deadline, if it was stopped.
+    late: Option<u32>,
 }
 
 impl CallClock {
-    /// Called when the deadline passed. The clock cannot tell a guest that computes from a thread that the system does not
-    /// run, so from then on the processor time of the thread counts: the guest is late when it has used the deadline again.
+    fn new(deadline: Duration, clock: Clock) -> Self {
+        Self { meter: Meter::new(deadline), clock, engine: Duration::ZERO, late: None }
+    }
+
+    /// What the thread has used, counted from any fixed moment.
+    fn used(&self) -> Duration {
+        thread_time().unwrap_or_else(|| self.clock.elapsed())
+    }
+
+    /// Called at each epoch that passes while the guest computes.
     pub(crate) fn judge(&mut self) -> UpdateDeadline {
-        let own = self.clock.elapsed().saturating_sub(self.engine);
-        if own < self.deadline {
-            return UpdateDeadline::Continue(ticks(self.deadline - own));
+        match self.meter.pass(self.used().saturating_sub(self.engine)) {
+            Judgement::GoOn => UpdateDeadline::Continue(1),
+            Judgement::Stop { epochs_past } => {
+                self.late = Some(epochs_past);
+                UpdateDeadline::Interrupt
+            }
         }
-        let Some(processor) = thread_time().map(|time| time.saturating_sub(self.engine_processor)) else {
-            return UpdateDeadline::Interrupt;
-        };
-        let first = *self.processor_at_deadline.get_or_insert(processor);
-        if processor.saturating_sub(first) >= self.deadline { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
+    }
+
+    /// How many epochs after its deadline the call was stopped, if it was.
+    pub(crate) fn late(&self) -> Option<u32> {
+        self.late
     }
 
     /// Runs the host's own work, which is not the guest's fault.
     pub(crate) fn outside<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        // Asking for processor time is a system call; before the deadline has passed nobody needs the answer.
-        let (clock, processor) = (Clock::start(), self.processor_at_deadline.and_then(|_| thread_time()));
+        // Asking for processor time is a system call; before the first epoch has passed nobody needs the answer.
+        let before = self.meter.runs().then(|| self.used());
         let result = work();
-        self.engine += clock.elapsed();
-        if let Some(before) = processor {
-            self.engine_processor += thread_time().unwrap_or(before).saturating_sub(before);
+        if let Some(before) = before {
+            self.engine += self.used().saturating_sub(before);
         }
         result
     }
-}
-
-/// Ticks of a millisecond until a deadline surely passed.
-pub(crate) fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2).min(u64::MAX / 2) + 1
 }
 
 /// Lines that the guest wrote during this call.
@@ -156,6 +168,8 @@ impl CallLog {
         if line.len() > self.line_bytes_max {
             let end = (0..=self.line_bytes_max).rev().find(|&end| line.is_char_boundary(end)).unwrap_or(0);
             line.truncate(end);
+            // Else each line that is kept would hold the memory of the whole one.
+            line.shrink_to_fit();
         }
         self.lines.push((level, line));
     }
@@ -166,6 +180,48 @@ impl CallLog {
     }
 }
 
+/// How many lines of a plugin are passed on within a second.
+pub(crate) struct LogVolume {
+    lines_per_second_max: u32,
+    second: f64,
+    left: usize,
+}
+
+impl LogVolume {
+    pub(crate) fn new(lines_per_second_max: u32) -> Self {
+        Self { lines_per_second_max, second: f64::NEG_INFINITY, left: 0 }
+    }
+
+    /// How many of so many lines may be passed on now.
+    pub(crate) fn take(&mut self, now: Millis, lines: usize) -> usize {
+        let second = (now.0 / 1e3).floor();
+        if second > self.second {
+            (self.second, self.left) = (second, self.lines_per_second_max as usize);
+        }
+        let taken = lines.min(self.left);
+        self.left -= taken;
+        taken
+    }
+}
+
+/// How a guest broke a rule in a call to the host.
+#[derive(Debug)]
+pub(crate) struct Broke(pub PolicyFault);
+
+impl Broke {
+    fn memory(message: String) -> Self {
+        Self(PolicyFault { kind: StrikeKind::Memory, message })
+    }
+}
+
+impl fmt::Display for Broke {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl Error for Broke {}
+
 /// Tensors, shards and graphs that the guest holds handles of.
 pub(crate) struct Handles {
     pub engines: Arc<Engines>,
@@ -174,16 +230,49 @@ pub(crate) struct Handles {
     pub graphs: ResourceTable,
     /// Bytes that went through the guest's memory.
     pub copied_bytes: u64,
+    /// Bytes of the tensors that the guest made in this call. They lie in the host's memory, where no limit of the guest's
+    /// own memory sees them.
+    made_bytes: usize,
+    made_bytes_max: usize,
 }
 
 impl Handles {
-    fn new(engines: Arc<Engines>, tensors_max: usize) -> Self {
+    fn new(engines: Arc<Engines>, limits: &Limits) -> Self {
         let table = |capacity_max: usize| {
             let mut table = ResourceTable::new();
             table.set_max_capacity(capacity_max);
             table
         };
-        Self { engines, tensors: table(tensors_max), shards: table(16), graphs: table(16), copied_bytes: 0 }
+        // The host hands out shards, one to an instance.
+        let (tensors, shards, graphs) = (table(limits.tensors_max), table(1), table(limits.graphs_max));
+        Self { engines, tensors, shards, graphs, copied_bytes: 0, made_bytes: 0, made_bytes_max: 0 }
+    }
+
+    /// Counts a tensor that the guest makes.
+    pub(crate) fn make(&mut self, bytes: usize) -> Result<(), Broke> {
+        self.copied_bytes += bytes as u64;
+        self.made_bytes = self.made_bytes.saturating_add(bytes);
+        if self.made_bytes > self.made_bytes_max {
+            return Err(Broke::memory(format!("it made tensors of {} bytes in one call, {} are allowed", self.made_bytes, self.made_bytes_max)));
+        }
+        Ok(())
+    }
+
+    /// Takes a tensor in, for the guest to hold.
+    pub(crate) fn hold_tensor(&mut self, tensor: Tensor) -> Result<Resource<Tensor>, Broke> {
+        let max = self.tensors.max_capacity();
+        self.tensors.push(tensor).map_err(|_| Broke::memory(format!("it holds more than {max} tensors")))
+    }
+
+    /// Takes the shard in that the instance is to drive.
+    pub(crate) fn hold_shard(&mut self, shard: ShardFile) -> Result<Resource<ShardFile>, Broke> {
+        self.shards.push(shard).map_err(|_| Broke::memory("it holds a shard already".to_owned()))
+    }
+
+    /// Takes a graph in, for the guest to hold.
+    pub(crate) fn hold_graph(&mut self, graph: LoadedGraph) -> Result<Resource<LoadedGraph>, Broke> {
+        let max = self.graphs.max_capacity();
+        self.graphs.push(graph).map_err(|_| Broke::memory(format!("it holds more than {max} graphs")))
     }
 
     /// Drops tensors that the guest still holds: none outlives its call.
@@ -193,5 +282,17 @@ impl Handles {
             self.tensors = ResourceTable::new();
             self.tensors.set_max_capacity(capacity_max);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_has_so_many_lines_in_each_second() {
+        let mut volume = LogVolume::new(5);
+        assert_eq!([volume.take(Millis(0.0), 3), volume.take(Millis(900.0), 3), volume.take(Millis(999.0), 1)], [3, 2, 0]);
+        assert_eq!([volume.take(Millis(1000.0), 2), volume.take(Millis(1001.0), 9)], [2, 3]);
     }
 }

@@ -44,7 +44,7 @@ impl engine::Host for Guest {
         };
         let engines: Arc<Engines> = Arc::clone(&self.handles.engines);
         match self.call.outside(|| engines.load(&name, &shard, &options)) {
-            Ok(graph) => Ok(Ok(self.handles.graphs.push(graph)?)),
+            Ok(graph) => Ok(Ok(self.handles.hold_graph(graph)?)),
             Err(error) => Ok(Err(convert::engine_error(&error))),
         }
     }
@@ -64,10 +64,10 @@ fn load_options(options: &[types::Attribute]) -> Result<LoadOptions, String> {
 
 impl engine::HostTensor for Guest {
     fn new(&mut self, element_type: types::ElementType, shape: Vec<u32>, data: Vec<u8>) -> wasmtime::Result<Resource<Tensor>> {
-        self.handles.copied_bytes += data.len() as u64;
+        self.handles.make(data.len())?;
         let shape = shape.into_iter().map(|length| length as usize).collect();
         let tensor = Tensor::new(element_type.into(), shape, data.into()).map_err(|error| wasmtime::format_err!("{error}"))?;
-        Ok(self.handles.tensors.push(tensor)?)
+        Ok(self.handles.hold_tensor(tensor)?)
     }
 
     fn element_type(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<types::ElementType> {
@@ -141,7 +141,7 @@ impl engine::HostGraph for Guest {
         let graph = handles.graphs.get_mut(&graph)?;
         match self.call.outside(|| graph.run(inputs)) {
             Ok(outputs) => {
-                let outputs = outputs.into_iter().map(|output| handles.tensors.push(output)).collect::<Result<Vec<_>, _>>()?;
+                let outputs = outputs.into_iter().map(|output| handles.hold_tensor(output)).collect::<Result<Vec<_>, _>>()?;
                 Ok(Ok(outputs))
             }
             Err(error) => Ok(Err(convert::engine_error(&error))),

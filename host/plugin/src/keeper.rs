@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use host_core::units::Millis;
+
 use crate::{
     clock::Clock,
     error::{Error, Fault},
@@ -18,8 +20,9 @@ use crate::{
 
 /// Things that wait to be dropped; beyond it they are dropped where they are.
 const QUEUE_MAX: usize = 256;
-/// How often slots are asked whether a retry is due.
-const ROUND: Duration = Duration::from_millis(250);
+/// How often slots are asked whether a retry is due, at least; more often where retries come sooner.
+const ROUND_MAX: Duration = Duration::from_millis(250);
+const ROUND_MIN: Duration = Duration::from_millis(10);
 
 /// Something that wants to be asked now and then.
 pub(crate) trait Kept: Send + Sync {
@@ -38,10 +41,12 @@ enum Job {
 }
 
 impl Keeper {
-    pub(crate) fn start() -> Result<Self, Error> {
+    /// `retry_first` is the shortest wait before a retry.
+    pub(crate) fn start(retry_first: Millis) -> Result<Self, Error> {
+        let round = Duration::from_secs_f64(retry_first.0.clamp(0.0, ROUND_MAX.as_secs_f64() * 1e3) / 1e3).max(ROUND_MIN);
         let (queue, jobs) = sync_channel(QUEUE_MAX);
         let failed = |error: std::io::Error| Error::from(Fault::Host { what: "the thread that cleans up behind plugins does not start" }).because(error);
-        thread::Builder::new().name("plugin-keeper".into()).spawn(move || work(&jobs)).map_err(failed)?;
+        thread::Builder::new().name("plugin-keeper".into()).spawn(move || work(&jobs, round)).map_err(failed)?;
         Ok(Self { queue })
     }
 
@@ -57,20 +62,20 @@ impl Keeper {
     }
 }
 
-fn work(jobs: &Receiver<Job>) {
+fn work(jobs: &Receiver<Job>, round: Duration) {
     let mut kept: Vec<Weak<dyn Kept>> = Vec::new();
-    let mut round = Clock::start();
+    let mut since = Clock::start();
     loop {
-        match jobs.recv_timeout(ROUND) {
+        match jobs.recv_timeout(round) {
             Ok(Job::Drop(thing)) => drop(thing),
             Ok(Job::Keep(one)) => kept.push(one),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if round.elapsed() >= ROUND {
+        if since.elapsed() >= round {
             kept.retain(|one| one.strong_count() > 0);
             kept.iter().filter_map(Weak::upgrade).for_each(|one| one.look_after());
-            round = Clock::start();
+            since = Clock::start();
         }
     }
 }

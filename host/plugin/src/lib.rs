@@ -42,6 +42,7 @@ mod imports;
 mod keeper;
 mod limits;
 mod manifest;
+mod meter;
 mod names;
 mod package;
 mod plugins;

@@ -19,9 +19,9 @@ pub struct Limits {
     pub parts_max: usize,
     /// Elements of one table.
     pub table_elements_max: usize,
-    /// Stack of a guest call.
+    /// Stack of a guest call. It lies on the stack of the thread that calls, which must be larger by far.
     pub stack_bytes_max: usize,
-    /// Bytes that one call may hand to the host.
+    /// Bytes that one call may hand to the host at once, and as tensors all together.
     pub returned_bytes_max: usize,
     /// The same for `allocate` and `review`, whose plans are larger.
     pub allocation_returned_bytes_max: usize,
@@ -29,10 +29,17 @@ pub struct Limits {
     pub log_lines_max: usize,
     /// Bytes kept of one log line.
     pub log_line_bytes_max: usize,
+    /// Log lines that are passed on of one plugin within a second; further ones are dropped and counted.
+    pub log_lines_per_second_max: u32,
     /// Tensors that a guest may hold at once.
     pub tensors_max: usize,
+    /// Graphs that a guest may hold at once. An instance drives one shard, so more than a few are a leak.
+    pub graphs_max: usize,
     /// Instances of a policy that are kept ready.
     pub warm_instances: usize,
+    /// Instances of a policy that are in use at once. Requests beyond it are answered by the built-in plugin, without a
+    /// strike. Adapters have one instance for each shard in use, which the host decides.
+    pub instances_max: usize,
     /// Time for each function.
     pub deadlines: Deadlines,
 }
@@ -77,8 +84,11 @@ impl Default for Limits {
             allocation_returned_bytes_max: 16 << 20,
             log_lines_max: 32,
             log_line_bytes_max: 4096,
+            log_lines_per_second_max: 1000,
             tensors_max: 4096,
+            graphs_max: 16,
             warm_instances: 2,
+            instances_max: 64,
             deadlines: Deadlines::default(),
         }
     }

@@ -15,7 +15,8 @@ use crate::{
 
 /// The version of the contract that this host speaks.
 pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
-const PACKAGE: &str = "shardhost:plugin/";
+/// Every interface of the contract starts with this.
+pub(crate) const PACKAGE: &str = "shardhost:plugin/";
 /// The custom section that may hold a manifest.
 const MANIFEST_SECTION: &str = "shardhost:manifest";
 /// Exports and imports that are read; a component with more is not one of ours.
@@ -100,11 +101,15 @@ fn check_is_component(source: &str, bytes: &[u8]) -> Result<(), Error> {
         // Compiled components of wasmtime are ELF files too.
         [0x7f, b'E', b'L', b'F', ..] => fault("native code", "the host compiles plugins itself, install the `.wasm` file"),
         [b'M', b'Z', ..] | [0xcf, 0xfa, 0xed, 0xfe, ..] => fault("native code", "the host compiles plugins itself, install the `.wasm` file"),
+        _ if bytes.len() < 8 && !is_text(bytes) => fault("cut off within its first 8 bytes", "was it copied whole?"),
         [0, b'a', b's', b'm', ..] => fault("WebAssembly of an unknown version", "build it with a current toolchain"),
-        _ if bytes.len() < 8 => fault("cut off within its first 8 bytes", "was it copied whole?"),
-        _ if std::str::from_utf8(bytes).is_ok() => fault("text", "compile it first"),
+        _ if is_text(bytes) => fault("text", "compile it first"),
         _ => fault("of an unknown format", "is it the right file?"),
     }
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
 }
 
 /// What the sections of a component say.

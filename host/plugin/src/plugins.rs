@@ -214,7 +214,7 @@ impl PluginHost {
         let around = Surroundings {
             clock: Clock::start(),
             events,
-            keeper: Keeper::start()?,
+            keeper: Keeper::start(config.strikes.retry_first)?,
             strikes: config.strikes,
             trials: config.trials,
             history_max: config.history_max,

@@ -8,7 +8,7 @@ use wasmtime::{Store, Trap};
 
 use crate::{
     error::{Error, Fault},
-    guest::Guest,
+    guest::{Broke, Guest},
     limits::{CallLimits, Limits},
     manifest::FailurePolicy,
     package::Package,
@@ -43,6 +43,7 @@ impl<W: World> Program<W> {
         arm(&mut store, &self.limits.of("configure"));
         let world = W::instantiate(&self.ready, &mut store).map_err(|error| {
             let fault = fault_of(&store, &error, &self.limits.of("configure"));
+            // What is not of the guest's making is about types that do not fit, and only the whole of it says which.
             let reason = if fault.kind == StrikeKind::Invalid { format!("{error:#}") } else { fault.to_string() };
             Error::from(Fault::Start { plugin: plugin(), reason })
         })?;
@@ -86,13 +87,20 @@ impl<W: World> Warm<W> {
 fn fault_of(store: &Store<Guest>, error: &wasmtime::Error, limits: &CallLimits) -> PolicyFault {
     let guest = store.data();
     let own_words = guest.log.last_error().map(|line| format!(": {line}")).unwrap_or_default();
-    if let Some(asked) = guest.memory.refused {
-        let message = format!("it asked for {asked} bytes of memory, {} are allowed{own_words}", guest.memory.bytes_max);
-        return PolicyFault { kind: StrikeKind::Memory, message };
+    // A guest that is refused memory mostly dies of it, and on its way asks for a place to say so.
+    let interrupted = error.downcast_ref::<Trap>() == Some(&Trap::Interrupt);
+    if let Some(refused) = guest.memory.refused.as_ref().filter(|_| !interrupted) {
+        return PolicyFault { kind: StrikeKind::Memory, message: format!("{refused}{own_words}") };
+    }
+    if let Some(Broke(fault)) = error.downcast_ref::<Broke>() {
+        return fault.clone();
     }
     let root = error.root_cause().to_string();
     let (kind, message) = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => (StrikeKind::Late, format!("{} did not answer within {} ms", limits.function, limits.deadline.as_millis())),
+        Some(Trap::Interrupt) => {
+            let late = guest.call.late().unwrap_or_default();
+            (StrikeKind::Late, format!("{} did not answer within {} ms; epochs past it: {late}", limits.function, limits.deadline.as_millis()))
+        }
         Some(trap) => (StrikeKind::Trap, format!("{trap}{own_words}")),
         // The type of this error is private to wasmtime.
         None if root.contains("too much data is being copied") => (StrikeKind::Memory, format!("it handed over more than {} bytes", limits.returned_bytes_max)),

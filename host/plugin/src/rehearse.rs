@@ -19,6 +19,7 @@ use host_core::{
 };
 
 use crate::{
+    adapter::sound_offers,
     clock::{CallTimer, Clock},
     error::{Error, Fault},
     policies,
@@ -137,7 +138,7 @@ impl Rehearse for QueueingPolicy {
 impl Rehearse for ShardAdapter {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
         let answer = warm.call("probe", |world, store| world.shardhost_plugin_adapter().call_probe(store));
-        sound(program, "probe", answer.map(Ok))?;
+        sound(program, "probe", answer.and_then(sound_offers).map(Ok))?;
         Ok((1, None))
     }
 }

@@ -9,13 +9,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
+use host_core::policy::{PolicyFault, StrikeKind};
 use host_engine::Engines;
 use wasmtime::{
     Config, Engine, Store,
-    component::{Component, HasSelf, InstancePre, Linker},
+    component::{Component, HasSelf, InstancePre, Linker, ResourceType, types::ComponentItem},
 };
 
 use crate::{
@@ -24,13 +24,12 @@ use crate::{
     cache::{self, Cache},
     compiler::Compiler,
     error::{Error, Fault},
-    guest::Guest,
+    guest::{Broke, Guest},
     limits::{CallLimits, Limits},
-    package::Package,
+    meter::EPOCH,
+    package::{PACKAGE, Package},
 };
 
-/// How often guests are looked at. Deadlines are rounded up to it.
-const TICK: Duration = Duration::from_millis(1);
 /// Address space set aside for each linear memory. Larger ones grow by moving.
 const MEMORY_RESERVATION_BYTES: u64 = 256 << 20;
 
@@ -88,7 +87,7 @@ impl Sandbox {
         let linked = log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
             .and_then(|()| types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest))
             .and_then(|()| engine::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest))
-            .and_then(|()| linker.define_unknown_imports_as_traps(&component))
+            .and_then(|()| refuse_others(&mut linker, &self.engine, &component))
             .and_then(|()| linker.instantiate_pre(&component));
         linked.map_err(|error| Fault::Start { plugin: package.name.to_string(), reason: format!("{error:#}") }.into())
     }
@@ -126,9 +125,37 @@ pub(crate) fn precompile(component: &[u8], limits: &Limits) -> Result<Vec<u8>, E
     engine(limits)?.precompile_component(component).map_err(fault)
 }
 
+/// Binds what is not of the contract to a refusal that names it. A guest that never calls it runs well: the standard library
+/// of most languages imports more than a policy uses.
+///
+/// Interfaces of the contract are left alone. They are bound already, under a version that stands for all compatible ones,
+/// and a function that they lack must refuse the plugin when it is installed, not when it is called.
+fn refuse_others(linker: &mut Linker<Guest>, engine: &Engine, component: &Component) -> wasmtime::Result<()> {
+    for (interface, item) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
+        if interface.starts_with(PACKAGE) {
+            continue;
+        }
+        let mut refusing = linker.instance(interface)?;
+        for (name, item) in instance.exports(engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    let message = format!("it called `{interface}#{name}`, which no guest is granted");
+                    refusing.func_new(name, move |_, _, _, _| Err(Broke(PolicyFault { kind: StrikeKind::Trap, message: message.clone() }).into()))?;
+                }
+                // Only refused functions could make one, so there is never one to drop.
+                ComponentItem::Resource(_) => refusing.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Readies a store for one call.
 pub(crate) fn arm(store: &mut Store<Guest>, limits: &CallLimits) {
-    store.set_epoch_deadline(crate::guest::ticks(limits.deadline));
+    // The meter is asked at each epoch: it stops the guest, this only lets it look.
+    store.set_epoch_deadline(1);
     store.set_hostcall_fuel(limits.returned_bytes_max);
     store.data_mut().begin(limits);
 }
@@ -145,7 +172,7 @@ impl Ticker {
         let stopped = Arc::clone(&stop);
         let tick = move || {
             while !stopped.load(Ordering::Relaxed) {
-                thread::sleep(TICK);
+                thread::sleep(EPOCH);
                 engine.increment_epoch();
             }
         };

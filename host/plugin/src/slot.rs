@@ -23,6 +23,7 @@ use crate::{
     clock::{CallTimer, Clock},
     error::{Error, Fault},
     events::{Bearer, EventSink, PluginEvent, SwapReason},
+    guest::LogVolume,
     keeper::{Keeper, Kept},
     names::SlotName,
     program::{Program, Warm},
@@ -63,6 +64,10 @@ pub struct CallCounts {
     pub memory_bytes: u64,
     /// Tensor bytes that went through guests' memory; an adapter should have none.
     pub copied_bytes: u64,
+    /// Log lines that were dropped because there were too many.
+    pub log_lines_dropped: u64,
+    /// The most epochs (milliseconds of computing) that a call went on after its deadline before it was stopped.
+    pub late_epochs_max: u32,
 }
 
 /// What is in a slot.
@@ -86,6 +91,8 @@ pub struct SlotStatus {
     pub retry_at: Option<Millis>,
     /// A plugin that is tried beside the one in service.
     pub trial: Option<TrialStatus>,
+    /// How long the plugin that waits, or else the one that serves, had to wait when it was rolled back last. Grows each time.
+    pub retry_wait: Option<Millis>,
 }
 
 /// What slots share.
@@ -106,6 +113,7 @@ pub(crate) struct Tenant<W: World> {
     strikes: Mutex<Strikes>,
     budget: Option<Mutex<CallBudget>>,
     counts: Mutex<CallCounts>,
+    log_volume: Mutex<LogVolume>,
 }
 
 impl<W: World> Tenant<W> {
@@ -113,7 +121,9 @@ impl<W: World> Tenant<W> {
     pub(crate) fn new(program: Program<W>, builtin: bool, policy: StrikePolicy, rehearsed_p99: Option<Duration>) -> Self {
         let strikes_max = program.package.manifest.strikes_max.unwrap_or(policy.strikes_max).max(1);
         let budget = rehearsed_p99.map(|p99| Mutex::new(CallBudget::new(p99.as_secs_f64() * 1e6)));
-        Self { program, builtin, strikes: Mutex::new(Strikes::new(StrikePolicy { strikes_max, ..policy })), budget, counts: Mutex::default() }
+        let log_volume = Mutex::new(LogVolume::new(program.limits.log_lines_per_second_max));
+        let strikes = Mutex::new(Strikes::new(StrikePolicy { strikes_max, ..policy }));
+        Self { program, builtin, strikes, budget, counts: Mutex::default(), log_volume }
     }
 
     pub(crate) fn counts(&self) -> CallCounts {
@@ -134,38 +144,67 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Version<W: World> {
     pub bearer: Arc<Bearer>,
     pub tenant: Arc<Tenant<W>>,
-    idle: Mutex<Vec<Warm<W>>>,
+    instances: Mutex<Instances<W>>,
     retired: AtomicBool,
+}
+
+struct Instances<W: World> {
+    idle: Vec<Warm<W>>,
+    in_use: usize,
+}
+
+/// Why a call got no answer.
+pub(crate) enum NoAnswer {
+    /// The plugin failed: a strike.
+    Failed(PolicyFault),
+    /// As many instances as may be are in use, which is nobody's fault.
+    Full(PolicyFault),
 }
 
 impl<W: World> Version<W> {
     pub(crate) fn new(slot: &SlotName, generation: Generation, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>) -> Arc<Self> {
         let package = &tenant.program.package;
         let bearer = Bearer { slot: slot.clone(), plugin: Arc::clone(&package.name), digest: package.digest, generation };
-        Arc::new(Self { bearer: Arc::new(bearer), tenant, idle: Mutex::new(idle), retired: AtomicBool::new(false) })
+        let instances = Mutex::new(Instances { idle, in_use: 0 });
+        Arc::new(Self { bearer: Arc::new(bearer), tenant, instances, retired: AtomicBool::new(false) })
     }
 
-    /// A warm instance, or a new one if all are in use.
-    fn take(&self) -> Result<Warm<W>, PolicyFault> {
-        let idle = lock(&self.idle).pop();
-        idle.map_or_else(|| self.tenant.program.start().map_err(|error| PolicyFault { kind: StrikeKind::Trap, message: error.to_string() }), Ok)
+    /// A warm instance, or a new one if all are in use and there may be more. A built-in plugin may always have more: it
+    /// answers when nobody else does, and the threads that call bound it.
+    fn take(&self) -> Result<Warm<W>, NoAnswer> {
+        let instances_max = self.tenant.program.limits.instances_max;
+        let mut instances = lock(&self.instances);
+        if instances.in_use >= instances_max && !self.tenant.builtin {
+            let message = format!("{} of its instances are in use, at most {instances_max} may be", instances.in_use);
+            return Err(NoAnswer::Full(PolicyFault { kind: StrikeKind::OverBudget, message }));
+        }
+        instances.in_use += 1;
+        if let Some(warm) = instances.idle.pop() {
+            return Ok(warm);
+        }
+        drop(instances);
+        self.tenant.program.start().map_err(|error| {
+            lock(&self.instances).in_use -= 1;
+            NoAnswer::Failed(PolicyFault { kind: StrikeKind::Trap, message: error.to_string() })
+        })
     }
 
     /// Keeps an instance for the next call, unless it failed, there are enough, or this version serves no more.
     fn give_back(&self, warm: Warm<W>, keeper: &Keeper) {
-        let mut idle = lock(&self.idle);
-        let useful = !warm.failed && !self.retired.load(Ordering::Acquire) && idle.len() < self.tenant.program.limits.warm_instances;
+        let mut instances = lock(&self.instances);
+        instances.in_use -= 1;
+        let useful = !warm.failed && !self.retired.load(Ordering::Acquire) && instances.idle.len() < self.tenant.program.limits.warm_instances;
         if useful {
-            idle.push(warm);
+            instances.idle.push(warm);
         } else {
-            drop(idle);
+            drop(instances);
             keeper.drop_later(warm);
         }
     }
 
     fn retire(&self, keeper: &Keeper) {
         self.retired.store(true, Ordering::Release);
-        let idle = std::mem::take(&mut *lock(&self.idle));
+        let idle = std::mem::take(&mut lock(&self.instances).idle);
         keeper.drop_later(idle);
     }
 }
@@ -237,8 +276,14 @@ impl<W: World> Slot<W> {
                     }
                     Ok(Decision { answer, by: Arc::clone(&trial.beside.bearer), took, fallback: None })
                 }
-                Err(fault) => {
-                    self.strike(&trial.beside, function, &fault);
+                Err(no_answer) => {
+                    let fault = match no_answer {
+                        NoAnswer::Full(fault) => fault,
+                        NoAnswer::Failed(fault) => {
+                            self.strike(&trial.beside, function, &fault);
+                            fault
+                        }
+                    };
                     Ok(Decision { fallback: Some(fault), ..self.answer(&version, function, &mut call)? })
                 }
             },
@@ -251,8 +296,8 @@ impl<W: World> Slot<W> {
                     (Ok((before, _)), TrialKind::Probation) => self.compare(trial, (&decision.answer, &before), cost),
                     (Ok((shadow, _)), _) => self.compare(trial, (&shadow, &decision.answer), cost),
                     // The one before is not on trial.
-                    (Err(_), TrialKind::Probation) => {}
-                    (Err(fault), _) => self.strike(&trial.beside, function, &fault),
+                    (Err(_), TrialKind::Probation) | (Err(NoAnswer::Full(_)), _) => {}
+                    (Err(NoAnswer::Failed(fault)), _) => self.strike(&trial.beside, function, &fault),
                 }
                 Ok(decision)
             }
@@ -262,9 +307,12 @@ impl<W: World> Slot<W> {
     fn answer<T>(&self, version: &Version<W>, function: &'static str, call: &mut impl FnMut(&mut Warm<W>) -> Answer<T>) -> Result<Decision<T>, Error> {
         let fault = match self.attempt(version, function, call) {
             Ok((answer, took)) => return Ok(Decision { answer, by: Arc::clone(&version.bearer), took, fallback: None }),
-            Err(fault) => fault,
+            Err(NoAnswer::Full(fault)) => fault,
+            Err(NoAnswer::Failed(fault)) => {
+                self.strike(version, function, &fault);
+                fault
+            }
         };
-        self.strike(version, function, &fault);
         let Some(fallback) = self.fallback.as_ref().filter(|_| !version.tenant.program.fails_closed()) else {
             return Err(self.in_service(version, function, fault));
         };
@@ -274,7 +322,7 @@ impl<W: World> Slot<W> {
                 self.around.events.send(PluginEvent::FellBack { slot: self.name.clone(), function, fault: fault.clone() });
                 Ok(Decision { answer, by: Arc::clone(&fallback.bearer), took, fallback: Some(fault) })
             }
-            Err(second) => {
+            Err(NoAnswer::Full(second) | NoAnswer::Failed(second)) => {
                 self.strike(fallback, function, &second);
                 Err(self.in_service(fallback, function, second))
             }
@@ -366,7 +414,7 @@ impl<W: World> Slot<W> {
         version: &Version<W>,
         function: &'static str,
         call: &mut impl FnMut(&mut Warm<W>) -> Answer<T>,
-    ) -> Result<(Result<T, Refusal>, Duration), PolicyFault> {
+    ) -> Result<(Result<T, Refusal>, Duration), NoAnswer> {
         let mut warm = version.take()?;
         let clock = Clock::start();
         let timer = version.tenant.budget.as_ref().map(|_| CallTimer::start());
@@ -379,7 +427,7 @@ impl<W: World> Slot<W> {
             let message = format!("{function} takes far longer than it rehearsed, now {} µs", computed.as_micros());
             self.strike(version, function, &PolicyFault { kind: StrikeKind::OverBudget, message });
         }
-        answer.map(|answer| (answer, took))
+        answer.map(|answer| (answer, took)).map_err(NoAnswer::Failed)
     }
 
     /// Counts a call and passes on what the guest logged.
@@ -391,6 +439,12 @@ impl<W: World> Slot<W> {
         counts.refusals += u64::from(matches!(answer, Ok(Err(_))));
         counts.faults += u64::from(answer.is_err());
         counts.memory_bytes = counts.memory_bytes.max(guest.memory.bytes as u64);
+        counts.late_epochs_max = counts.late_epochs_max.max(guest.call.late().unwrap_or_default());
+        let wrote = guest.log.lines.len();
+        if wrote > 0 {
+            guest.log.lines.truncate(lock(&version.tenant.log_volume).take(self.around.clock.now(), wrote));
+        }
+        counts.log_lines_dropped += u64::from(guest.log.dropped) + (wrote - guest.log.lines.len()) as u64;
         drop(counts);
         for (level, line) in guest.log.lines.drain(..) {
             self.around.events.send(PluginEvent::Log { slot: self.name.clone(), plugin: Arc::clone(&version.bearer.plugin), level, line });
@@ -558,6 +612,7 @@ impl<W: World> Slot<W> {
             fallbacks: self.fallbacks.load(Ordering::Relaxed),
             retry_at: book.retry.as_ref().map(|(at, _)| *at),
             trial: self.trial.load().as_ref().map(|trial| trial.status()),
+            retry_wait: book.retry.as_ref().map(|(_, tenant)| tenant).or(tenant).and_then(|tenant| lock(&tenant.strikes).retry_wait()),
             current: current.map(|version| Arc::clone(&version.bearer)),
         }
     }

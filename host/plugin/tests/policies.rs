@@ -18,7 +18,7 @@ use host_core::{
     strikes::StrikePolicy,
     units::Millis,
 };
-use host_plugin::{Fault, PluginConfig, PluginEvent, PluginSource, SlotName, SwapReason};
+use host_plugin::{Fault, Limits, PluginConfig, PluginEvent, PluginSource, SlotName, SwapReason};
 use scenes::{Scene, problem, request, snapshot};
 
 fn scene(strikes_max: u32) -> Scene {
@@ -110,7 +110,9 @@ fn a_refusal_is_an_answer_and_never_a_strike() {
 fn plans_that_break_a_rule_never_come_out() {
     let problem = problem(2, 1);
     for how in ["unknown-offer", "gap", "reversed", "nothing", "too-many", "not-a-number", "huge"] {
-        let scene = scene(1);
+        let strikes = StrikePolicy { strikes_max: 1, ..StrikePolicy::default() };
+        let limits = Limits { allocation_returned_bytes_max: 1 << 20, ..Limits::default() };
+        let scene = Scene::new(PluginConfig { strikes, limits, ..PluginConfig::default() });
         install(&scene, "misbehaving-allocation", how);
         let decided = scene.host.allocation().allocate(&problem).unwrap();
         assert_eq!(&*decided.by.plugin, "balanced-allocation", "{how}");

@@ -13,7 +13,7 @@ use super::{Global, client::Admin, screen::Screen};
 use crate::{
     component, config,
     error::{Error, Fault},
-    shelf::{self, Origin},
+    shelf::Origin,
 };
 
 #[derive(Debug, Subcommand)]
@@ -274,7 +274,7 @@ async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
 
 fn of_file(global: &Global, path: &std::path::Path) -> Result<Plugin, Error> {
     let config = config::load(None, global.flags())?.config;
-    component::describe(&component::read(path)?, &path.display().to_string(), &shelf::guest_limits(&config.plugin_limits))
+    component::describe(&component::read(path)?, &path.display().to_string(), &config.plugin_limits.guest)
 }
 
 /// What a plugin asks for beyond the host's defaults.

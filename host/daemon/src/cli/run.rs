@@ -115,7 +115,8 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let client_door = api::router(Door::new(service.clone(), metrics, &config));
     let shelf = central.shelf().clone();
     let watch = shelf.watch()?;
-    let admin_door = AdminDoor { service, store, shelf, http: Some(address.to_string()), component_bytes_max: config.plugin_limits.component_bytes_max };
+    let component_bytes_max = config.plugin_limits.guest.component_bytes_max;
+    let admin_door = AdminDoor { service, store, shelf, http: Some(address.to_string()), component_bytes_max };
     spawn_http(&mut doors, http, client_door, closing.clone());
     spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
     if !address.ip().is_loopback() {

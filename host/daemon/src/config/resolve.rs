@@ -217,6 +217,24 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_of_a_guest_has_a_setting_of_its_name() {
+        let config = Config::with_data("/data".into());
+        let lines = |config: &Config| format!("{:#?}", config.plugin_limits.guest).lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+        let before = lines(&config);
+        let name = |line: &str| line.split_once(": ").map(|(name, _)| name.to_owned()).filter(|name| name != "deadlines");
+        assert!(before.iter().filter_map(|line| name(line)).count() > 20);
+        for (index, name) in before.iter().enumerate().filter_map(|(index, line)| Some((index, name(line)?))) {
+            let key = format!("plugin_limits.{name}");
+            let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{name} cannot be set"));
+            let mut set = config.clone();
+            // One of the two is within the range of each.
+            (setting.set)(&mut set, &Value::from(99)).or_else(|_| (setting.set)(&mut set, &Value::from(128_000))).unwrap();
+            let changed: Vec<_> = lines(&set).iter().zip(&before).enumerate().filter(|(_, (now, before))| now != before).map(|(index, _)| index).collect();
+            assert_eq!(changed, [index], "{key} sets {name} and nothing else");
+        }
+    }
+
+    #[test]
     fn all_faults_come_at_once_each_with_its_origin() {
         let mut sources = sources("htpp: { address: 1 }\nhttp: { address: nowhere, prot: 8000 }\nlocal_devices: [ { id: a }, { id: a } ]\n");
         sources.environment = BTreeMap::from([("HOST_DRAIN_MS_MAX".into(), "soon".into())]);

@@ -15,6 +15,8 @@ const LOCAL_DEVICES_MAX: usize = 64;
 const SLOWDOWN_MAX: f64 = 10_000.0;
 const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
+/// A guest's stack lies on that of the thread that calls, and those of the host have 2 MiB.
+const STACK_BYTES_MAX: u64 = 1 << 20;
 
 /// One thing that can be set.
 pub(super) struct Setting {
@@ -53,48 +55,133 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "slots", set: |c, v| slots(&mut c.slots, v), get: |c| json!(c.slots) },
     Setting {
         key: "plugin_limits.component_bytes_max",
-        set: |c, v| number(&mut c.plugin_limits.component_bytes_max, v, 1024..=GIB),
-        get: |c| json!(c.plugin_limits.component_bytes_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.component_bytes_max, v, 1024..=GIB),
+        get: |c| json!(c.plugin_limits.guest.component_bytes_max),
     },
     Setting {
         key: "plugin_limits.memory_bytes_max",
-        set: |c, v| number(&mut c.plugin_limits.memory_bytes_max, v, 65_536..=4 * GIB),
-        get: |c| json!(c.plugin_limits.memory_bytes_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.memory_bytes_max, v, 65_536..=4 * GIB),
+        get: |c| json!(c.plugin_limits.guest.memory_bytes_max),
     },
     Setting {
         key: "plugin_limits.memory_bytes_granted_max",
-        set: |c, v| number(&mut c.plugin_limits.memory_bytes_granted_max, v, 65_536..=4 * GIB),
-        get: |c| json!(c.plugin_limits.memory_bytes_granted_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.memory_bytes_granted_max, v, 65_536..=4 * GIB),
+        get: |c| json!(c.plugin_limits.guest.memory_bytes_granted_max),
+    },
+    Setting {
+        key: "plugin_limits.call_ms_granted_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.call_ms_granted_max, v, 1..=60 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.guest.call_ms_granted_max),
+    },
+    Setting {
+        key: "plugin_limits.parts_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.parts_max, v, 8..=1_000),
+        get: |c| json!(c.plugin_limits.guest.parts_max),
+    },
+    Setting {
+        key: "plugin_limits.table_elements_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.table_elements_max, v, 1_000..=10_000_000),
+        get: |c| json!(c.plugin_limits.guest.table_elements_max),
+    },
+    Setting {
+        key: "plugin_limits.stack_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.stack_bytes_max, v, 65_536..=STACK_BYTES_MAX),
+        get: |c| json!(c.plugin_limits.guest.stack_bytes_max),
+    },
+    Setting {
+        key: "plugin_limits.returned_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.returned_bytes_max, v, 1024..=GIB),
+        get: |c| json!(c.plugin_limits.guest.returned_bytes_max),
+    },
+    Setting {
+        key: "plugin_limits.allocation_returned_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.allocation_returned_bytes_max, v, 1024..=GIB),
+        get: |c| json!(c.plugin_limits.guest.allocation_returned_bytes_max),
+    },
+    Setting {
+        key: "plugin_limits.log_lines_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.log_lines_max, v, 0..=10_000),
+        get: |c| json!(c.plugin_limits.guest.log_lines_max),
+    },
+    Setting {
+        key: "plugin_limits.log_line_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.log_line_bytes_max, v, 64..=65_536),
+        get: |c| json!(c.plugin_limits.guest.log_line_bytes_max),
+    },
+    Setting {
+        key: "plugin_limits.log_lines_per_second_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.log_lines_per_second_max, v, 0..=1_000_000),
+        get: |c| json!(c.plugin_limits.guest.log_lines_per_second_max),
+    },
+    Setting {
+        key: "plugin_limits.tensors_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.tensors_max, v, 16..=1_000_000),
+        get: |c| json!(c.plugin_limits.guest.tensors_max),
+    },
+    Setting {
+        key: "plugin_limits.graphs_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.graphs_max, v, 1..=1_000),
+        get: |c| json!(c.plugin_limits.guest.graphs_max),
     },
     Setting {
         key: "plugin_limits.warm_instances",
-        set: |c, v| number(&mut c.plugin_limits.warm_instances, v, 1..=256),
-        get: |c| json!(c.plugin_limits.warm_instances),
+        set: |c, v| number(&mut c.plugin_limits.guest.warm_instances, v, 1..=256),
+        get: |c| json!(c.plugin_limits.guest.warm_instances),
+    },
+    Setting {
+        key: "plugin_limits.instances_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.instances_max, v, 1..=10_000),
+        get: |c| json!(c.plugin_limits.guest.instances_max),
+    },
+    Setting {
+        key: "plugin_limits.configure_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.configure_ms_max, v, 1..=10 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.guest.deadlines.configure_ms_max),
     },
     Setting {
         key: "plugin_limits.allocate_ms_max",
-        set: |c, v| number(&mut c.plugin_limits.allocate_ms_max, v, 1..=10 * MINUTE_MS),
-        get: |c| json!(c.plugin_limits.allocate_ms_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.allocate_ms_max, v, 1..=10 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.guest.deadlines.allocate_ms_max),
     },
     Setting {
         key: "plugin_limits.review_ms_max",
-        set: |c, v| number(&mut c.plugin_limits.review_ms_max, v, 1..=10 * MINUTE_MS),
-        get: |c| json!(c.plugin_limits.review_ms_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.review_ms_max, v, 1..=10 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.guest.deadlines.review_ms_max),
+    },
+    Setting {
+        key: "plugin_limits.set_topology_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.set_topology_ms_max, v, 1..=10_000),
+        get: |c| json!(c.plugin_limits.guest.deadlines.set_topology_ms_max),
+    },
+    Setting {
+        key: "plugin_limits.set_pressure_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.set_pressure_ms_max, v, 1..=10_000),
+        get: |c| json!(c.plugin_limits.guest.deadlines.set_pressure_ms_max),
     },
     Setting {
         key: "plugin_limits.route_ms_max",
-        set: |c, v| number(&mut c.plugin_limits.route_ms_max, v, 1..=10_000),
-        get: |c| json!(c.plugin_limits.route_ms_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.route_ms_max, v, 1..=10_000),
+        get: |c| json!(c.plugin_limits.guest.deadlines.route_ms_max),
     },
     Setting {
         key: "plugin_limits.admit_ms_max",
-        set: |c, v| number(&mut c.plugin_limits.admit_ms_max, v, 1..=10_000),
-        get: |c| json!(c.plugin_limits.admit_ms_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.admit_ms_max, v, 1..=10_000),
+        get: |c| json!(c.plugin_limits.guest.deadlines.admit_ms_max),
+    },
+    Setting {
+        key: "plugin_limits.probe_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.probe_ms_max, v, 1..=60 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.guest.deadlines.probe_ms_max),
+    },
+    Setting {
+        key: "plugin_limits.load_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.load_ms_max, v, 1..=60 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.guest.deadlines.load_ms_max),
     },
     Setting {
         key: "plugin_limits.run_ms_max",
-        set: |c, v| number(&mut c.plugin_limits.run_ms_max, v, 1..=60 * MINUTE_MS),
-        get: |c| json!(c.plugin_limits.run_ms_max),
+        set: |c, v| number(&mut c.plugin_limits.guest.deadlines.run_ms_max, v, 1..=60 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.guest.deadlines.run_ms_max),
     },
     Setting {
         key: "plugin_limits.strikes_max",

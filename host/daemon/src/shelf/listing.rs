@@ -3,7 +3,7 @@
 use host_plugin::{BUILTIN_PLUGINS, Bearer, Limits, Manifest, PluginSource, Prepared, SlotStatus, TrialKind, TrialStatus};
 use host_wire::admin;
 
-use super::{Shelf, guest_limits};
+use super::Shelf;
 use crate::{component, error::Error};
 use host_core::policy::StrikeKind;
 
@@ -14,10 +14,10 @@ impl Shelf {
     /// Every plugin that is part of the host or was installed, sorted by name.
     pub fn list(&self) -> Vec<admin::Plugin> {
         let slots = self.0.plugins.list();
-        let limits = guest_limits(&self.0.config.plugin_limits);
+        let limits = &self.0.config.plugin_limits.guest;
         let built_in = BUILTIN_PLUGINS.iter().filter_map(|name| {
             let source = PluginSource::builtin(name).ok()?;
-            described(&source, BUILT_IN, &slots, &limits)
+            described(&source, BUILT_IN, &slots, limits)
         });
         let mut plugins: Vec<admin::Plugin> = built_in.collect();
         let records = self.0.store.plugins().unwrap_or_else(|error| {
@@ -25,7 +25,7 @@ impl Shelf {
             Vec::new()
         });
         plugins.extend(records.iter().filter_map(|record| {
-            let plugin = described(&self.stored(record).ok()?, &record.source, &slots, &limits)?;
+            let plugin = described(&self.stored(record).ok()?, &record.source, &slots, limits)?;
             Some(admin::Plugin { enabled: record.enabled, signer: record.signer.clone().unwrap_or_default(), ..plugin })
         }));
         plugins.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));

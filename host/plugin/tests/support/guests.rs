@@ -11,7 +11,7 @@ use std::{
 
 use host_plugin::PluginSource;
 
-/// A guest from `tests/guests`, as the build script builds plugins.
+/// A guest from `tests/plugins`, as the build script builds plugins.
 pub fn guest(name: &str) -> PluginSource {
     static BUILT: OnceLock<Mutex<HashMap<String, Vec<u8>>>> = OnceLock::new();
     let mut built = BUILT.get_or_init(Mutex::default).lock().expect("no test panics while it builds");

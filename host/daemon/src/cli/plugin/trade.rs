@@ -23,7 +23,7 @@ use crate::{
 async fn brought(config: &Config, source: &str, digest: Option<&str>) -> Result<(Fetched, Option<String>), Error> {
     let origin = Origin::parse(source)?;
     let reach = if origin.is_remote() { Reach::Remote } else { Reach::Local };
-    let fetched = origin.fetch(&config.plugin_fetch, config.plugin_limits.component_bytes_max).await?;
+    let fetched = origin.fetch(&config.plugin_fetch, config.plugin_limits.guest.component_bytes_max).await?;
     let signer = shelf::verify(&config.plugin_trust, source, &fetched.bytes, digest, fetched.signature.as_deref(), reach)?;
     Ok((fetched, signer))
 }
@@ -32,7 +32,7 @@ pub(super) async fn verify(global: &Global, screen: &mut Screen, file: Option<Pa
     let config = config::load(file, global.flags())?.config;
     let (fetched, signer) = brought(&config, source, digest).await?;
     let file = PluginSource { name: fetched.name, bytes: fetched.bytes, manifest: fetched.manifest };
-    let plugin = component::describe(&file, source, &shelf::guest_limits(&config.plugin_limits))?;
+    let plugin = component::describe(&file, source, &config.plugin_limits.guest)?;
     let plugin = Plugin { signer: signer.unwrap_or_default(), ..plugin };
     if screen.is_json() {
         return screen.json(&plugin);
@@ -53,7 +53,7 @@ pub(super) async fn push(global: &Global, screen: &mut Screen, config: Option<Pa
     let config = config::load(config, global.flags())?.config;
     let text = if image.starts_with("oci://") { image.to_owned() } else { format!("oci://{image}") };
     let Origin::Image(reference) = Origin::parse(&text)? else { return Err(Fault::Origin { text, reason: "it is no image".to_owned() }.into()) };
-    let fetched = Origin::File(file.to_owned()).fetch(&config.plugin_fetch, config.plugin_limits.component_bytes_max).await?;
+    let fetched = Origin::File(file.to_owned()).fetch(&config.plugin_fetch, config.plugin_limits.guest.component_bytes_max).await?;
     let source = PluginSource { name: fetched.name.clone(), bytes: fetched.bytes.clone(), manifest: fetched.manifest.clone() };
     let package = PluginHost::inspect(&source)?;
     let created = utc(clock::unix_ms()).replace(' ', "T") + "Z";

@@ -1,0 +1,63 @@
+//! Refuses in rehearsal, which is sound, and then breaks the rule that its configuration names. For tests only.
+
+use std::hint::black_box;
+
+use shardhost_sdk::{
+    allocation::{AllocationPolicy, Problem, Proposal, Refusal, Replica, Stage},
+    export_allocation,
+};
+
+/// What its configuration names, and the most offers that it ever saw.
+#[derive(Debug)]
+pub struct Misbehaving {
+    how: String,
+    offers: u32,
+}
+
+impl AllocationPolicy for Misbehaving {
+    fn configure(config: &str) -> Result<Self, String> {
+        Ok(Self { how: config.trim_matches(['"', '{', '}']).to_owned(), offers: 0 })
+    }
+
+    #[allow(clippy::panic, reason = "to panic is what it is for")]
+    fn allocate(&mut self, problem: &Problem) -> Result<Proposal, Refusal> {
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let blocks = count(problem.blocks.len());
+        let chain = |stages: Vec<Stage>| Ok(Proposal { replicas: vec![Replica { stages }], bound: 0.0, attributes: Vec::new() });
+        let whole = Stage { offer: 0, start: 0, end: blocks };
+        if problem.model.starts_with("rehearsal") {
+            return Err(Refusal::because("not in rehearsal"));
+        }
+        self.offers = self.offers.max(count(problem.offers.len()));
+        let bound = |bound| Ok(Proposal { replicas: vec![Replica { stages: vec![whole] }], bound, attributes: Vec::new() });
+        match self.how.as_str() {
+            "unknown-offer" => chain(vec![Stage { offer: 77, ..whole }]),
+            // Of the first problem that it was given; devices may have been lost since.
+            "lost-offer" => chain(vec![Stage { offer: self.offers - 1, ..whole }]),
+            "excluded" => chain(vec![problem.exclusions.first().map_or(whole, |one| Stage { offer: one.offer, start: one.start, end: one.end })]),
+            "gap" => chain(vec![Stage { start: 1, ..whole }]),
+            "hole" => chain(vec![Stage { end: 1, ..whole }, Stage { offer: 1, start: 2, ..whole }]),
+            "missing-end" => chain(vec![Stage { end: blocks - 1, ..whole }]),
+            "past-the-end" => chain(vec![Stage { end: blocks + 1, ..whole }]),
+            "overlap" => chain(vec![Stage { end: 2, ..whole }, Stage { offer: 1, start: 1, ..whole }]),
+            "empty-stage" => chain(vec![Stage { end: 0, ..whole }, whole]),
+            "reversed" => chain(vec![Stage { start: blocks, end: 0, ..whole }]),
+            "nothing" => Ok(Proposal { replicas: Vec::new(), bound: 0.0, attributes: Vec::new() }),
+            "no-stages" => chain(Vec::new()),
+            "too-many" => Ok(Proposal { replicas: vec![Replica { stages: vec![whole] }; 1000], bound: 0.0, attributes: Vec::new() }),
+            "not-a-number" => bound(f64::NAN),
+            "infinite" => bound(f64::INFINITY),
+            "negative" => bound(-1.0),
+            "huge" => chain(vec![whole; 400_000]),
+            "long-attribute" => Ok(Proposal { attributes: vec![("x".repeat(2 << 20), String::new())], ..bound(0.0)? }),
+            "many-empty-replicas" => Ok(Proposal { replicas: vec![Replica { stages: Vec::new() }; 300_000], bound: 0.0, attributes: Vec::new() }),
+            "trap" => panic!("this policy never allocates"),
+            "loop" => loop {
+                black_box(0);
+            },
+            _ => chain(vec![whole]),
+        }
+    }
+}
+
+export_allocation!(Misbehaving);
