@@ -167,6 +167,8 @@ mod tests {
             "host plugin install x.wasm --slot routing",
             "host plugin rollback routing --to 2",
             "host plugin swap routing round-robin-routing",
+            "host plugin test x.wasm --inputs 1000 --seed 7",
+            "host plugin bench x.wasm -o json",
             "host config check --config host.yaml",
             "host completion bash",
         ] {

@@ -228,7 +228,8 @@ fn plugin_config(config: &Config) -> PluginConfig {
     PluginConfig { cache_folder: Some(config.data.join("native")), limits: guest_limits(limits), strikes, ..PluginConfig::default() }
 }
 
-fn guest_limits(limits: &PluginLimits) -> Limits {
+/// What guests may take, by the config.
+pub fn guest_limits(limits: &PluginLimits) -> Limits {
     let mut guest = Limits {
         component_bytes_max: limits.component_bytes_max,
         memory_bytes_max: limits.memory_bytes_max,

@@ -151,7 +151,7 @@ fn full(error: wasmtime::component::ResourceTableError) -> PolicyFault {
 }
 
 /// Offers that planning can compute with.
-fn sound(offers: Vec<AdapterOffer>) -> Result<Vec<AdapterOffer>, PolicyFault> {
+pub(crate) fn sound(offers: Vec<AdapterOffer>) -> Result<Vec<AdapterOffer>, PolicyFault> {
     match offers.iter().find(|offer| !(offer.weight_factor.is_finite() && offer.weight_factor > 0.0)) {
         None => Ok(offers),
         Some(offer) => {
@@ -291,7 +291,7 @@ impl std::fmt::Debug for AdapterInstance {
 }
 
 /// Hands tensors in and takes tensors out. What comes out is proved against what the shard declares.
-fn run(
+pub(crate) fn run(
     warm: &mut Warm<ShardAdapter>,
     call: &RunCall,
     inputs: Vec<Tensor>,

@@ -1,15 +1,24 @@
 //! `host plugin`.
 
-use std::path::PathBuf;
+mod bench;
+mod test;
 
-use clap::Subcommand;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, Subcommand};
 use host_core::units::{Bytes, Millis};
+use host_engine::Engines;
+use host_plugin::{BUILTIN_PLUGINS, PluginHost, PluginSource, SlotName, Workbench};
 use host_wire::admin::{Generation, HistoryQuery, InstallQuery, Installed, Plugin, RollbackQuery};
 
 use super::{Global, client::Admin, plan::utc, screen::Screen};
 use crate::{
-    component,
+    component, config,
     error::{Error, Fault},
+    shelf,
 };
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +59,10 @@ pub(super) enum PluginCommand {
         #[arg(long = "plugin-config", value_name = "JSON")]
         config: Option<String>,
     },
+    /// Put hundreds of generated inputs to a plugin and prove every answer; needs no running host
+    Test(test::TestArgs),
+    /// Measure a plugin's latency and the quality of its plans; needs no running host
+    Bench(bench::BenchArgs),
     /// List what a slot has held
     History {
         /// The slot
@@ -76,11 +89,69 @@ pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: Plugin
             if screen.is_json() { screen.json(&plugins) } else { list(screen, &plugins) }
         }
         PluginCommand::Inspect { plugin } => inspect(global, screen, &plugin).await,
+        PluginCommand::Test(args) => test::test(global, screen, args),
+        PluginCommand::Bench(args) => bench::bench(global, screen, args),
         PluginCommand::History { slot } => {
             let generations: Vec<Generation> = Admin::find(global)?.query("/plugins/generations", &HistoryQuery { count: None, slot: Some(slot) }).await?;
             if screen.is_json() { screen.json(&generations) } else { history(screen, &generations) }
         }
     }
+}
+
+/// A plugin alone, as tests, measurements and replays need it: a file, or the name of a built-in one.
+#[derive(Debug, Args)]
+pub(super) struct Subject {
+    /// A WebAssembly component, or the name of a built-in plugin
+    #[arg(value_name = "FILE")]
+    plugin: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a plugin is opened.
+#[derive(Debug, Args)]
+pub(super) struct How {
+    /// The slot that it is meant for, where it is of several kinds
+    #[arg(long)]
+    slot: Option<String>,
+    /// Its configuration
+    #[arg(long = "plugin-config", value_name = "JSON")]
+    config: Option<String>,
+    /// Config file with the limits that it gets [default: what HOST_CONFIG names]
+    #[arg(long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Subject {
+    fn open(&self, global: &Global) -> Result<Workbench, Error> {
+        self.how.open(global, &self.plugin, None)
+    }
+}
+
+impl How {
+    /// Compiles and starts the plugin. `config` is for one that is given none here.
+    pub(super) fn open(&self, global: &Global, plugin: &Path, config: Option<String>) -> Result<Workbench, Error> {
+        let limits = shelf::guest_limits(&config::load(self.file.clone(), global.flags())?.config.plugin_limits);
+        let slot = self.slot.as_deref().map(SlotName::parse).transpose()?;
+        let config = self.config.clone().or(config);
+        Ok(Workbench::open(&source(plugin)?, slot, config, &limits, Arc::new(Engines::default()))?)
+    }
+
+    /// The plugin's digest. Nothing is compiled.
+    pub(super) fn digest(&self, plugin: &Path) -> Result<String, Error> {
+        Ok(PluginHost::inspect(&source(plugin)?)?.digest.to_string())
+    }
+
+    /// The slot that is meant.
+    pub(super) fn slot(&self) -> Option<&str> {
+        self.slot.as_deref()
+    }
+}
+
+/// A file, or a built-in plugin where no file has its name.
+fn source(plugin: &Path) -> Result<PluginSource, Error> {
+    let name = plugin.display().to_string();
+    if BUILTIN_PLUGINS.contains(&name.as_str()) && !plugin.is_file() { Ok(PluginSource::builtin(&name)?) } else { component::read(plugin) }
 }
 
 fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {

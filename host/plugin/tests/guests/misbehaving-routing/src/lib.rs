@@ -13,6 +13,9 @@ pub struct Misbehaving {
     how: String,
     topology: Topology,
     pressure: f64,
+    /// Of all that it was ever told.
+    pressure_max: f64,
+    asked: usize,
 }
 
 impl Misbehaving {
@@ -23,7 +26,13 @@ impl Misbehaving {
         Ok(replicas[index].segments.clone())
     }
 
-    fn misbehave(&self, request: &RouteRequest) -> Result<Vec<u32>, Refusal> {
+    fn turned(&self, request: &RouteRequest, turn: usize) -> Result<Vec<u32>, Refusal> {
+        let replicas = self.topology.model(request)?.replicas();
+        let index = turn.checked_rem(replicas.len()).ok_or_else(|| Refusal::because("no replica is complete"))?;
+        Ok(replicas[index].segments.clone())
+    }
+
+    fn misbehave(&mut self, request: &RouteRequest) -> Result<Vec<u32>, Refusal> {
         match self.how.as_str() {
             "trap" => {
                 let nothing: Vec<u32> = Vec::new();
@@ -43,6 +52,13 @@ impl Misbehaving {
             "gap" => Ok(vec![1]),
             "huge" => Ok(vec![0; 1 << 20]),
             "refuse" => Err(Refusal::because("this plugin never finds a path")),
+            // Counts its calls, which another instance does not know.
+            "counts" => {
+                self.asked += 1;
+                self.turned(request, self.asked)
+            }
+            // Does not forget pressures with the topology that they belong to.
+            "keeps-pressure" => self.turned(request, (self.pressure_max * 10.0) as usize),
             "chatty" => {
                 (0..1000).for_each(|line| log(Level::Info, &format!("line {line}")));
                 self.sound(request)
@@ -73,7 +89,7 @@ impl RoutingPolicy for Misbehaving {
         if how == "refuse-configuration" {
             return Err("this configuration is refused".to_owned());
         }
-        Ok(Self { how, topology: Topology::empty(), pressure: 0.0 })
+        Ok(Self { how, topology: Topology::empty(), pressure: 0.0, pressure_max: 0.0, asked: 0 })
     }
 
     fn set_topology(&mut self, topology: Topology) {
@@ -81,6 +97,7 @@ impl RoutingPolicy for Misbehaving {
     }
 
     fn set_pressure(&mut self, pressures: Vec<Pressure>) {
+        self.pressure_max = pressures.iter().map(|pressure| pressure.cpu).fold(self.pressure_max, f64::max);
         self.pressure = pressures.first().map_or(0.0, |pressure| pressure.cpu);
     }
 
