@@ -37,6 +37,8 @@ pub struct Config {
     pub slots: BTreeMap<String, SlotBinding>,
     /// What a plugin may take.
     pub plugin_limits: PluginLimits,
+    /// Where decisions are recorded; none without a file.
+    pub recording: Recording,
     /// When a device counts as lost.
     pub leases: Leases,
     /// The store.
@@ -131,6 +133,19 @@ pub struct PluginLimits {
     pub retry_first_ms: u64,
     /// Longest such wait.
     pub retry_ms_max: u64,
+    /// The last questions of each kind that are kept, for new plugins to rehearse on.
+    pub rehearsed_problems_max: usize,
+}
+
+/// Where decisions are recorded, for `host replay`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recording {
+    /// The file; what is in it stays.
+    pub file: Option<PathBuf>,
+    /// Recording stops when the file is as large.
+    pub bytes_max: u64,
+    /// Decisions that may wait to be written; further ones are counted instead.
+    pub waiting_max: usize,
 }
 
 /// When a device counts as lost.
@@ -206,6 +221,7 @@ impl Config {
             local_devices: LocalDevice::numbered(1),
             slots: BTreeMap::new(),
             plugin_limits: PluginLimits::default(),
+            recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
             store: StoreLimits::default(),
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },
@@ -238,6 +254,7 @@ impl Default for PluginLimits {
             strike_window_ms: 60_000,
             retry_first_ms: 5_000,
             retry_ms_max: 600_000,
+            rehearsed_problems_max: 32,
         }
     }
 }

@@ -8,13 +8,14 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
+    time::Duration,
 };
 
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    BUILTIN_PLUGINS, Bearer, EventSink, Limits, LogLevel, Package, PluginConfig, PluginEvent, PluginHost, PluginSource, Prepared, SlotName, SlotStatus,
-    SwapReason,
+    BUILTIN_PLUGINS, Bearer, DecisionSink, EventSink, Limits, LogLevel, Package, PluginConfig, PluginEvent, PluginHost, PluginSource, Prepared, SlotName,
+    SlotStatus, SwapReason,
 };
 use host_wire::admin;
 
@@ -57,9 +58,10 @@ struct Candidate {
 impl Shelf {
     /// Starts the built-in plugins, brings back what was installed before, then installs what the config and the plugins
     /// folder name. A plugin that was fine before and is not now is named and left out; the built-in serves instead.
-    pub fn start(config: &Config, store: Store, metrics: Arc<Metrics>, engines: Arc<Engines>) -> Result<Self, Error> {
+    pub fn start(config: &Config, store: Store, metrics: Arc<Metrics>, engines: Arc<Engines>, decisions: DecisionSink) -> Result<Self, Error> {
         let (swaps, swapped) = sync_channel(SWAPS_MAX);
-        let plugins = Arc::new(PluginHost::start(plugin_config(config), engines, sink(metrics, swaps))?);
+        let plugin_config = PluginConfig { decisions, ..plugin_config(config) };
+        let plugins = Arc::new(PluginHost::start(plugin_config, engines, sink(metrics, swaps))?);
         let shelf = Self(Arc::new(Inner { plugins, store: store.clone(), installing: Mutex::new(()) }));
         shelf.restore()?;
         let recorder = std::thread::Builder::new().name("record swaps".to_owned()).spawn(move || record_swaps(&store, &swapped));
@@ -225,7 +227,13 @@ fn plugin_config(config: &Config) -> PluginConfig {
         retry_first: Millis(limits.retry_first_ms as f64),
         retry_max: Millis(limits.retry_ms_max as f64),
     };
-    PluginConfig { cache_folder: Some(config.data.join("native")), limits: guest_limits(limits), strikes, ..PluginConfig::default() }
+    PluginConfig {
+        cache_folder: Some(config.data.join("native")),
+        limits: guest_limits(limits),
+        strikes,
+        rehearsed_problems_max: limits.rehearsed_problems_max,
+        ..PluginConfig::default()
+    }
 }
 
 /// What guests may take, by the config.
@@ -298,8 +306,28 @@ fn file_name(source: &str) -> String {
 }
 
 fn rehearsal(prepared: &Prepared) -> admin::Rehearsal {
-    let (calls, p99) = prepared.rehearsed();
-    admin::Rehearsal { calls, call_us_p99: p99.map_or(0.0, |p99| p99.as_secs_f64() * 1e6) }
+    let told = prepared.rehearsal();
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
+    let compared = |compared: &host_plugin::Compared| admin::Compared {
+        with: compared.with.to_string(),
+        questions: compared.questions,
+        same: compared.same,
+        refused: compared.refused.0,
+        refused_before: compared.refused.1,
+        failed_before: compared.failed_before,
+        value_ratio: compared.value_ratio,
+        call_us_p99: us(compared.p99.0),
+        call_us_p99_before: us(compared.p99.1),
+        memory_bytes: compared.memory_bytes.0,
+        memory_bytes_before: compared.memory_bytes.1,
+    };
+    admin::Rehearsal {
+        calls: told.calls,
+        call_us_p99: told.p99.map_or(0.0, us),
+        recorded: told.recorded,
+        memory_bytes: told.memory_bytes,
+        compared: told.compared.as_ref().map(compared),
+    }
 }
 
 /// What a plugin says of itself, and the slots that it serves.

@@ -57,6 +57,7 @@ mod program;
 mod rehearse;
 mod sandbox;
 mod slot;
+mod witness;
 mod workbench;
 mod world;
 
@@ -73,5 +74,7 @@ pub use names::{PluginKind, SlotName};
 pub use package::Package;
 pub use plugins::{Installed, PluginConfig, PluginHost, PluginSource, Prepared};
 pub use policies::{Allocated, AllocationSlot, Decision, QueueingSlot, RoutingSlot};
+pub use rehearse::{Compared, Rehearsal};
 pub use slot::{CallCounts, SlotStatus};
+pub use witness::{Decided, DecisionSink};
 pub use workbench::{Replayer, Workbench};

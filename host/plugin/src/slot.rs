@@ -26,6 +26,7 @@ use crate::{
     keeper::{Keeper, Kept},
     names::SlotName,
     program::{Program, Warm},
+    witness::Witness,
     world::World,
 };
 
@@ -90,6 +91,7 @@ pub(crate) struct Surroundings {
     pub keeper: Keeper,
     pub strikes: StrikePolicy,
     pub history_max: usize,
+    pub witness: Arc<Witness>,
 }
 
 /// One plugin in one slot, over all generations that it serves as.
@@ -199,6 +201,13 @@ impl<W: World> Slot<W> {
 
     pub(crate) fn around(&self) -> &Surroundings {
         &self.around
+    }
+
+    /// What a plugin that serves here, or answers in its place, was configured with.
+    pub(crate) fn config_of(&self, bearer: &Bearer) -> Option<String> {
+        let (current, fallback) = (self.current(), self.fallback.clone());
+        let found = current.into_iter().chain(fallback).find(|version| version.bearer.generation == bearer.generation);
+        found.map(|version| version.tenant.program.config.clone())
     }
 
     /// Asks what serves, and the built-in one if that fails.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use device::{Cost, Device, Offer, Pressures};
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
-pub use plugin::{Component, Generation, Install, InstallQuery, Installed, Plugin, Rehearsal, RollbackQuery, Slot};
+pub use plugin::{Compared, Component, Generation, Install, InstallQuery, Installed, Plugin, Rehearsal, RollbackQuery, Slot};
 
 use crate::oip::TensorMetadata;
 

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use host_core::units::{Bytes, Millis};
 use host_engine::Engines;
 use host_plugin::{BUILTIN_PLUGINS, PluginHost, PluginSource, SlotName, Workbench};
-use host_wire::admin::{Generation, HistoryQuery, InstallQuery, Installed, Plugin, RollbackQuery};
+use host_wire::admin::{Compared, Generation, HistoryQuery, InstallQuery, Installed, Plugin, RollbackQuery};
 
 use super::{Global, client::Admin, plan::utc, screen::Screen};
 use crate::{
@@ -162,9 +162,23 @@ fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {
     screen.line(&format!("{} serves {} as generation {}{replaced}", installed.plugin, installed.slot, installed.generation))?;
     screen.line(&format!("digest sha256:{}", installed.digest))?;
     if let Some(rehearsal) = &installed.rehearsal {
-        screen.line(&format!("rehearsed with {} calls, p99 {}", rehearsal.calls, Millis(rehearsal.call_us_p99 / 1e3)))?;
+        let (calls, recorded, p99) = (rehearsal.calls, rehearsal.recorded, Millis(rehearsal.call_us_p99 / 1e3));
+        screen.line(&format!("rehearsed with {calls} calls, {recorded} of them recorded here, p99 {p99}"))?;
+        rehearsal.compared.as_ref().map_or(Ok(()), |compared| screen.line(&against(compared)))?;
     }
     screen.line(&format!("prepared in {}, swapped in {}", Millis(installed.prepare_ms), Millis(installed.swap_ms)))
+}
+
+/// The new plugin beside the one that it replaces.
+fn against(compared: &Compared) -> String {
+    let Compared { with, questions, same, refused, refused_before, failed_before, .. } = compared;
+    let value = compared.value_ratio.map_or_else(String::new, |ratio| format!(", plans worth {ratio:.3} of its plans"));
+    let (p99, p99_before) = (Millis(compared.call_us_p99 / 1e3), Millis(compared.call_us_p99_before / 1e3));
+    let (memory, memory_before) = (Bytes(compared.memory_bytes), Bytes(compared.memory_bytes_before));
+    let failed = if *failed_before > 0 { format!(", which failed on {failed_before}") } else { String::new() };
+    format!(
+        "against {with}: {same} of {questions} answers alike{value}; refused {refused} for {refused_before}, p99 {p99} for {p99_before}, memory {memory} for {memory_before}{failed}"
+    )
 }
 
 fn list(screen: &mut Screen, plugins: &[Plugin]) -> Result<(), Error> {
