@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use host_core::units::{Bytes, Millis};
 use host_engine::Engines;
 use host_plugin::{BUILTIN_PLUGINS, PluginHost, PluginSource, SlotName, Workbench};
-use host_wire::admin::{Compared, Generation, HistoryQuery, InstallQuery, Installed, Plugin, RollbackQuery};
+use host_wire::admin::{Compared, Generation, HistoryQuery, InstallQuery, Installed, Plugin, Rehearsal, RollbackQuery};
 
 use super::{Global, client::Admin, plan::utc, screen::Screen};
 use crate::{
@@ -162,8 +162,9 @@ fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {
     screen.line(&format!("{} serves {} as generation {}{replaced}", installed.plugin, installed.slot, installed.generation))?;
     screen.line(&format!("digest sha256:{}", installed.digest))?;
     if let Some(rehearsal) = &installed.rehearsal {
-        let (calls, recorded, p99) = (rehearsal.calls, rehearsal.recorded, Millis(rehearsal.call_us_p99 / 1e3));
-        screen.line(&format!("rehearsed with {calls} calls, {recorded} of them recorded here, p99 {p99}"))?;
+        let Rehearsal { calls, recorded, call_us_p99, .. } = rehearsal;
+        let p99 = if *call_us_p99 > 0.0 { format!(", p99 {}", Millis(call_us_p99 / 1e3)) } else { String::new() };
+        screen.line(&format!("rehearsed with {calls} calls, {recorded} of them on recorded questions{p99}"))?;
         rehearsal.compared.as_ref().map_or(Ok(()), |compared| screen.line(&against(compared)))?;
     }
     screen.line(&format!("prepared in {}, swapped in {}", Millis(installed.prepare_ms), Millis(installed.swap_ms)))
