@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use running::{Host, samples};
 use serde_json::Value;
@@ -30,6 +30,12 @@ fn a_recorded_history_is_decided_again_to_the_last_bit() {
     let recording = folder.path().join("decisions.jsonl");
     let host = Host::start(&["--local-devices", "3", "--models", "models", "--record", &recording.display().to_string()]);
     infer(&host, 120);
+    // Three replicas, so that there is something to decide.
+    let request = folder.path().join("request.json");
+    fs::write(&request, r#"{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]}]}"#)
+        .expect("written");
+    let request = request.display().to_string();
+    host.ok(&[&["infer", "mlp"][..], &[request.as_str(); 30]].concat());
     let (code, data) = host.stop();
     assert_eq!(code, Some(0));
 
@@ -40,6 +46,8 @@ fn a_recorded_history_is_decided_again_to_the_last_bit() {
     assert!(of("route") >= 120 && of("allocate") >= 2, "{} routes, {} allocations", of("route"), of("allocate"));
     assert!(decisions.iter().all(|line| line["generation"] == 1 && line["digest"].as_str().is_some_and(|digest| digest.len() == 64)));
     assert!(lines.iter().all(|line| line["line"] != "gap"));
+    let paths: BTreeSet<String> = decisions.iter().filter(|line| line["answer"]["kind"] == "path").map(|line| line["answer"]["segments"].to_string()).collect();
+    assert!(paths.len() >= 3, "{paths:?}");
 
     // Any command does for a host that is stopped: a replay needs none.
     let host = Host::start_in(data, &["--local-devices", "1", "--models", "models"]);
