@@ -170,9 +170,11 @@ impl<'a> Ranges<'a> {
         let rate = |index: u32| {
             let fixed = self.offer(index).cost.fixed_ms / free_share(self.offer(index));
             let time = self.run_ms(index, 0, self.blocks()) - fixed;
-            if time > 0.0 { 1.0 / time } else { 0.0 }
+            // An offer whose time does not depend on the work still takes its fixed time for each request.
+            1.0 / if time > 0.0 { time } else { fixed }
         };
-        (0..self.offers()).map(rate).sum()
+        let bound: f64 = (0..self.offers()).map(rate).sum();
+        if bound.is_finite() { bound } else { 0.0 }
     }
 
     /// Milliseconds that no chain can go below: each block on the offer that is fastest for it, and nothing is sent.

@@ -4,12 +4,14 @@
 pub mod cluster;
 pub mod comparison;
 pub mod cost;
+pub mod decision;
 pub mod device;
 pub mod error;
 pub mod ids;
 pub mod line;
 pub mod link;
 pub mod model;
+pub mod optimum;
 pub mod plan;
 pub mod policy;
 pub mod predict;

@@ -31,6 +31,7 @@ use crate::{
     models::Model,
     pipeline::{Pipeline, PipelineLimits},
     pulse,
+    recorder::Recorder,
     repository::{self, Found},
     request::{Answer, Request},
     seed::Randomness,
@@ -56,6 +57,7 @@ struct Inner {
     control: Arc<Control>,
     pipeline: Pipeline,
     shelf: Shelf,
+    recorder: Recorder,
     skipped: Vec<admin::Skipped>,
     started: AtomicBool,
     draining: AtomicBool,
@@ -70,9 +72,11 @@ impl Central {
         let engines = Arc::new(Engines::default());
         let found = repository::scan(&config.models)?;
         let skipped = found.skipped.iter().map(|(folder, reason)| admin::Skipped { folder: folder.clone(), reason: reason.clone() }).collect();
+        let recorder = Recorder::start(&config.recording)?;
         let shelf = blocking({
             let (config, store, metrics, engines) = (config.clone(), store.clone(), metrics.clone(), engines.clone());
-            move || Shelf::start(&config, store, metrics, engines)
+            let decisions = recorder.sink();
+            move || Shelf::start(&config, store, metrics, engines, decisions)
         });
         let (shelf, models) = tokio::join!(shelf, load_models(found.models));
         let shelf = shelf?;
@@ -83,7 +87,7 @@ impl Central {
         .await?;
         let last = store.last_plan()?.unwrap_or_default();
         let links = hop::links_between(&devices.iter().map(|started| started.device.id.clone()).collect::<Vec<_>>());
-        let central = Self::assemble(Parts { config, clock, store, metrics, shelf, skipped, last, links, devices: &devices });
+        let central = Self::assemble(Parts { config, clock, store, metrics, shelf, recorder, skipped, last, links, devices: &devices });
         central.run(devices, models).await;
         Ok(central)
     }
@@ -117,6 +121,7 @@ impl Central {
             control,
             pipeline,
             shelf: parts.shelf,
+            recorder: parts.recorder,
             skipped: parts.skipped,
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -289,6 +294,9 @@ impl Central {
         inner.shelf.allocation_swapped().notify_one();
         let mut tasks = inner.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
+        let recorder = inner.recorder.clone();
+        // Only a panic of the thread makes this fail, and that has been reported.
+        let _ = tokio::task::spawn_blocking(move || recorder.finish()).await;
     }
 }
 
@@ -310,6 +318,7 @@ struct Parts<'a> {
     store: Store,
     metrics: Arc<Metrics>,
     shelf: Shelf,
+    recorder: Recorder,
     skipped: Vec<admin::Skipped>,
     last: u64,
     links: Links,

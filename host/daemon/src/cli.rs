@@ -8,6 +8,7 @@ mod infer;
 mod model;
 mod plan;
 mod plugin;
+mod replay;
 mod run;
 mod screen;
 mod status;
@@ -82,6 +83,8 @@ enum Command {
     /// Compile a component from standard input; a running host calls this itself
     #[command(name = shelf::COMPILE_COMMAND, hide = true)]
     Compile(CompileArgs),
+    /// Decide a recorded history again and print the differences; needs no running host
+    Replay(replay::ReplayArgs),
     /// Check and show settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -155,6 +158,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
         Command::Device(command) => device::device(global, &mut screen, command).await,
         Command::Plan(command) => plan::plan(global, &mut screen, command).await,
         Command::Plugin(command) => plugin::plugin(global, &mut screen, command).await,
+        Command::Replay(args) => replay::replay(global, &mut screen, args),
         Command::Config(command) => config::config(global, &mut screen, command),
         Command::Completion { shell } => {
             // Into memory first: the generator panics when whoever reads its output goes away.
@@ -206,6 +210,10 @@ mod tests {
             "host plugin install x.wasm --slot routing",
             "host plugin rollback routing --to 2",
             "host plugin swap routing round-robin-routing",
+            "host run --record decisions.jsonl",
+            "host replay --plugin round-robin-routing decisions.jsonl --limit 1000",
+            "host plugin test x.wasm --inputs 1000 --seed 7",
+            "host plugin bench x.wasm -o json",
             "host config check --config host.yaml",
             "host completion bash",
         ] {

@@ -42,6 +42,8 @@ pub struct Config {
     pub plugin_trust: PluginTrust,
     /// How plugins are fetched.
     pub plugin_fetch: PluginFetch,
+    /// Where decisions are recorded; none without a file.
+    pub recording: Recording,
     /// When a device counts as lost.
     pub leases: Leases,
     /// The store.
@@ -123,6 +125,8 @@ pub struct PluginLimits {
     pub retry_first_ms: u64,
     /// Longest such wait.
     pub retry_ms_max: u64,
+    /// The last questions of each kind that are kept, for new plugins to rehearse on.
+    pub rehearsed_problems_max: usize,
     /// Time to compile one plugin, in a child process.
     pub compile_ms_max: u64,
     /// Memory to compile one plugin.
@@ -195,6 +199,17 @@ impl fmt::Debug for RegistryLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryLogin").field("username", &self.username).finish_non_exhaustive()
     }
+}
+
+/// Where decisions are recorded, for `host replay`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recording {
+    /// The file; what is in it stays.
+    pub file: Option<PathBuf>,
+    /// Recording stops when the file is as large.
+    pub bytes_max: u64,
+    /// Decisions that may wait to be written; further ones are counted instead.
+    pub waiting_max: usize,
 }
 
 /// When a device counts as lost.
@@ -272,6 +287,7 @@ impl Config {
             plugin_limits: PluginLimits::default(),
             plugin_trust: PluginTrust::default(),
             plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },
+            recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
             store: StoreLimits::default(),
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },
@@ -302,6 +318,7 @@ impl Default for PluginLimits {
             cost_ratio_max: 1.05,
             log_lines_kept_max: 1_000,
             audit_bytes_max: 16 << 20,
+            rehearsed_problems_max: 32,
         }
     }
 }

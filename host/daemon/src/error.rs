@@ -55,6 +55,8 @@ pub enum Fault {
     Usage { reason: String },
     /// A command that did only a part of its work; what failed was said before.
     SomeFailed { failed: usize, all: usize },
+    /// A plugin that breaks rules of its world; which ones was said before.
+    NotConformant { plugin: String, broken: usize },
     /// Everything that is wrong with file, environment and flags.
     Config { faults: Vec<String> },
     /// A file or folder that could not be read or written.
@@ -221,6 +223,7 @@ impl fmt::Display for Fault {
             Self::BoundByConfig { slot, path } => write!(f, "slot {slot} is bound by the config, `{path}` is left alone"),
             Self::Usage { reason } => f.write_str(reason),
             Self::SomeFailed { failed, all } => write!(f, "{failed} of {all} failed"),
+            Self::NotConformant { plugin, broken } => write!(f, "`{plugin}` breaks {broken} of the rules of its world"),
             Self::Config { faults } => f.write_str(&faults.join("\n")),
             Self::File { doing, path } => write!(f, "cannot {doing} `{path}`"),
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),

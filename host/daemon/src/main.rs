@@ -22,6 +22,7 @@ mod pipeline;
 mod postprocess;
 mod preprocess;
 mod pulse;
+mod recorder;
 mod repository;
 mod request;
 mod seed;

@@ -20,7 +20,8 @@ use std::{
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    BUILTIN_PLUGINS, CompileOrder, Compiler, Entry, Package, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason, TrialPolicy,
+    BUILTIN_PLUGINS, CompileOrder, Compiler, DecisionSink, Entry, Package, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason,
+    TrialPolicy,
 };
 use host_wire::admin::{self, AuditLine};
 use tokio::{runtime::Handle, sync::Notify};
@@ -107,10 +108,10 @@ impl Shelf {
     /// Starts the built-in plugins, brings back what was installed before, then installs what the config and the plugins
     /// folder name. A plugin that was fine before and is not now is named and left out; the built-in serves instead.
     /// Must be called from a blocking thread of the runtime.
-    pub fn start(config: &Config, store: Store, metrics: Arc<Metrics>, engines: Arc<Engines>) -> Result<Self, Error> {
+    pub fn start(config: &Config, store: Store, metrics: Arc<Metrics>, engines: Arc<Engines>, decisions: DecisionSink) -> Result<Self, Error> {
         let (swaps, swapped) = sync_channel(SWAPS_MAX);
         let journal = Journal::new(config.plugin_limits.log_lines_kept_max);
-        let plugins = Arc::new(PluginHost::start(plugin_config(config), engines, journal.sink(metrics, swaps))?);
+        let plugins = Arc::new(PluginHost::start(PluginConfig { decisions, ..plugin_config(config) }, engines, journal.sink(metrics, swaps))?);
         let audit = Audit::open(&config.data, config.plugin_limits.audit_bytes_max)?;
         let inner = Inner {
             config: config.clone(),
@@ -599,7 +600,15 @@ fn plugin_config(config: &Config) -> PluginConfig {
         compile_ms_max: limits.compile_ms_max,
         memory_bytes_max: limits.compile_memory_bytes_max,
     });
-    PluginConfig { cache_folder: Some(config.data.join("native")), compiler, limits: limits.guest.clone(), strikes, trials, ..PluginConfig::default() }
+    PluginConfig {
+        cache_folder: Some(config.data.join("native")),
+        compiler,
+        limits: limits.guest.clone(),
+        strikes,
+        trials,
+        rehearsed_problems_max: limits.rehearsed_problems_max,
+        ..PluginConfig::default()
+    }
 }
 
 /// What the child that compiles does: this program, called with [`COMPILE_COMMAND`].

@@ -312,7 +312,7 @@ impl std::fmt::Debug for AdapterInstance {
 }
 
 /// Hands tensors in and takes tensors out. What comes out is proved against what the shard declares.
-fn run(
+pub(crate) fn run(
     warm: &mut Warm<ShardAdapter>,
     call: &RunCall,
     inputs: Vec<Tensor>,

@@ -26,6 +26,12 @@
 //! let offers = adapter.probe()?;                              // Vec<AdapterOffer>
 //! let mut instance = adapter.open(Arc::new(shard), 0)?;       // AdapterInstance; .fit() says what it took
 //! instance.run(&call, tensors)?;                              // Vec<Tensor>; moves to a newer generation by itself
+//!
+//! // one plugin alone, for its author
+//! let bench = Workbench::open(&source, None, None, &Limits::default(), engines)?;
+//! bench.test(&TestSettings::default())?;                      // TestReport: rules, broken ones with their smallest input
+//! bench.measure(Duration::from_secs(60))?;                    // Measured: times, and the quality of plans
+//! bench.replayer();                                           // decides recorded questions again
 //! ```
 
 mod adapter;
@@ -34,6 +40,7 @@ mod builtin;
 mod cache;
 mod clock;
 mod compiler;
+mod conformance;
 mod convert;
 mod error;
 mod events;
@@ -42,6 +49,7 @@ mod imports;
 mod keeper;
 mod limits;
 mod manifest;
+mod measure;
 mod meter;
 mod names;
 mod package;
@@ -52,19 +60,26 @@ mod rehearse;
 mod sandbox;
 mod slot;
 mod trial;
+mod witness;
+mod workbench;
 mod world;
 
 pub use adapter::{AdapterInstance, AdapterOffer, AdapterSlot, Fit, Phase, RunCall};
 pub use builtin::BUILTIN_PLUGINS;
 pub use compiler::{CompileOrder, Compiler, compile_here};
+pub use conformance::{Failure, Rule, RuleReport, TestReport, TestSettings, told as told_answer};
 pub use error::{EngineErrorKind, Error, Fault};
 pub use events::{Bearer, EventSink, LogLevel, PluginEvent, SwapReason};
 pub use host_engine::Digest;
 pub use limits::{Deadlines, Limits};
 pub use manifest::{FailurePolicy, Manifest};
+pub use measure::{AdapterTimes, CallTimes, Measured, Measurements, PlanQuality};
 pub use names::{PluginKind, SlotName};
 pub use package::Package;
 pub use plugins::{Installed, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared};
 pub use policies::{Allocated, AllocationSlot, Decision, QueueingSlot, RoutingSlot};
+pub use rehearse::{Compared, Rehearsal};
 pub use slot::{CallCounts, SlotStatus};
 pub use trial::{Entry, TrialEnd, TrialKind, TrialPolicy, TrialStatus};
+pub use witness::{Decided, DecisionSink};
+pub use workbench::{Replayer, Workbench};

@@ -23,14 +23,15 @@ use crate::{
     keeper::{Keeper, Kept},
     limits::Limits,
     manifest::Manifest,
-    names::SlotName,
+    names::{PluginKind, SlotName},
     package::Package,
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
     program::{Program, Warm},
-    rehearse::{Rehearse, rehearse},
+    rehearse::{Rehearsal, Rehearse, rehearse},
     sandbox::Sandbox,
-    slot::{Slot, SlotStatus, Surroundings, Tenant},
+    slot::{Slot, SlotStatus, Surroundings, Tenant, Version},
     trial::{Entry, TrialPolicy},
+    witness::{DecisionSink, Witness},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
 };
 
@@ -51,6 +52,10 @@ pub struct PluginConfig {
     pub trials: TrialPolicy,
     /// JSON for `configure` of the built-in plugins, by slot.
     pub builtin_configs: BTreeMap<SlotName, String>,
+    /// The last questions of each kind that are kept, for new plugins to rehearse on.
+    pub rehearsed_problems_max: usize,
+    /// Who is told of every decision.
+    pub decisions: DecisionSink,
 }
 
 impl Default for PluginConfig {
@@ -63,6 +68,8 @@ impl Default for PluginConfig {
             history_max: 8,
             trials: TrialPolicy::default(),
             builtin_configs: BTreeMap::new(),
+            rehearsed_problems_max: 32,
+            decisions: DecisionSink::default(),
         }
     }
 }
@@ -106,8 +113,7 @@ pub struct Prepared {
     package: Arc<Package>,
     ready: Ready,
     took: Duration,
-    rehearsed_calls: u32,
-    rehearsed_p99: Option<Duration>,
+    rehearsal: Rehearsal,
 }
 
 impl Prepared {
@@ -126,9 +132,9 @@ impl Prepared {
         self.took
     }
 
-    /// Calls that it answered in rehearsal, and the p99 of the function that is called for each request.
-    pub fn rehearsed(&self) -> (u32, Option<Duration>) {
-        (self.rehearsed_calls, self.rehearsed_p99)
+    /// How it did in rehearsal.
+    pub fn rehearsal(&self) -> &Rehearsal {
+        &self.rehearsal
     }
 }
 
@@ -218,6 +224,7 @@ impl PluginHost {
             strikes: config.strikes,
             trials: config.trials,
             history_max: config.history_max,
+            witness: Arc::new(Witness::new(config.decisions.clone(), config.rehearsed_problems_max)),
         };
         let builtins = Builtins { sandbox: &sandbox, config: &config };
         let (allocation, least_loaded, round_robin, cpu) = thread::scope(|scope| {
@@ -275,22 +282,39 @@ impl PluginHost {
         tell(PrepareStep::Read(&package, &slot));
         package.manifest.granted(&package.name, &self.inner.limits)?;
         tell(PrepareStep::Granted(&package.manifest));
-        let (ready, rehearsed_calls, rehearsed_p99) = match &slot {
-            SlotName::Allocation => self.ready(&package, config, tell).map(|(tenant, warm, calls, p99)| (Ready::Allocation(tenant, warm), calls, p99))?,
-            SlotName::Routing(_) => self.ready(&package, config, tell).map(|(tenant, warm, calls, p99)| (Ready::Routing(tenant, warm), calls, p99))?,
-            SlotName::Queueing => self.ready(&package, config, tell).map(|(tenant, warm, calls, p99)| (Ready::Queueing(tenant, warm), calls, p99))?,
-            SlotName::Adapter(_) => self.ready(&package, config, tell).map(|(tenant, _, calls, p99)| (Ready::Adapter(tenant), calls, p99))?,
+        let kind = slot.kind();
+        let inner = &self.inner;
+        let (ready, rehearsal) = match &slot {
+            SlotName::Allocation => {
+                self.ready(&package, config, kind, inner.allocation.0.current(), tell).map(|(tenant, warm, told)| (Ready::Allocation(tenant, warm), told))?
+            }
+            SlotName::Routing(name) => {
+                let serving = self.routing(name.as_deref()).ok().and_then(|slot| slot.0.current());
+                self.ready(&package, config, kind, serving, tell).map(|(tenant, warm, told)| (Ready::Routing(tenant, warm), told))?
+            }
+            SlotName::Queueing => {
+                self.ready(&package, config, kind, inner.queueing.0.current(), tell).map(|(tenant, warm, told)| (Ready::Queueing(tenant, warm), told))?
+            }
+            SlotName::Adapter(_) => self.ready(&package, config, kind, None, tell).map(|(tenant, _, told)| (Ready::Adapter(tenant), told))?,
         };
-        tell(PrepareStep::Rehearsed(rehearsed_calls));
-        Ok(Prepared { slot, package, ready, took: clock.elapsed(), rehearsed_calls, rehearsed_p99 })
+        tell(PrepareStep::Rehearsed(rehearsal.calls));
+        Ok(Prepared { slot, package, ready, took: clock.elapsed(), rehearsal })
     }
 
-    fn ready<W: Rehearse>(&self, package: &Arc<Package>, config: Option<String>, tell: &mut dyn FnMut(PrepareStep<'_>)) -> Result<ReadyParts<W>, Error> {
+    fn ready<W: Rehearse>(
+        &self,
+        package: &Arc<Package>,
+        config: Option<String>,
+        kind: PluginKind,
+        serving: Option<Arc<Version<W>>>,
+        tell: &mut dyn FnMut(PrepareStep<'_>),
+    ) -> Result<ReadyParts<W>, Error> {
         let program = Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, config)?;
         tell(PrepareStep::Compiled);
-        let rehearsed = rehearse(&program)?;
-        let tenant = Tenant::new(program, false, self.inner.around.strikes, rehearsed.p99);
-        Ok((Arc::new(tenant), Box::new(rehearsed.warm), rehearsed.calls, rehearsed.p99))
+        let recorded = self.inner.around.witness.recent(kind);
+        let rehearsed = rehearse(&program, &recorded, serving.as_deref().map(|version| &version.tenant.program))?;
+        let tenant = Tenant::new(program, false, self.inner.around.strikes, rehearsed.told.p99);
+        Ok((Arc::new(tenant), Box::new(rehearsed.warm), rehearsed.told))
     }
 
     /// Puts a prepared plugin in service. Calls in flight finish on the one before; every call that starts after this
@@ -430,7 +454,7 @@ impl PluginHost {
     }
 }
 
-type ReadyParts<W> = (Arc<Tenant<W>>, Box<Warm<W>>, u32, Option<Duration>);
+type ReadyParts<W> = (Arc<Tenant<W>>, Box<Warm<W>>, Rehearsal);
 
 fn read<T>(slots: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     // The map is whole between any two statements, so a panic elsewhere leaves it sound.

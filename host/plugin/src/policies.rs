@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use host_core::{
+    decision::{Question, Reply},
     error::Error as Broken,
     ids::Generation,
     plan::Replica,
@@ -21,6 +22,7 @@ use crate::{
     names::SlotName,
     program::Warm,
     slot::{Slot, SlotStatus},
+    witness::{is_kept, witness},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy},
 };
 
@@ -191,19 +193,26 @@ slot!(
 impl AllocationSlot {
     /// Places one model.
     pub fn allocate(&self, problem: &Problem) -> Result<Decision<Allocated>, Error> {
-        self.0.decide("allocate", |warm| allocate(warm, problem), |allocated: &Allocated| Some(problem.cost_ms(&allocated.proposal.replicas)))
+        let decided = self.0.decide("allocate", |warm| allocate(warm, problem), |allocated: &Allocated| Some(problem.cost_ms(&allocated.proposal.replicas)));
+        witness(&self.0, &decided, true, || Question::Allocate(Arc::new(problem.clone())), |allocated| Reply::Proposal(allocated.proposal.clone()));
+        decided
     }
 
     /// Whether the plan in force should be made again.
     pub fn review(&self, observation: &Observation) -> Result<Decision<Verdict>, Error> {
-        self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok), |_| None)
+        let decided = self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok), |_| None);
+        witness(&self.0, &decided, false, || Question::Review(Arc::new(observation.clone())), |verdict| Reply::Verdict(verdict.clone()));
+        decided
     }
 }
 
 impl RoutingSlot {
     /// Picks the path of one request. The instance that answers is first told what it does not know of the snapshot.
     pub fn route(&self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Result<Decision<Path>, Error> {
-        self.0.decide("route", |warm| route(warm, snapshot, request), |path: &Path| Some(snapshot.path_time(request, path.segments()).0))
+        let decided = self.0.decide("route", |warm| route(warm, snapshot, request), |path: &Path| Some(snapshot.path_time(request, path.segments()).0));
+        let question = || Question::Route { snapshot: snapshot.clone(), request: request.clone() };
+        witness(&self.0, &decided, is_kept(request.ordinal), question, |path| Reply::Path(path.segments().to_vec()));
+        decided
     }
 }
 
@@ -215,6 +224,7 @@ impl QueueingSlot {
             return Ok(Decision { answer: in_order(arrival), by: self.nobody(), took: std::time::Duration::ZERO, fallback: None });
         };
         let decided = self.0.decide("admit", |warm| admit(warm, arrival), |_| None);
+        witness(&self.0, &decided, is_kept(arrival.ordinal), || Question::Admit(arrival.clone()), |rank| Reply::Rank(*rank));
         match decided {
             Err(error) if !version.tenant.program.fails_closed() => match error.fault() {
                 crate::error::Fault::InService { fault, .. } => {

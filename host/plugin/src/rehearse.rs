@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use host_core::{
     cost::CostModel,
+    decision::{Question, Reply, is_same_answer},
     device::Roles,
     error::Error as Broken,
     ids::{AcceleratorName, DeviceId, ModelId, ModelName, OfferId},
@@ -29,31 +30,159 @@ use crate::{
 
 /// Routes and arrivals that are rehearsed: enough for a p99.
 const CALLS: u32 = 300;
+/// Synthetic routes and arrivals on which two plugins are compared.
+const COMPARED: u32 = 100;
 /// Rehearsing stops after this time if there were enough calls to see that it works.
 const TIME_MAX: Duration = Duration::from_secs(2);
 /// The number of the synthetic topology. Real ones count from 1 and never get there; the instance is dropped anyway.
 const TOPOLOGY_NUMBER: u32 = u32::MAX;
 
+/// Objective, devices, memory of each in MiB, fewest stages.
+const PROBLEMS: [(Objective, u32, u64, u32); 4] =
+    [(Objective::Balanced, 1, 64, 1), (Objective::Throughput, 3, 64, 3), (Objective::Latency, 4, 3, 1), (Objective::Balanced, 2, 1, 1)];
+
 /// A plugin that rehearsed.
 pub(crate) struct Rehearsed<W: World> {
     /// A warm instance that has not been told anything.
     pub warm: Warm<W>,
-    /// The p99 of the function that is called for each request; none for functions whose time depends on the question.
-    pub p99: Option<Duration>,
+    pub told: Rehearsal,
+}
+
+/// How a plugin did in rehearsal.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Rehearsal {
     /// Calls that were answered.
     pub calls: u32,
+    /// The p99 of the function that is called for each request; none for functions whose time depends on the question.
+    pub p99: Option<Duration>,
+    /// Questions among them that this host was really asked.
+    pub recorded: u32,
+    /// The most linear memory that it had.
+    pub memory_bytes: u64,
+    /// Against the plugin in service, on the same questions; none where there is none of its kind.
+    pub compared: Option<Compared>,
+}
+
+/// Two plugins on the same questions, the new one and the one in service.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Compared {
+    /// The one in service.
+    pub with: Arc<str>,
+    /// Questions that both were asked, recorded and synthetic ones.
+    pub questions: u32,
+    /// Questions that both answer alike, to the last bit.
+    pub same: u32,
+    /// Refusals of the new one and of the one in service.
+    pub refused: (u32, u32),
+    /// Failures of the one in service; the new one has none.
+    pub failed_before: u32,
+    /// The worth of the new one's plans as a part of that of the plans of the one in service: the mean over problems that
+    /// both place, above 1 is better. Requests per time, or for latency its inverse.
+    pub value_ratio: Option<f64>,
+    /// The longest time but one in a hundred, of the new one and of the one in service.
+    pub p99: (Duration, Duration),
+    /// The most linear memory of the new one and of the one in service.
+    pub memory_bytes: (u64, u64),
 }
 
 /// What can be rehearsed.
 pub(crate) trait Rehearse: World {
+    /// Answers synthetic questions.
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error>;
+    /// Questions on which two plugins are compared beside those that were recorded.
+    fn synthetic() -> Result<Vec<Question>, Broken> {
+        Ok(Vec::new())
+    }
+    /// Answers one question of its kind and proves the answer; none for questions of other kinds.
+    fn decide(_warm: &mut Warm<Self>, _question: &Question) -> Option<Answer<Reply>> {
+        None
+    }
 }
 
-/// Rehearses on one instance and gives back another, so that what was said in rehearsal is forgotten.
-pub(crate) fn rehearse<W: Rehearse>(program: &Program<W>) -> Result<Rehearsed<W>, Error> {
+/// Rehearses on one instance and gives back another, so that what was said in rehearsal is forgotten. An answer that breaks a
+/// rule, of a synthetic question or of one that this host was really asked, keeps the plugin out of service.
+pub(crate) fn rehearse<W: Rehearse>(program: &Program<W>, recorded: &[Question], serving: Option<&Program<W>>) -> Result<Rehearsed<W>, Error> {
     let mut warm = program.start()?;
     let (calls, p99) = W::rehearse(program, &mut warm)?;
-    Ok(Rehearsed { warm: program.start()?, p99, calls })
+    let mut told = Rehearsal { calls, p99, recorded: 0, memory_bytes: warm.store.data().memory.bytes as u64, compared: None };
+    let synthetic = made(W::synthetic())?;
+    let count = u32::try_from(recorded.len()).unwrap_or(u32::MAX);
+    let mut new = Turn::of(program)?;
+    // What serves may not even start any more; then there is nothing to compare with.
+    let mut before = serving.and_then(|serving| Turn::of(serving).ok());
+    let mut ratios = Vec::new();
+    let (mut questions, mut same, mut failed_before) = (0, 0, 0);
+    let whole = Clock::start();
+    for (number, question) in (0_u32..).zip(recorded.iter().chain(&synthetic)) {
+        let Some(answer) = new.decide(question) else { continue };
+        if let Err(fault) = &answer {
+            let reason = if number < count { format!("on a question that this host was asked: {fault}") } else { fault.to_string() };
+            return Err(Fault::Rehearsal { plugin: program.package.name.to_string(), function: question.function(), reason }.into());
+        }
+        told.calls += 1;
+        told.recorded += u32::from(number < count);
+        let earlier = before.as_mut().and_then(|before| before.decide(question));
+        if let Some(earlier) = earlier {
+            questions += 1;
+            same += u32::from(is_same_answer(&answer, &earlier));
+            failed_before += u32::from(earlier.is_err());
+            ratios.extend(value_ratio(question, &answer, &earlier));
+        }
+        if whole.elapsed() > TIME_MAX {
+            break;
+        }
+    }
+    told.memory_bytes = told.memory_bytes.max(new.memory_bytes);
+    told.compared = before.map(|before| Compared {
+        with: Arc::clone(&before.program.package.name),
+        questions,
+        same,
+        refused: (new.refused, before.refused),
+        failed_before,
+        value_ratio: (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64),
+        memory_bytes: (new.memory_bytes, before.memory_bytes),
+        p99: (longest(new.times), longest(before.times)),
+    });
+    Ok(Rehearsed { warm: program.start()?, told })
+}
+
+fn longest(times: Vec<Duration>) -> Duration {
+    p99(times).unwrap_or_default()
+}
+
+/// One of two plugins that are asked the same.
+struct Turn<'a, W: World> {
+    program: &'a Program<W>,
+    warm: Option<Warm<W>>,
+    times: Vec<Duration>,
+    refused: u32,
+    memory_bytes: u64,
+}
+
+impl<'a, W: Rehearse> Turn<'a, W> {
+    fn of(program: &'a Program<W>) -> Result<Self, Error> {
+        Ok(Self { program, warm: Some(program.start()?), times: Vec::new(), refused: 0, memory_bytes: 0 })
+    }
+
+    /// A failed instance is followed by a fresh one.
+    fn decide(&mut self, question: &Question) -> Option<Answer<Reply>> {
+        let mut warm = self.warm.take().or_else(|| self.program.start().ok())?;
+        let timer = CallTimer::start();
+        let answer = W::decide(&mut warm, question);
+        self.times.extend(answer.as_ref().map(|_| timer.computed()));
+        self.refused += u32::from(matches!(answer, Some(Ok(Err(_)))));
+        self.memory_bytes = self.memory_bytes.max(warm.store.data().memory.bytes as u64);
+        self.warm = Some(warm).filter(|warm| !warm.failed);
+        answer
+    }
+}
+
+/// What a plan is worth as a part of another's, where both are plans.
+fn value_ratio(question: &Question, new: &Answer<Reply>, before: &Answer<Reply>) -> Option<f64> {
+    let (Question::Allocate(problem), Ok(Ok(Reply::Proposal(new))), Ok(Ok(Reply::Proposal(before)))) = (question, new, before) else { return None };
+    let value = |replicas| problem.worth(replicas).value(problem.placement.objective);
+    let (new, before) = (value(&new.replicas), value(&before.replicas));
+    (before > 0.0).then(|| new / before)
 }
 
 fn sound<W: World, T>(program: &Program<W>, function: &'static str, answer: Answer<T>) -> Result<(), Error> {
@@ -74,15 +203,25 @@ fn p99(mut times: Vec<Duration>) -> Option<Duration> {
 impl Rehearse for AllocationPolicy {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
         let mut calls = 0;
-        for (objective, devices, memory_mib, stages_min) in
-            [(Objective::Balanced, 1, 64, 1), (Objective::Throughput, 3, 64, 3), (Objective::Latency, 4, 3, 1), (Objective::Balanced, 2, 1, 1)]
-        {
+        for (objective, devices, memory_mib, stages_min) in PROBLEMS {
             let problem = made(problem(objective, devices, memory_mib, stages_min))?;
             sound(program, "allocate", policies::allocate(warm, &problem))?;
             calls += 1;
         }
         // What an allocation takes depends on its problem, so none of these times is a measure for others.
         Ok((calls, None))
+    }
+
+    fn synthetic() -> Result<Vec<Question>, Broken> {
+        PROBLEMS
+            .into_iter()
+            .map(|(objective, devices, memory_mib, stages_min)| Ok(Question::Allocate(Arc::new(problem(objective, devices, memory_mib, stages_min)?))))
+            .collect()
+    }
+
+    fn decide(warm: &mut Warm<Self>, question: &Question) -> Option<Answer<Reply>> {
+        let Question::Allocate(problem) = question else { return None };
+        Some(policies::allocate(warm, problem).map(|answer| answer.map(|allocated| Reply::Proposal(allocated.proposal))))
     }
 }
 
@@ -92,10 +231,7 @@ impl Rehearse for RoutingPolicy {
         let mut times = Vec::new();
         let whole = Clock::start();
         for ordinal in 0..CALLS {
-            let (model, segments) = if ordinal % 2 == 0 { (0, 4) } else { (1, 64) };
-            let outstanding = (0..segments).map(|segment: u32| (segment * 7 + ordinal) % 5).collect();
-            let request =
-                RouteRequest { model, ordinal, random: f64::from(ordinal) / f64::from(CALLS), sequence_key: ordinal % 3, input: Bytes(1024), outstanding };
+            let request = request(ordinal);
             let timer = CallTimer::start();
             sound(program, "route", policies::route(warm, &snapshot, &request))?;
             times.push(timer.computed());
@@ -107,6 +243,37 @@ impl Rehearse for RoutingPolicy {
         times.remove(0);
         Ok((u32::try_from(times.len()).unwrap_or(u32::MAX) + 1, p99(times)))
     }
+
+    fn synthetic() -> Result<Vec<Question>, Broken> {
+        let snapshot = RoutingSnapshot { topology: Arc::new(topology()?), ..RoutingSnapshot::default() };
+        Ok((0..COMPARED).map(|ordinal| Question::Route { snapshot: snapshot.clone(), request: request(ordinal) }).collect())
+    }
+
+    fn decide(warm: &mut Warm<Self>, question: &Question) -> Option<Answer<Reply>> {
+        let Question::Route { snapshot, request } = question else { return None };
+        Some(policies::route(warm, snapshot, request).map(|answer| answer.map(|path| Reply::Path(path.segments().to_vec()))))
+    }
+}
+
+/// One of the requests that are rehearsed: for a small model and a large one, in turns.
+fn request(ordinal: u32) -> RouteRequest {
+    let (model, segments) = if ordinal.is_multiple_of(2) { (0, 4) } else { (1, 64) };
+    let outstanding = (0..segments).map(|segment: u32| (segment * 7 + ordinal) % 5).collect();
+    RouteRequest { model, ordinal, random: f64::from(ordinal) / f64::from(CALLS), sequence_key: ordinal % 3, input: Bytes(1024), outstanding }
+}
+
+/// One of the arrivals that are rehearsed.
+fn arrival(ordinal: u32) -> Arrival {
+    let classes = (0..3).map(|class| ClassState { depth: ordinal % (class + 2), last_rank: f64::from(ordinal) }).collect();
+    Arrival {
+        ordinal,
+        class: ordinal % 3,
+        now: Millis(f64::from(ordinal)),
+        deadline: ordinal.is_multiple_of(2).then_some(Millis(100.0)),
+        expected: Millis(5.0),
+        classes,
+        depth_max: 8,
+    }
 }
 
 impl Rehearse for QueueingPolicy {
@@ -114,16 +281,7 @@ impl Rehearse for QueueingPolicy {
         let mut times = Vec::new();
         let whole = Clock::start();
         for ordinal in 0..CALLS {
-            let classes = (0..3).map(|class| ClassState { depth: ordinal % (class + 2), last_rank: f64::from(ordinal) }).collect();
-            let arrival = Arrival {
-                ordinal,
-                class: ordinal % 3,
-                now: Millis(f64::from(ordinal)),
-                deadline: (ordinal % 2 == 0).then_some(Millis(100.0)),
-                expected: Millis(5.0),
-                classes,
-                depth_max: 8,
-            };
+            let arrival = arrival(ordinal);
             let timer = CallTimer::start();
             sound(program, "admit", policies::admit(warm, &arrival))?;
             times.push(timer.computed());
@@ -132,6 +290,15 @@ impl Rehearse for QueueingPolicy {
             }
         }
         Ok((u32::try_from(times.len()).unwrap_or(u32::MAX), p99(times)))
+    }
+
+    fn synthetic() -> Result<Vec<Question>, Broken> {
+        Ok((0..COMPARED).map(|ordinal| Question::Admit(arrival(ordinal))).collect())
+    }
+
+    fn decide(warm: &mut Warm<Self>, question: &Question) -> Option<Answer<Reply>> {
+        let Question::Admit(arrival) = question else { return None };
+        Some(policies::admit(warm, arrival).map(|answer| answer.map(Reply::Rank)))
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     names::SlotName,
     program::{Program, Warm},
     trial::{Entry, Trial, TrialEnd, TrialKind, TrialPolicy, TrialStatus, Turn},
+    witness::Witness,
     world::World,
 };
 
@@ -104,6 +105,7 @@ pub(crate) struct Surroundings {
     pub strikes: StrikePolicy,
     pub trials: TrialPolicy,
     pub history_max: usize,
+    pub witness: Arc<Witness>,
 }
 
 /// One plugin in one slot, over all generations that it serves as.
@@ -254,6 +256,13 @@ impl<W: World> Slot<W> {
 
     pub(crate) fn around(&self) -> &Surroundings {
         &self.around
+    }
+
+    /// What a plugin that serves here, is on trial, or answers in its place, was configured with.
+    pub(crate) fn config_of(&self, bearer: &Bearer) -> Option<String> {
+        let on_trial = self.trial.load_full().map(|trial| Arc::clone(&trial.beside));
+        let mut known = self.current().into_iter().chain(on_trial).chain(self.fallback.clone());
+        known.find(|version| version.bearer.generation == bearer.generation).map(|version| version.tenant.program.config.clone())
     }
 
     /// Asks what serves, and the built-in one if that fails. Where a trial is under way, the plugin beside it is asked the

@@ -136,6 +136,23 @@ fn a_plugin_that_fails_in_rehearsal_or_refuses_its_configuration_never_serves() 
 }
 
 #[test]
+fn a_plugin_that_breaks_a_rule_on_what_the_host_was_asked_is_not_installed() {
+    for (kept_max, refused) in [(8, true), (0, false)] {
+        let scene = Scene::new(PluginConfig { rehearsed_problems_max: kept_max, ..PluginConfig::default() });
+        scene.host.routing(None).unwrap().route(&snapshot(1, 3, 0.0), &request(0, 6)).unwrap();
+        // Sound on synthetic topologies, and only on those.
+        let prepared = scene.host.prepare(&guest("misbehaving-routing"), None, Some("\"wrong-index\"".to_owned()));
+        match prepared {
+            Ok(prepared) => assert!(!refused && prepared.rehearsal().recorded == 0 && prepared.rehearsal().compared.is_some()),
+            Err(error) => {
+                let says = "failed its rehearsal in route: on a question that this host was asked: invalid: segment 4000000000 does not exist";
+                assert!(refused && error.to_string().contains(says), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn fail_closed_fails_the_request_instead_of_falling_back() {
     let scene = scene(9);
     let mut source = guest("misbehaving-routing");

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub use device::{Cost, Device, Offer, Pressures};
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
-    Asked, AuditLine, Changed, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal, RollbackQuery, Slot,
-    SlotQuery, SlotStats, Trial,
+    Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,
+    RollbackQuery, Slot, SlotQuery, SlotStats, Trial,
 };
 
 use crate::oip::TensorMetadata;

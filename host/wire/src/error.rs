@@ -51,6 +51,8 @@ pub enum Fault {
     Element { tensor: String, index: usize, text: String, datatype: Datatype, problem: ElementProblem },
     /// A text element that is cut short or longer than its bytes.
     TextBytes { tensor: String, index: usize },
+    /// A recording that does not hold together.
+    Recording { what: String },
     /// An answer that JSON has no number for.
     NotFinite { tensor: String, index: usize, value: f64 },
 }
@@ -124,6 +126,7 @@ impl fmt::Display for Error {
                 write!(f, "`{tensor}` is {datatype}, but its element {index} is {text}, {wanted}")
             }
             Fault::TextBytes { tensor, index } => write!(f, "`{tensor}`: text element {index} names more bytes than there are"),
+            Fault::Recording { what } => write!(f, "the recording cannot be read: {what}"),
             Fault::NotFinite { tensor, index, value } => {
                 write!(f, "output `{tensor}`: element {index} is {value}, which JSON cannot hold; ask for binary_data")
             }

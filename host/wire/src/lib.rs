@@ -4,4 +4,5 @@
 pub mod admin;
 pub mod error;
 pub mod oip;
+pub mod recording;
 pub mod schedule;

@@ -1,13 +1,20 @@
 //! `host plugin`.
 
+mod bench;
 mod report;
+mod test;
 mod trade;
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::{Args, Subcommand};
 use host_core::units::{Bytes, Millis};
-use host_wire::admin::{Changed, InstallQuery, Installed, Plugin, PluginQuery, RollbackQuery, SlotQuery};
+use host_engine::Engines;
+use host_plugin::{BUILTIN_PLUGINS, PluginHost, PluginSource, SlotName, Workbench};
+use host_wire::admin::{Changed, Compared, InstallQuery, Installed, Plugin, PluginQuery, Rehearsal, RollbackQuery, SlotQuery};
 
 use super::{Global, client::Admin, screen::Screen};
 use crate::{
@@ -70,6 +77,10 @@ pub(super) enum PluginCommand {
         /// Its name
         plugin: String,
     },
+    /// Put hundreds of generated inputs to a plugin and prove every answer; needs no running host
+    Test(test::TestArgs),
+    /// Measure a plugin's latency and the quality of its plans; needs no running host
+    Bench(bench::BenchArgs),
     /// List what a slot has held
     History {
         /// The slot
@@ -181,6 +192,8 @@ pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: Plugin
             if screen.is_json() { screen.json(&plugins) } else { list(screen, &plugins) }
         }
         PluginCommand::Inspect { plugin } => inspect(global, screen, &plugin).await,
+        PluginCommand::Test(args) => test::test(global, screen, args),
+        PluginCommand::Bench(args) => bench::bench(global, screen, args),
         PluginCommand::History { slot } => report::history(global, screen, slot).await,
         PluginCommand::Logs { plugin, count } => report::logs(global, screen, plugin, count).await,
         PluginCommand::Stats => report::stats(global, screen).await,
@@ -215,6 +228,62 @@ async fn change(global: &Global, screen: &mut Screen, action: &str, plugin: Stri
     changed.slots.iter().try_for_each(|(slot, plugin)| screen.line(&format!("{slot} holds {}", if plugin.is_empty() { "nothing" } else { plugin })))
 }
 
+/// A plugin alone, as tests, measurements and replays need it: a file, or the name of a built-in one.
+#[derive(Debug, Args)]
+pub(super) struct Subject {
+    /// A WebAssembly component, or the name of a built-in plugin
+    #[arg(value_name = "FILE")]
+    plugin: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a plugin is opened.
+#[derive(Debug, Args)]
+pub(super) struct How {
+    /// The slot that it is meant for, where it is of several kinds
+    #[arg(long)]
+    slot: Option<String>,
+    /// Its configuration
+    #[arg(long = "plugin-config", value_name = "JSON")]
+    config: Option<String>,
+    /// Config file with the limits that it gets [default: what HOST_CONFIG names]
+    #[arg(long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Subject {
+    fn open(&self, global: &Global) -> Result<Workbench, Error> {
+        self.how.open(global, &self.plugin, None)
+    }
+}
+
+impl How {
+    /// Compiles and starts the plugin. `config` is for one that is given none here.
+    pub(super) fn open(&self, global: &Global, plugin: &Path, config: Option<String>) -> Result<Workbench, Error> {
+        let limits = config::load(self.file.clone(), global.flags())?.config.plugin_limits.guest;
+        let slot = self.slot.as_deref().map(SlotName::parse).transpose()?;
+        let config = self.config.clone().or(config);
+        Ok(Workbench::open(&source(plugin)?, slot, config, &limits, Arc::new(Engines::default()))?)
+    }
+
+    /// The plugin's digest. Nothing is compiled.
+    pub(super) fn digest(&self, plugin: &Path) -> Result<String, Error> {
+        Ok(PluginHost::inspect(&source(plugin)?)?.digest.to_string())
+    }
+
+    /// The slot that is meant.
+    pub(super) fn slot(&self) -> Option<&str> {
+        self.slot.as_deref()
+    }
+}
+
+/// A file, or a built-in plugin where no file has its name.
+fn source(plugin: &Path) -> Result<PluginSource, Error> {
+    let name = plugin.display().to_string();
+    if BUILTIN_PLUGINS.contains(&name.as_str()) && !plugin.is_file() { Ok(PluginSource::builtin(&name)?) } else { component::read(plugin) }
+}
+
 fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {
     if screen.is_json() {
         return screen.json(installed);
@@ -226,9 +295,24 @@ fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {
     })?;
     screen.line(&format!("digest sha256:{}", installed.digest))?;
     if let Some(rehearsal) = &installed.rehearsal {
-        screen.line(&format!("rehearsed with {} calls, p99 {}", rehearsal.calls, Millis(rehearsal.call_us_p99 / 1e3)))?;
+        let Rehearsal { calls, recorded, call_us_p99, .. } = rehearsal;
+        let p99 = if *call_us_p99 > 0.0 { format!(", p99 {}", Millis(call_us_p99 / 1e3)) } else { String::new() };
+        screen.line(&format!("rehearsed with {calls} calls, {recorded} of them on recorded questions{p99}"))?;
+        rehearsal.compared.as_ref().map_or(Ok(()), |compared| screen.line(&against(compared)))?;
     }
     screen.line(&format!("prepared in {}, swapped in {}", Millis(installed.prepare_ms), Millis(installed.swap_ms)))
+}
+
+/// The new plugin beside the one that it replaces.
+fn against(compared: &Compared) -> String {
+    let Compared { with, questions, same, refused, refused_before, failed_before, .. } = compared;
+    let value = compared.value_ratio.map_or_else(String::new, |ratio| format!(", plans worth {ratio:.3} of its plans"));
+    let (p99, p99_before) = (Millis(compared.call_us_p99 / 1e3), Millis(compared.call_us_p99_before / 1e3));
+    let (memory, memory_before) = (Bytes(compared.memory_bytes), Bytes(compared.memory_bytes_before));
+    let failed = if *failed_before > 0 { format!(", which failed on {failed_before}") } else { String::new() };
+    format!(
+        "against {with}: {same} of {questions} answers alike{value}; refused {refused} for {refused_before}, p99 {p99} for {p99_before}, memory {memory} for {memory_before}{failed}"
+    )
 }
 
 fn list(screen: &mut Screen, plugins: &[Plugin]) -> Result<(), Error> {

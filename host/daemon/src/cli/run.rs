@@ -52,6 +52,9 @@ pub(super) struct RunArgs {
     /// Take plugins without a signature from anywhere
     #[arg(long)]
     allow_unsigned: bool,
+    /// Record every decision with all that it depended on, for `host replay`
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Any other setting, as `host config show` names it
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -67,6 +70,7 @@ impl RunArgs {
         }
         flags.extend(global.flags());
         flags.extend(self.plugins.iter().map(|path| path_flag("--plugins", "plugins", path)));
+        flags.extend(self.record.iter().map(|path| path_flag("--record", "record", path)));
         flags.extend(self.models.iter().map(|path| path_flag("--models", "models", path)));
         flags.extend(self.http.iter().map(|address| text_flag("--http", "http.address", address)));
         flags.extend(self.local_devices.iter().map(|count| text_flag("--local-devices", "local_devices", count)));

@@ -1,5 +1,7 @@
 //! What is said of plugins to people: every installed one, every slot and what its plugin did, log and audit lines.
 
+use std::time::Duration;
+
 use host_plugin::{BUILTIN_PLUGINS, Bearer, Limits, Manifest, PluginSource, Prepared, SlotStatus, TrialKind, TrialStatus};
 use host_wire::admin;
 
@@ -73,9 +75,30 @@ impl Shelf {
     }
 }
 
+/// How a plugin did before it was let in.
 pub(super) fn rehearsal(prepared: &Prepared) -> admin::Rehearsal {
-    let (calls, p99) = prepared.rehearsed();
-    admin::Rehearsal { calls, call_us_p99: p99.map_or(0.0, |p99| p99.as_secs_f64() * 1e6) }
+    let told = prepared.rehearsal();
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
+    let compared = |compared: &host_plugin::Compared| admin::Compared {
+        with: compared.with.to_string(),
+        questions: compared.questions,
+        same: compared.same,
+        refused: compared.refused.0,
+        refused_before: compared.refused.1,
+        failed_before: compared.failed_before,
+        value_ratio: compared.value_ratio,
+        call_us_p99: us(compared.p99.0),
+        call_us_p99_before: us(compared.p99.1),
+        memory_bytes: compared.memory_bytes.0,
+        memory_bytes_before: compared.memory_bytes.1,
+    };
+    admin::Rehearsal {
+        calls: told.calls,
+        call_us_p99: told.p99.map_or(0.0, us),
+        recorded: told.recorded,
+        memory_bytes: told.memory_bytes,
+        compared: told.compared.as_ref().map(compared),
+    }
 }
 
 /// What a plugin asked for and was granted, in words.

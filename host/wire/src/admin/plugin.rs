@@ -318,12 +318,45 @@ pub struct Installed {
 }
 
 /// How a plugin did on known problems before it was swapped in.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Rehearsal {
     /// Calls that it answered.
     pub calls: u32,
     /// Time that one call in a hundred of its main function exceeds; 0 for a plugin without one.
     pub call_us_p99: f64,
+    /// Questions among them that the host was really asked before.
+    pub recorded: u32,
+    /// The most memory that it had.
+    pub memory_bytes: u64,
+    /// Against the plugin that it replaces.
+    pub compared: Option<Compared>,
+}
+
+/// A new plugin beside the one in service, on the same recorded and synthetic problems.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Compared {
+    /// The one in service.
+    pub with: String,
+    /// Problems that both were asked.
+    pub questions: u32,
+    /// Problems that both answer alike, to the last bit.
+    pub same: u32,
+    /// Refusals of the new one.
+    pub refused: u32,
+    /// Refusals of the one in service.
+    pub refused_before: u32,
+    /// Failures of the one in service; the new one has none.
+    pub failed_before: u32,
+    /// Worth of the new plans as a part of the worth of those of the one in service; above 1 is better.
+    pub value_ratio: Option<f64>,
+    /// Time that one call in a hundred of the new one exceeds.
+    pub call_us_p99: f64,
+    /// The same of the one in service.
+    pub call_us_p99_before: f64,
+    /// The most memory of the new one.
+    pub memory_bytes: u64,
+    /// The most memory of the one in service.
+    pub memory_bytes_before: u64,
 }
 
 /// One generation of a slot.

@@ -13,10 +13,18 @@ pub struct Misbehaving {
     how: String,
     topology: Topology,
     pressure: f64,
+    /// Of all that it was ever told.
+    pressure_max: f64,
     routes: u32,
 }
 
 impl Misbehaving {
+    fn turned(&self, request: &RouteRequest, turn: usize) -> Result<Vec<u32>, Refusal> {
+        let replicas = self.topology.model(request)?.replicas();
+        let index = turn.checked_rem(replicas.len()).ok_or_else(|| Refusal::because("no replica is complete"))?;
+        Ok(replicas[index].segments.clone())
+    }
+
     fn sound(&self, request: &RouteRequest) -> Result<Vec<u32>, Refusal> {
         let model = self.topology.model(request)?;
         let replicas = model.replicas();
@@ -78,6 +86,10 @@ impl Misbehaving {
                 let turn = (self.topology.number as usize + (self.pressure * 10.0) as usize) % replicas.len();
                 Ok(replicas[turn].segments.clone())
             }
+            // Counts its calls, which another instance does not know.
+            "counts" => self.turned(request, self.routes as usize),
+            // Does not forget pressures with the topology that they belong to.
+            "keeps-pressure" => self.turned(request, (self.pressure_max * 10.0) as usize),
             how => match how.strip_prefix("spin ").and_then(|steps| steps.parse().ok()) {
                 Some(steps) => {
                     spin(steps);
@@ -134,7 +146,7 @@ impl RoutingPolicy for Misbehaving {
             "long-reason-in-configure" => return Err("no ".repeat(1 << 20)),
             _ => {}
         }
-        Ok(Self { how, topology: Topology::empty(), pressure: 0.0, routes: 0 })
+        Ok(Self { how, topology: Topology::empty(), pressure: 0.0, pressure_max: 0.0, routes: 0 })
     }
 
     fn set_topology(&mut self, topology: Topology) {
@@ -148,6 +160,7 @@ impl RoutingPolicy for Misbehaving {
     }
 
     fn set_pressure(&mut self, pressures: Vec<Pressure>) {
+        self.pressure_max = pressures.iter().map(|pressure| pressure.cpu).fold(self.pressure_max, f64::max);
         self.pressure = pressures.first().map_or(0.0, |pressure| pressure.cpu);
         if self.how == "loop-in-set-pressure" {
             loop_for_ever()
