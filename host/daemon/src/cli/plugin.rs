@@ -1,5 +1,11 @@
 //! `host plugin`.
 
+mod build;
+mod new;
+mod pack;
+mod templates;
+mod toolchain;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -14,6 +20,12 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
+    /// Write the folder of a new plugin, ready to build
+    New(new::NewArgs),
+    /// Build the plugin in a folder with the tools of its language
+    Build(build::BuildArgs),
+    /// Make an installable component of a core module, or describe a component
+    Pack(pack::PackArgs),
     /// Verify, compile and rehearse a component, and swap it in while requests run
     Install {
         /// A WebAssembly component
@@ -59,6 +71,9 @@ pub(super) enum PluginCommand {
 
 pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: PluginCommand) -> Result<(), Error> {
     match command {
+        PluginCommand::New(args) => new::new(screen, &args),
+        PluginCommand::Build(args) => build::build(screen, &args),
+        PluginCommand::Pack(args) => pack::pack_file(screen, args),
         PluginCommand::Install { file, slot, config } => {
             let found = component::read(&file)?;
             let query = InstallQuery { source: file.display().to_string(), slot, config, manifest: found.manifest, ..InstallQuery::default() };

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_is_missing() {
-        let refusal = Policy.allocate(&problem(&[250.0, 50.0])).unwrap_err();
-        assert_eq!(refusal.reason, "blocks [2..4) of m@1 found no place: they need 200 bytes on d0/cpu, it has 250");
+        let refusal = Policy.allocate(&problem(&[150.0, 50.0])).unwrap_err();
+        assert_eq!(refusal.reason, "blocks [1..4) of m@1 found no place: they need 300 bytes on d0/cpu, it has 150");
     }
 }
