@@ -152,7 +152,7 @@ fn javascript(sources: &Sources<'_>) -> Result<Vec<u8>, Error> {
     let mut command = Command::new(program);
     command.arg("--wit").arg(sources.wit).args(["--world", sources.world()?, "--js", "policy.js"]);
     // The contract has no asynchronous functions, and a guest gets no WASI.
-    command.args(["--sync", "--stub-wasi", "--opt-size", "--output", PART]);
+    command.args(["--sync", "--stub-wasi", "--output", PART]);
     sources.written_by(command, "componentize-qjs")
 }
 
