@@ -115,6 +115,10 @@ pub enum Fault {
     NoHost { socket: String },
     /// A host that answered with an error.
     Answer { message: String },
+    /// A compiler that is not here.
+    Tool { tool: String, install: String },
+    /// A compiler that did not succeed; what it said was printed before.
+    ToolFailed { tool: String, status: String },
     /// A host that could not be reached or whose answer was cut short.
     Call { url: String },
 }
@@ -260,6 +264,8 @@ impl fmt::Display for Fault {
             Self::Draining => f.write_str("the host is stopping and takes no new requests"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
             Self::Answer { message } => f.write_str(message),
+            Self::Tool { tool, install } => write!(f, "{tool} is not on this machine: {install}"),
+            Self::ToolFailed { tool, status } => write!(f, "`{tool}` failed with {status}, what it said is above"),
             Self::Call { url } => write!(f, "cannot call {url}"),
         }
     }

@@ -26,6 +26,8 @@ pub enum Fault {
     NotAComponent { plugin: String, found: &'static str, advice: &'static str },
     /// A file that breaks the format.
     Malformed { plugin: String, offset: usize, reason: String },
+    /// Something that no component can be made of.
+    Pack { plugin: String, reason: String },
     /// A file over the limit.
     TooLarge { plugin: String, bytes: usize, bytes_max: usize },
     /// A component built for another version of the contract.
@@ -155,6 +157,7 @@ impl fmt::Display for Fault {
             }
             Self::NotAComponent { plugin, found, advice } => write!(f, "`{plugin}` is {found}, a WebAssembly component was expected; {advice}"),
             Self::Malformed { plugin, offset, reason } => write!(f, "`{plugin}` is damaged at byte {offset}: {reason}"),
+            Self::Pack { plugin, reason } => write!(f, "`{plugin}` cannot be packed: {reason}"),
             Self::TooLarge { plugin, bytes, bytes_max } => write!(f, "`{plugin}` has {bytes} bytes, at most {bytes_max} are accepted"),
             Self::ContractVersion { plugin, interface, found, expected } => {
                 write!(f, "`{plugin}` exports {interface} of version {found}, this host speaks version {expected}")

@@ -19,6 +19,52 @@ pub enum FailurePolicy {
     FailClosed,
 }
 
+/// The languages that `host plugin build` knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// Built by cargo.
+    Rust,
+    /// Built by `zig cc` or clang.
+    C,
+    /// Built by componentize-py.
+    Python,
+    /// Built by componentize-qjs.
+    JavaScript,
+}
+
+/// What Rust builds for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+pub enum RustTarget {
+    /// A component at once. It imports what the standard library needs of WASI, and never calls it.
+    #[default]
+    #[serde(rename = "wasm32-wasip2")]
+    Wasip2,
+    /// A core module without WASI, which is then wrapped.
+    #[serde(rename = "wasm32-unknown-unknown")]
+    Unknown,
+}
+
+/// How a plugin is built. Nothing that a host acts on.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// What its sources are written in.
+    pub language: Language,
+    /// What Rust builds for.
+    #[serde(default)]
+    pub target: RustTarget,
+    /// Folder of the contract, relative to the manifest.
+    #[serde(default = "Build::wit")]
+    pub wit: String,
+}
+
+impl Build {
+    fn wit() -> String {
+        "wit".to_owned()
+    }
+}
+
 /// A plugin's wishes. What it does not name is the host's default.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -47,6 +93,8 @@ pub struct Manifest {
     pub allowed_hosts: Vec<String>,
     /// Handed to `configure` as JSON.
     pub config: toml::Table,
+    /// How `host plugin build` makes the component. Not in a component's own manifest.
+    pub build: Option<Build>,
 }
 
 impl Manifest {
@@ -112,6 +160,14 @@ mod tests {
         assert_eq!(manifest.config_json(), r#"{"weights":[1,2]}"#);
         assert_eq!(manifest.failure_policy, FailurePolicy::FailClosed);
         assert_eq!(manifest.granted("p", &Limits::default()).expect("granted").memory_bytes_max, 1 << 20);
+    }
+
+    #[test]
+    fn how_it_is_built_is_read_with_defaults() {
+        let build = Manifest::read("p", "[build]\nlanguage = \"javascript\"").expect("a good manifest").build.expect("a build");
+        assert_eq!(build, Build { language: Language::JavaScript, target: RustTarget::Wasip2, wit: "wit".to_owned() });
+        let error = Manifest::read("p", "[build]\nlanguage = \"cobol\"").expect_err("no such language").to_string();
+        assert!(error.contains("cobol") && error.contains("python"), "{error}");
     }
 
     #[test]

@@ -31,6 +31,16 @@ impl PluginKind {
             Self::Adapter => "adapter",
         }
     }
+
+    /// The world of the contract that a plugin of this kind implements.
+    pub fn world(self) -> &'static str {
+        match self {
+            Self::Allocation => "allocation-policy",
+            Self::Routing => "routing-policy",
+            Self::Queueing => "queueing-policy",
+            Self::Adapter => "shard-adapter",
+        }
+    }
 }
 
 impl fmt::Display for PluginKind {

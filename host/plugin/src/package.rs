@@ -18,7 +18,7 @@ pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
 /// Every interface of the contract starts with this.
 pub(crate) const PACKAGE: &str = "shardhost:plugin/";
 /// The custom section that may hold a manifest.
-const MANIFEST_SECTION: &str = "shardhost:manifest";
+pub(crate) const MANIFEST_SECTION: &str = "shardhost:manifest";
 /// Exports and imports that are read; a component with more is not one of ours.
 const ITEMS_MAX: usize = 4096;
 
@@ -90,13 +90,13 @@ impl Package {
     }
 }
 
-fn check_is_component(source: &str, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_is_component(source: &str, bytes: &[u8]) -> Result<(), Error> {
     let fault = |found, advice| Err(Fault::NotAComponent { plugin: source.to_owned(), found, advice }.into());
     match bytes {
         [] => fault("empty", "was it copied whole?"),
         _ if Parser::is_component(bytes) => Ok(()),
         _ if Parser::is_core_wasm(bytes) => {
-            fault("a core WebAssembly module", "build it with `--target wasm32-wasip2`, or make a component of it with `wasm-tools component new`")
+            fault("a core WebAssembly module", "build it with `--target wasm32-wasip2`, or make a component of it with `host plugin pack`")
         }
         // Compiled components of wasmtime are ELF files too.
         [0x7f, b'E', b'L', b'F', ..] => fault("native code", "the host compiles plugins itself, install the `.wasm` file"),

@@ -53,7 +53,7 @@ impl Workbench {
             (None, [only]) => *only,
             _ => package.slot(slot)?.kind(),
         };
-        let sandbox = Arc::new(Sandbox::new(limits, None, engines)?);
+        let sandbox = Arc::new(Sandbox::new(limits, None, None, engines)?);
         let (open, config) = match kind {
             PluginKind::Allocation => started(sandbox, &package, limits, config).map(|(program, config)| (Open::Allocation(program), config))?,
             PluginKind::Routing => started(sandbox, &package, limits, config).map(|(program, config)| (Open::Routing(program), config))?,

@@ -1,8 +1,13 @@
 //! `host plugin`.
 
 mod bench;
+mod build;
+mod new;
+mod pack;
 mod report;
+mod templates;
 mod test;
+mod toolchain;
 mod trade;
 
 use std::{
@@ -25,6 +30,12 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
+    /// Write the folder of a new plugin, ready to build
+    New(new::NewArgs),
+    /// Build the plugin in a folder with the tools of its language
+    Build(build::BuildArgs),
+    /// Make an installable component of a core module, or describe a component
+    Pack(pack::PackArgs),
     /// Fetch, verify, compile and rehearse a component, and swap it in while requests run
     Install(InstallArgs),
     /// List built-in and installed plugins
@@ -171,6 +182,9 @@ fn share(text: &str) -> Result<f64, String> {
 
 pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: PluginCommand) -> Result<(), Error> {
     match command {
+        PluginCommand::New(args) => new::new(screen, &args),
+        PluginCommand::Build(args) => build::build(screen, &args),
+        PluginCommand::Pack(args) => pack::pack_file(screen, args),
         PluginCommand::Install(args) => install(global, screen, args).await,
         PluginCommand::Swap { slot, plugin, config } => {
             let query = InstallQuery { source: plugin.clone(), name: Some(plugin), slot: Some(slot), config, ..InstallQuery::default() };

@@ -1,0 +1,170 @@
+//! Each template of `host plugin new`, as its user meets it: written, built, installed into a running host, and asked. Templates in
+//! Rust always run. Those in other languages run where their compiler is; with SHARDHOST_REQUIRE_TEMPLATES a compiler that is
+//! missing is a failure.
+
+#[allow(dead_code, reason = "the other tests of a running host use the rest")]
+mod running;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use running::{Host, samples, text};
+
+/// Pictures that go through each plugin.
+const PICTURES: usize = 20;
+
+/// A folder of this test's own that is the same in each run, so that cargo finds what it built before.
+fn workplace(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates").join(name)
+}
+
+/// A command as in a user's shell: without what cargo sets for the test.
+fn shell(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder);
+    for (variable, _) in env::vars() {
+        let leaks = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR"];
+        if leaks.contains(&variable.as_str()) || variable.starts_with("CARGO_BUILD_") {
+            command.env_remove(variable);
+        }
+    }
+    // What the templates need is in the workspace's lock file and so on this machine already.
+    command.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", workplace("target"));
+    command
+}
+
+fn host(folder: &Path, arguments: &[&str]) -> Output {
+    shell(env!("CARGO_BIN_EXE_host"), folder).args(arguments).output().expect("the command runs")
+}
+
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Writes a plugin from a template.
+fn written(template: &str, name: &str) -> PathBuf {
+    let folder = workplace("plugins");
+    fs::create_dir_all(&folder).expect("made");
+    let _ = fs::remove_dir_all(folder.join(name));
+    let said = succeeds(&host(&folder, &["plugin", "new", "-t", template, name]));
+    assert!(said.contains(&format!("host plugin build {name}")), "{said}");
+    folder.join(name)
+}
+
+/// Builds a plugin; none where its compiler is missing and may be.
+fn built(folder: &Path, name: &str) -> Option<PathBuf> {
+    let output = host(folder, &["plugin", "build"]);
+    let said = text(&output.stderr);
+    if !output.status.success() && said.contains("is not on this machine: ") && env::var_os("SHARDHOST_REQUIRE_TEMPLATES").is_none() {
+        eprintln!("{name} was left out: {said}");
+        return None;
+    }
+    let said = succeeds(&output);
+    let file = folder.join(format!("{name}.wasm"));
+    for part in ["world     ", "size      ", "digest    sha256:"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(file.is_file(), "{said}");
+    Some(file)
+}
+
+/// Installs a plugin and sends pictures through the host: all are answered, and the plugin alone decided.
+fn serves(host: &Host, file: &Path, name: &str, slot: &str) {
+    let installed = host.json(&["plugin", "install", &file.display().to_string()]);
+    assert_eq!((installed["slot"].as_str(), installed["plugin"].as_str()), (Some(slot), Some(name)), "{installed}");
+    let pictures: Vec<String> = samples().iter().take(PICTURES).map(|file| file.display().to_string()).collect();
+    let arguments: Vec<&str> = ["infer", "digits"].into_iter().chain(pictures.iter().map(String::as_str)).collect();
+    let answered = host.ok(&arguments);
+    assert!(answered.contains(&format!("{PICTURES} pictures")), "{answered}");
+
+    let status = host.json(&["status"]);
+    let found = status["slots"].as_array().expect("slots").iter().find(|found| found["slot"] == slot).expect("the slot").clone();
+    assert_eq!((&found["plugin"], &found["strikes"], &found["fallbacks"]), (&name.into(), &0.into(), &0.into()), "{found}");
+    // Whether anyone had to wait, and whether the plan needed a stage anew, is not for this test to say.
+    let least = if slot == "routing" { PICTURES as u64 } else { u64::from(slot == "allocation") };
+    assert!(found["calls"].as_u64().expect("a number") >= least, "{found}");
+    let plugin = host.json(&["plugin", "inspect", name]);
+    assert_eq!((plugin["version"].as_str(), plugin["licence"].as_str()), (Some("0.1.0"), Some("Apache-2.0")), "{plugin}");
+}
+
+fn templates_serve(language: &str, kinds: &[(&str, &str)]) {
+    let mut host = None;
+    for (kind, slot) in kinds {
+        let name = format!("my-{kind}-{language}");
+        let folder = written(&format!("{kind}-{language}"), &name);
+        let Some(file) = built(&folder, &name) else { return };
+        let host = host.get_or_insert_with(|| Host::start(&["--local-devices", "3", "--models", "models"]));
+        serves(host, &file, &name, slot);
+    }
+}
+
+const POLICIES: [(&str, &str); 3] = [("routing", "routing"), ("allocation", "allocation"), ("queueing", "queueing")];
+
+#[test]
+fn templates_in_rust_are_built_tested_and_serve() {
+    let kinds = [POLICIES[0], POLICIES[1], POLICIES[2], ("adapter", "adapter/cpu")];
+    templates_serve("rust", &kinds);
+    for (kind, _) in kinds {
+        let folder = workplace("plugins").join(format!("my-{kind}-rust"));
+        succeeds(&shell("cargo", &folder).args(["test", "--quiet"]).output().expect("cargo starts"));
+    }
+}
+
+#[test]
+fn a_plugin_in_rust_needs_no_wasi() {
+    let name = "my-policy-without-wasi";
+    let folder = written("routing-rust", name);
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).expect("written");
+    fs::write(folder.join("plugin.toml"), manifest.replace("# target = ", "target = ")).expect("written");
+    let Some(file) = built(&folder, name) else { return };
+    let bytes = fs::read(&file).expect("built");
+    assert!(!bytes.windows(5).any(|window| window == b"wasi:"), "it imports something of WASI");
+    serves(&Host::start(&["--local-devices", "2", "--models", "models"]), &file, name, "routing");
+}
+
+#[test]
+fn templates_in_c_serve() {
+    templates_serve("c", &POLICIES);
+}
+
+#[test]
+fn templates_in_python_serve() {
+    templates_serve("python", &POLICIES);
+}
+
+#[test]
+fn templates_in_javascript_serve() {
+    templates_serve("javascript", &POLICIES);
+}
+
+#[test]
+fn what_cannot_become_a_plugin_is_refused_in_words() {
+    struct Case {
+        arguments: &'static [&'static str],
+        code: i32,
+        says: &'static str,
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("taken")).expect("made");
+    fs::write(folder.path().join("plugin.toml"), "name = \"x\"\n").expect("written");
+    fs::write(folder.path().join("core.wasm"), b"\0asm\x01\0\0\0").expect("written");
+    let cases = [
+        Case { arguments: &["new", "-t", "routing-cobol", "mine"], code: 2, says: "routing-rust" },
+        Case { arguments: &["new", "-t", "routing-c", "My_Plugin"], code: 2, says: "`My_Plugin` cannot name a plugin" },
+        Case { arguments: &["new", "-t", "routing-c", "taken"], code: 2, says: "`taken` exists already" },
+        Case { arguments: &["build"], code: 2, says: "does not say how to build it" },
+        Case { arguments: &["build", "nowhere"], code: 1, says: "cannot find `nowhere`" },
+        Case { arguments: &["pack", "core.wasm"], code: 1, says: "name the slot in `plugin.toml`, or the world with --world" },
+        Case { arguments: &["pack", "core.wasm", "--world", "routing-policy"], code: 1, says: "`core.wasm` cannot be packed: " },
+    ];
+    for Case { arguments, code, says } in cases {
+        let output = host(folder.path(), &[&["plugin"], arguments].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+}
