@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, Value) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let request = headers.iter().fold(reqwest::Client::new().post(url), |request, (name, value)| request.header(*name, *value));
+        let request = headers.iter().fold(running::client().post(url), |request, (name, value)| request.header(*name, *value));
         let answer = request.body(body).send().await.expect("the host answers");
         (answer.status().as_u16(), serde_json::from_str(&answer.text().await.expect("whole")).expect("JSON"))
     })

@@ -369,10 +369,8 @@ fn a_plugin_goes_through_a_registry_with_its_signature() {
 
 fn manifest_of(registry: &str) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // The process that runs tests installs no cryptography, and the registry speaks without any.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     runtime.block_on(async {
-        let request = reqwest::Client::new().get(format!("http://{registry}/v2/plugins/mine/manifests/1.0"));
+        let request = running::client().get(format!("http://{registry}/v2/plugins/mine/manifests/1.0"));
         let answer = request.header("accept", "application/vnd.oci.image.manifest.v1+json").send().await.expect("the registry answers");
         serde_json::from_str(&answer.text().await.expect("whole")).expect("JSON")
     })

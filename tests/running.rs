@@ -149,6 +149,13 @@ fn wait(child: &mut Child) -> Option<i32> {
     }
 }
 
+/// An HTTP client. Its TLS is not used on loopback, but it must know one.
+pub fn client() -> reqwest::Client {
+    // A second call finds it there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// Bytes as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

@@ -30,7 +30,7 @@ fn rebuilt(name: &str, mark: u8) -> Vec<u8> {
 }
 
 fn post(url: &str, content_type: &str, body: Vec<u8>) -> (u16, Value) {
-    let client = reqwest::Client::new();
+    let client = running::client();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let answer = client.post(url).header("content-type", content_type).body(body).send().await.expect("the host answers");
@@ -136,7 +136,7 @@ fn a_stop_lets_requests_in_flight_finish_and_exits_with_0() {
         for _ in 0..10_000 {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let sent = runtime.block_on(async {
-                reqwest::Client::new().post(&url).header("content-type", "image/png").body(picture.clone()).send().await.map(|answer| answer.status().as_u16())
+                running::client().post(&url).header("content-type", "image/png").body(picture.clone()).send().await.map(|answer| answer.status().as_u16())
             });
             match sent {
                 Ok(status) => answers.push(status),

@@ -423,9 +423,12 @@ impl Shelf {
     }
 
     fn leave_slots(&self, trail: &Trail<'_>, record: &PluginRecord, reason: SwapReason) -> Result<Vec<(String, String)>, Error> {
-        let digest = digest_of(record)?;
+        // Beside the newest one of its name, earlier ones that still serve.
+        let serving = self.0.plugins.list().into_iter().filter_map(|status| status.current.filter(|_| !status.builtin));
+        let mut digests: Vec<Digest> = serving.filter(|bearer| *bearer.plugin == *record.name).map(|bearer| bearer.digest).collect();
+        digests.push(digest_of(record)?);
         let mut slots = Vec::new();
-        for (slot, now) in self.0.plugins.forget(digest, reason) {
+        for (slot, now) in digests.into_iter().flat_map(|digest| self.0.plugins.forget(digest, reason)) {
             let plugin = now.as_ref().map(|now| now.plugin.to_string()).unwrap_or_default();
             trail.step("swapped", format!("{slot} holds {}", if plugin.is_empty() { "nothing" } else { &plugin }))?;
             match now {
@@ -476,7 +479,7 @@ impl Shelf {
         let source = match record {
             Some(record) if !record.enabled => return Err(Fault::Disabled { plugin: record.name }.into()),
             Some(record) => self.stored(&record)?,
-            None => PluginSource::builtin(&generation.plugin)?,
+            None => self.superseded(generation).map_or_else(|| PluginSource::builtin(&generation.plugin).map_err(Error::from), Ok)?,
         };
         let prepared = self.0.plugins.prepare(&source, Some(slot), generation.config.clone())?;
         self.0.plugins.restore(prepared, Generation(generation.generation));
@@ -508,6 +511,14 @@ impl Shelf {
 
     fn stored(&self, record: &PluginRecord) -> Result<PluginSource, Error> {
         Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest_of(record)?)?, manifest: record.manifest.clone() })
+    }
+
+    /// A component that still serves a slot though another one was installed under its name since.
+    fn superseded(&self, generation: &GenerationRecord) -> Option<PluginSource> {
+        let bytes = self.0.store.blob(Digest::parse(&generation.digest)?).ok()?;
+        let records = self.0.store.plugins().ok()?;
+        let manifest = records.into_iter().find(|record| record.name == generation.plugin).and_then(|record| record.manifest);
+        Some(PluginSource { name: generation.plugin.clone(), bytes, manifest })
     }
 
     fn serving(&self, slot: &SlotName) -> Option<String> {

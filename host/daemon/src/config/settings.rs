@@ -74,6 +74,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         get: |c| json!(c.plugin_limits.guest.call_ms_granted_max),
     },
     Setting {
+        key: "plugin_limits.instances_granted_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.instances_granted_max, v, 1..=256),
+        get: |c| json!(c.plugin_limits.guest.instances_granted_max),
+    },
+    Setting {
         key: "plugin_limits.parts_max",
         set: |c, v| number(&mut c.plugin_limits.guest.parts_max, v, 8..=1_000),
         get: |c| json!(c.plugin_limits.guest.parts_max),
@@ -233,6 +238,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.plugin_limits.audit_bytes_max, v, 4096..=1024 * GIB),
         get: |c| json!(c.plugin_limits.audit_bytes_max),
     },
+    Setting {
+        key: "plugin_limits.rehearsed_problems_max",
+        set: |c, v| number(&mut c.plugin_limits.rehearsed_problems_max, v, 0..=10_000),
+        get: |c| json!(c.plugin_limits.rehearsed_problems_max),
+    },
     Setting { key: "plugin_trust.keys", set: |c, v| keys(&mut c.plugin_trust.keys, v), get: |c| json!(c.plugin_trust.keys) },
     Setting {
         key: "plugin_trust.allow_unsigned",
@@ -246,11 +256,6 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "plugin_fetch.ca_file", set: |c, v| path(c.plugin_fetch.ca_file.get_or_insert_default(), v), get: |c| json!(c.plugin_fetch.ca_file) },
     Setting { key: "plugin_fetch.registries", set: |c, v| registries(&mut c.plugin_fetch.registries, v), get: |c| json!(c.plugin_fetch.registries) },
-    Setting {
-        key: "plugin_limits.rehearsed_problems_max",
-        set: |c, v| number(&mut c.plugin_limits.rehearsed_problems_max, v, 0..=10_000),
-        get: |c| json!(c.plugin_limits.rehearsed_problems_max),
-    },
     Setting { key: "record", set: |c, v| path(c.recording.file.get_or_insert_default(), v), get: |c| json!(c.recording.file) },
     Setting { key: "record_bytes_max", set: |c, v| number(&mut c.recording.bytes_max, v, 1024..=1024 * GIB), get: |c| json!(c.recording.bytes_max) },
     Setting { key: "record_waiting_max", set: |c, v| number(&mut c.recording.waiting_max, v, 1..=1_000_000), get: |c| json!(c.recording.waiting_max) },

@@ -20,6 +20,8 @@ use crate::{
     error::{Error, Fault},
 };
 
+/// What a server says where there is nothing.
+const NOT_FOUND: u16 = 404;
 /// What the one layer of an image is.
 const LAYER_TYPE: &str = "application/wasm";
 /// What its config is.
@@ -128,7 +130,7 @@ async fn from_url(url: &Url, limits: &PluginFetch, bytes_max: usize) -> Result<F
 async fn download(client: &Client, url: Url, bytes_max: usize) -> Result<Option<Bytes>, Error> {
     let fault = |error: reqwest::Error| Error::from(Fault::Fetch { origin: url.to_string() }).because(error.without_url());
     let mut response = client.get(url.clone()).send().await.map_err(fault)?;
-    if response.status() == reqwest::StatusCode::NOT_FOUND {
+    if response.status().as_u16() == NOT_FOUND {
         return Ok(None);
     }
     if let Err(error) = response.error_for_status_ref() {
@@ -160,7 +162,8 @@ async fn from_registry(reference: &Reference, limits: &PluginFetch, bytes_max: u
     }
     let mut bytes = Vec::new();
     registry.pull_blob(reference, layer, &mut bytes).await.map_err(fault)?;
-    let signature = manifest.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE_ANNOTATION).cloned());
+    let signature =
+        manifest.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE_ANNOTATION)).and_then(|signature| serde_json::from_str(signature).ok());
     let name = reference.repository().rsplit('/').next().unwrap_or_default().to_owned();
     Ok(Fetched { name, bytes: bytes.into(), manifest: None, signature })
 }
@@ -185,7 +188,8 @@ pub async fn push(reference: &Reference, fetched: Fetched, package: &Package, cr
         ("org.opencontainers.image.version", said.version.clone()),
         ("org.opencontainers.image.description", said.description.clone()),
         ("org.opencontainers.image.licenses", said.license.clone()),
-        (SIGNATURE_ANNOTATION, fetched.signature),
+        // As a JSON text: the canonical form of a manifest does not escape line breaks, and registries refuse it.
+        (SIGNATURE_ANNOTATION, fetched.signature.map(|signature| json!(signature).to_string())),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))

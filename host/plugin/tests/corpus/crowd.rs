@@ -47,6 +47,8 @@ impl Crowd {
                 StrikePolicy { strikes_max: STRIKES_MAX, window: Millis(3_600_000.0), retry_first: Millis(WAITS_MS[0]), retry_max: Millis(WAITS_MS[3]) };
             let deadlines = Deadlines { configure_ms_max: CONFIGURE_MS_MAX, set_topology_ms_max: 5, load_ms_max: 5, ..Deadlines::default() };
             let config = PluginConfig {
+                // What one case was asked would keep the next ones from being installed.
+                rehearsed_problems_max: 0,
                 cache_folder: Some(concat!(env!("CARGO_TARGET_TMPDIR"), "/native").into()),
                 // Smaller limits are met sooner, and the corpus runs unoptimised.
                 limits: Limits { deadlines, allocation_returned_bytes_max: 1 << 20, tensors_max: 64, graphs_max: 1, ..Limits::default() },
@@ -142,8 +144,8 @@ fn count_until(stop: &AtomicBool, mut work: impl FnMut(u32)) -> u32 {
 fn slot_of(event: &PluginEvent) -> &SlotName {
     match event {
         PluginEvent::Swapped { now, .. } => &now.slot,
-        PluginEvent::Strike { bearer, .. } => &bearer.slot,
-        PluginEvent::FellBack { slot, .. } | PluginEvent::RetryFailed { slot, .. } | PluginEvent::Log { slot, .. } => slot,
+        PluginEvent::Strike { bearer, .. } | PluginEvent::TrialStarted { bearer, .. } | PluginEvent::TrialEnded { bearer, .. } => &bearer.slot,
+        PluginEvent::Emptied { slot, .. } | PluginEvent::FellBack { slot, .. } | PluginEvent::RetryFailed { slot, .. } | PluginEvent::Log { slot, .. } => slot,
     }
 }
 
