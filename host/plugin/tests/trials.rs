@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "support/guests.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod guests;
 #[path = "support/scenes.rs"]
 mod scenes;

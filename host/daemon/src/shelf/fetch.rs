@@ -1,7 +1,12 @@
 //! Where plugins come from: files, https URLs and OCI registries, in the layout that the CNCF has for WebAssembly, so that
 //! other tools read what this host pushes and the other way round. Trusts nothing: what it brings is verified by others.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use host_plugin::Package;
@@ -102,7 +107,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-fn from_file(path: &PathBuf) -> Result<Fetched, Error> {
+fn from_file(path: &Path) -> Result<Fetched, Error> {
     let source = component::read(path)?;
     let beside = PathBuf::from(format!("{}{SIGNATURE_SUFFIX}", path.display()));
     let fault = |error| Error::from(Fault::File { doing: "read", path: beside.display().to_string() }).because(error);
