@@ -6,22 +6,19 @@ mod fetch;
 mod folder;
 mod journal;
 mod listing;
+mod memory;
+mod sources;
 mod trust;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, sync_channel},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::sync_channel},
 };
 
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    BUILTIN_PLUGINS, CompileOrder, Compiler, DecisionSink, Entry, Package, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason,
-    TrialPolicy,
+    CompileOrder, Compiler, DecisionSink, Entry, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason, TrialPolicy,
 };
 use host_wire::admin::{self, AuditLine};
 use tokio::{runtime::Handle, sync::Notify};
@@ -31,7 +28,8 @@ pub use folder::FolderWatch;
 pub use trust::{Reach, is_key, verify};
 
 use audit::Audit;
-use journal::{Journal, OwnSwap};
+use journal::Journal;
+use memory::{config_of, digest_of, record_swaps};
 
 use crate::{
     clock,
@@ -39,13 +37,11 @@ use crate::{
     error::{Error, Fault},
     metrics::Metrics,
     stage_fault::StageFault,
-    store::{GenerationRecord, PluginRecord, Store},
+    store::{PluginRecord, Store},
 };
 
 /// Swaps that may wait to be written down; they are rare.
 const SWAPS_MAX: usize = 1024;
-/// Generations that are looked through for the configuration of one that serves again.
-const EARLIER_MAX: u32 = 64;
 /// Who asks when the config does.
 const CONFIG: &str = "config";
 /// Who asks when a file in the plugins folder does.
@@ -246,59 +242,6 @@ impl Shelf {
         })
     }
 
-    /// A file was dropped into the plugins folder, or changed there.
-    fn file_changed(&self, path: &Path) {
-        let source = path.display().to_string();
-        let result = self.traced(FOLDER, "install", &source, |trail| {
-            let file = crate::component::read(path)?;
-            let slot = PluginHost::inspect(&file)?.slot(None)?;
-            if self.0.config.slots.contains_key(&slot.to_string()) {
-                return Err(Fault::BoundByConfig { slot: slot.to_string(), path: source.clone() }.into());
-            }
-            self.refuse_second_claim(path, &slot)?;
-            let found = Found::At(Origin::File(path.to_owned()));
-            let candidate = Candidate { source: source.clone(), found, slot: Some(slot), config: None, digest: None, entry: Entry::Probation };
-            if self.serves_already(&candidate, &file)? { Ok(None) } else { self.put_in_service(candidate, trail).map(Some) }
-        });
-        match result {
-            Ok(Some(installed)) => tracing::info!(path = source, plugin = installed.plugin, slot = installed.slot, "a plugin from the folder serves"),
-            Ok(None) => {}
-            Err(error) => tracing::error!(path = source, %error, "a file in the plugins folder was not installed; what served goes on serving"),
-        }
-    }
-
-    /// A file was taken out of the plugins folder.
-    fn file_gone(&self, path: &Path) {
-        let source = path.display().to_string();
-        let records = self.0.store.plugins().unwrap_or_default();
-        for record in records.into_iter().filter(|record| record.source == source) {
-            if let Err(error) = self.uninstall(FOLDER, &record.name) {
-                tracing::error!(path = source, plugin = record.name, %error, "a plugin whose file is gone could not be uninstalled");
-            }
-        }
-    }
-
-    /// Files that were taken out of the plugins folder while no host ran.
-    fn forget_files_gone(&self) -> Result<(), Error> {
-        let Some(folder) = &self.0.config.plugins else { return Ok(()) };
-        for record in self.0.store.plugins()? {
-            let path = Path::new(&record.source);
-            if path.starts_with(folder) && !path.exists() {
-                self.uninstall(FOLDER, &record.name)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse_second_claim(&self, path: &Path, slot: &SlotName) -> Result<(), Error> {
-        let folder = self.0.config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), folder::components)?;
-        let claims = |other: &Path| PluginHost::inspect(&crate::component::read(other).ok()?).ok()?.slot(None).ok();
-        match folder.iter().find(|other| *other != path && claims(other).as_ref() == Some(slot)) {
-            Some(other) => Err(Fault::TwoClaims { slot: slot.to_string(), one: other.display().to_string(), two: path.display().to_string() }.into()),
-            None => Ok(()),
-        }
-    }
-
     fn put_in_service(&self, candidate: Candidate, trail: &mut Trail<'_>) -> Result<admin::Installed, Error> {
         let (file, signer) = self.verified(&candidate, trail)?;
         let prepared = self.prepared(&file, &candidate, trail)?;
@@ -377,27 +320,6 @@ impl Shelf {
         noted.map(|()| prepared)
     }
 
-    /// Before the swap, so that a crash comes back with the old plugin or the new one, whole.
-    fn kept(&self, source: &str, file: &PluginSource, package: &Package, signer: Option<String>) -> Result<Option<PluginRecord>, Error> {
-        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && PluginSource::builtin(&file.name)?.bytes == file.bytes {
-            return Ok(None);
-        }
-        self.0.store.put_blob(&file.bytes)?;
-        let known = self.0.store.plugins()?.into_iter().find(|record| *record.name == *package.name);
-        let record = PluginRecord {
-            name: package.name.to_string(),
-            version: package.manifest.version.clone().unwrap_or_default(),
-            digest: package.digest.to_string(),
-            source: source.to_owned(),
-            manifest: file.manifest.clone(),
-            // Another file under the same name is another plugin; the same one stays as it is.
-            enabled: known.is_none_or(|known| known.enabled || known.digest != package.digest.to_string()),
-            signer,
-        };
-        self.0.store.put_plugin(record.clone())?;
-        Ok(Some(record))
-    }
-
     /// Puts something else in a slot and records it with the configuration that it had before.
     fn exchange(
         &self,
@@ -440,87 +362,6 @@ impl Shelf {
         Ok(slots)
     }
 
-    fn record(&self, entered: &host_plugin::Installed, config: Option<String>, reason: SwapReason) -> Result<(), Error> {
-        self.0.store.record_generation(GenerationRecord {
-            slot: entered.slot.to_string(),
-            generation: entered.generation.0,
-            plugin: entered.plugin.to_string(),
-            digest: entered.digest.to_string(),
-            config,
-            reason: reason.word().to_owned(),
-            at_ms: 0,
-        })
-    }
-
-    fn record_empty(&self, slot: &SlotName, reason: SwapReason) -> Result<(), Error> {
-        let before = self.0.store.generations(&slot.to_string(), 1)?.into_iter().next();
-        let generation = before.map_or(0, |before| before.generation) + 1;
-        let record = GenerationRecord { slot: slot.to_string(), generation, reason: reason.word().to_owned(), ..GenerationRecord::default() };
-        self.0.store.record_generation(record)
-    }
-
-    fn restore(&self) -> Result<(), Error> {
-        for generation in self.0.store.bindings()? {
-            let restored = self.bring_back(&generation);
-            if let Err(error) = restored {
-                tracing::error!(slot = generation.slot, plugin = generation.plugin, %error, "the plugin could not be brought back; the built-in serves");
-            }
-        }
-        Ok(())
-    }
-
-    fn bring_back(&self, generation: &GenerationRecord) -> Result<(), Error> {
-        let slot = SlotName::parse(&generation.slot)?;
-        if generation.plugin.is_empty() {
-            self.0.plugins.count_from(&slot, Generation(generation.generation));
-            return Ok(());
-        }
-        let record = self.0.store.plugins()?.into_iter().find(|record| record.name == generation.plugin && record.digest == generation.digest);
-        let source = match record {
-            Some(record) if !record.enabled => return Err(Fault::Disabled { plugin: record.name }.into()),
-            Some(record) => self.stored(&record)?,
-            None => self.superseded(generation).map_or_else(|| PluginSource::builtin(&generation.plugin).map_err(Error::from), Ok)?,
-        };
-        let prepared = self.0.plugins.prepare(&source, Some(slot), generation.config.clone())?;
-        self.0.plugins.restore(prepared, Generation(generation.generation));
-        Ok(())
-    }
-
-    /// A plugin that is part of the host or was installed before.
-    fn named(&self, name: &str) -> Result<Found, Error> {
-        if BUILTIN_PLUGINS.contains(&name) {
-            return Ok(Found::Known(PluginSource::builtin(name)?, None));
-        }
-        let record = self.record_of(name)?;
-        if !record.enabled {
-            return Err(Fault::Disabled { plugin: record.name }.into());
-        }
-        Ok(Found::Known(self.stored(&record)?, record.signer))
-    }
-
-    fn record_of(&self, name: &str) -> Result<PluginRecord, Error> {
-        let records = self.0.store.plugins()?;
-        if BUILTIN_PLUGINS.contains(&name) && !records.iter().any(|record| record.name == name) {
-            return Err(Fault::PartOfHost { plugin: name.to_owned() }.into());
-        }
-        let known = records.iter().map(|record| record.name.as_str()).collect::<Vec<_>>().join(", ");
-        let known = if known.is_empty() { "none but the built-in ones".to_owned() } else { known };
-        let missing = Fault::Unknown { what: "installed plugin", name: name.to_owned(), known };
-        records.into_iter().find(|record| record.name == name).ok_or_else(|| missing.into())
-    }
-
-    fn stored(&self, record: &PluginRecord) -> Result<PluginSource, Error> {
-        Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest_of(record)?)?, manifest: record.manifest.clone() })
-    }
-
-    /// A component that still serves a slot though another one was installed under its name since.
-    fn superseded(&self, generation: &GenerationRecord) -> Option<PluginSource> {
-        let bytes = self.0.store.blob(Digest::parse(&generation.digest)?).ok()?;
-        let records = self.0.store.plugins().ok()?;
-        let manifest = records.into_iter().find(|record| record.name == generation.plugin).and_then(|record| record.manifest);
-        Some(PluginSource { name: generation.plugin.clone(), bytes, manifest })
-    }
-
     fn serving(&self, slot: &SlotName) -> Option<String> {
         let status = self.0.plugins.list().into_iter().find(|status| status.slot == *slot)?;
         status.current.map(|bearer| bearer.plugin.to_string())
@@ -541,56 +382,6 @@ impl Shelf {
             Err(error) => trail.step("failed", error.to_string())?,
         }
         done
-    }
-
-    /// What the config binds and what lies in the plugins folder. Two files that claim one slot are an error that names both.
-    fn candidates(&self) -> Result<Vec<Candidate>, Error> {
-        let config = &self.0.config;
-        let mut found = Vec::new();
-        for (slot, binding) in &config.slots {
-            let settings = binding.config.as_ref().map(ToString::to_string);
-            let slot = Some(SlotName::parse(slot)?);
-            let place = match self.named(&binding.plugin) {
-                Ok(known) if !Path::new(&binding.plugin).is_file() => known,
-                _ => Found::At(Origin::parse(&binding.plugin)?),
-            };
-            let candidate =
-                Candidate { source: binding.plugin.clone(), found: place, slot, config: settings, digest: binding.digest.clone(), entry: Entry::Settled };
-            let same = match &candidate.found {
-                Found::Known(file, _) => self.serves_already(&candidate, file)?,
-                Found::At(Origin::File(path)) => self.serves_already(&candidate, &crate::component::read(path)?)?,
-                _ => false,
-            };
-            if !same {
-                found.push(candidate);
-            }
-        }
-        let mut claims = BTreeMap::new();
-        for path in config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), folder::components)? {
-            let file = crate::component::read(&path)?;
-            let slot = PluginHost::inspect(&file)?.slot(None)?;
-            if config.slots.contains_key(&slot.to_string()) {
-                continue;
-            }
-            if let Some(other) = claims.insert(slot.clone(), path.display().to_string()) {
-                return Err(Fault::TwoClaims { slot: slot.to_string(), one: other, two: path.display().to_string() }.into());
-            }
-            let source = path.display().to_string();
-            let candidate = Candidate { source, found: Found::At(Origin::File(path)), slot: Some(slot), config: None, digest: None, entry: Entry::Settled };
-            if !self.serves_already(&candidate, &file)? {
-                found.push(candidate);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether just that plugin, with just that configuration, is what the slot holds.
-    fn serves_already(&self, candidate: &Candidate, file: &PluginSource) -> Result<bool, Error> {
-        let Some(slot) = &candidate.slot else { return Ok(false) };
-        let newest = self.0.store.generations(&slot.to_string(), 1)?.into_iter().next();
-        let digest = Digest::of(&file.bytes);
-        let serves = self.0.plugins.list().into_iter().any(|status| status.slot == *slot && status.current.is_some_and(|bearer| bearer.digest == digest));
-        Ok(serves && newest.is_some_and(|newest| newest.digest == digest.to_string() && newest.config == candidate.config))
     }
 }
 
@@ -639,26 +430,4 @@ fn installed(entered: &host_plugin::Installed) -> admin::Installed {
 
 fn file_name(source: &str) -> String {
     source.rsplit('/').next().unwrap_or(source).to_owned()
-}
-
-fn digest_of(record: &PluginRecord) -> Result<Digest, Error> {
-    Digest::parse(&record.digest).ok_or_else(|| Fault::Blob { digest: record.digest.clone(), problem: "has no digest that can be read" }.into())
-}
-
-/// What a plugin was configured with when it last served in a slot.
-fn config_of(store: &Store, slot: &str, digest: &str) -> Result<Option<String>, Error> {
-    Ok(store.generations(slot, EARLIER_MAX)?.into_iter().find(|earlier| earlier.digest == digest).and_then(|earlier| earlier.config))
-}
-
-/// Writes down swaps that happened by themselves, until the last sender is gone.
-fn record_swaps(store: &Store, swaps: &Receiver<OwnSwap>) {
-    while let Ok(OwnSwap { now, reason }) = swaps.recv() {
-        let (slot, digest) = (now.slot.to_string(), now.digest.to_string());
-        let config = config_of(store, &slot, &digest).unwrap_or_default();
-        let reason = reason.word().to_owned();
-        let record = GenerationRecord { slot, generation: now.generation.0, plugin: now.plugin.to_string(), digest, config, reason, at_ms: 0 };
-        if let Err(error) = store.record_generation(record) {
-            tracing::error!(%error, "a swap could not be recorded");
-        }
-    }
 }

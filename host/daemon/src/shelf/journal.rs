@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, mpsc::SyncSender},
 };
 
-use host_plugin::{Bearer, EventSink, LogLevel, PluginEvent, SwapReason, TrialEnd};
+use host_core::comparison::Comparison;
+use host_plugin::{Bearer, EventSink, LogLevel, PluginEvent, SwapReason, TrialEnd, TrialKind};
 use host_wire::admin::LogLine;
 use tokio::sync::Notify;
 
@@ -90,24 +91,7 @@ impl Journal {
                 tracing::info!(slot = %bearer.slot, plugin = %bearer.plugin, generation = bearer.generation.0, kind = kind.word(), "a trial begins");
                 self.keep(&bearer.plugin, bearer.slot.to_string(), HOST, format!("is on trial as {} with generation {}", kind.word(), bearer.generation));
             }
-            PluginEvent::TrialEnded { kind, bearer, end, comparison } => {
-                metrics.trial(&bearer.slot.to_string(), kind.word(), end.word());
-                let (questions, agreed) = (comparison.questions, comparison.agreed);
-                let cost_ratio = comparison.cost_ratio();
-                let slot = bearer.slot.to_string();
-                if matches!(end, TrialEnd::Worse { .. } | TrialEnd::Strikes) {
-                    tracing::warn!(slot, plugin = %bearer.plugin, kind = kind.word(), end = end.word(), questions, agreed, ?cost_ratio, "a trial failed");
-                } else {
-                    tracing::info!(slot, plugin = %bearer.plugin, kind = kind.word(), end = end.word(), questions, agreed, ?cost_ratio, "a trial is over");
-                }
-                let cost = cost_ratio.map_or_else(String::new, |ratio| format!(", its answers cost {ratio:.3} times the other's"));
-                self.keep(
-                    &bearer.plugin,
-                    slot,
-                    HOST,
-                    format!("{} is over: {} after {questions} questions, {agreed} answered alike{cost}", kind.word(), end.word()),
-                );
-            }
+            PluginEvent::TrialEnded { kind, bearer, end, comparison } => self.trial_ended(metrics, kind, &bearer, end, &comparison),
             PluginEvent::Strike { bearer, function, fault, left } => {
                 metrics.strike(&bearer.plugin, fault.kind);
                 tracing::warn!(slot = %bearer.slot, plugin = %bearer.plugin, generation = bearer.generation.0, function, %fault, ?left, "a plugin took a strike");
@@ -138,6 +122,20 @@ impl Journal {
                 self.keep(&plugin, slot.to_string(), word, line);
             }
         }
+    }
+
+    fn trial_ended(&self, metrics: &Metrics, kind: TrialKind, bearer: &Bearer, end: TrialEnd, comparison: &Comparison) {
+        metrics.trial(&bearer.slot.to_string(), kind.word(), end.word());
+        let (questions, agreed) = (comparison.questions, comparison.agreed);
+        let cost_ratio = comparison.cost_ratio();
+        let slot = bearer.slot.to_string();
+        if matches!(end, TrialEnd::Worse { .. } | TrialEnd::Strikes) {
+            tracing::warn!(slot, plugin = %bearer.plugin, kind = kind.word(), end = end.word(), questions, agreed, ?cost_ratio, "a trial failed");
+        } else {
+            tracing::info!(slot, plugin = %bearer.plugin, kind = kind.word(), end = end.word(), questions, agreed, ?cost_ratio, "a trial is over");
+        }
+        let cost = cost_ratio.map_or_else(String::new, |ratio| format!(", its answers cost {ratio:.3} times the other's"));
+        self.keep(&bearer.plugin, slot, HOST, format!("{} is over: {} after {questions} questions, {agreed} answered alike{cost}", kind.word(), end.word()));
     }
 }
 

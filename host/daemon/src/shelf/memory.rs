@@ -1,0 +1,142 @@
+//! What the store remembers of plugins and slots, and how it is brought back when the host starts again.
+
+use std::sync::mpsc::Receiver;
+
+use host_core::ids::Generation;
+use host_engine::Digest;
+use host_plugin::{BUILTIN_PLUGINS, Package, PluginSource, SlotName, SwapReason};
+
+use super::{Found, Shelf, journal::OwnSwap};
+use crate::{
+    error::{Error, Fault},
+    store::{GenerationRecord, PluginRecord, Store},
+};
+
+/// Generations that are looked through for the configuration of one that serves again.
+const EARLIER_MAX: u32 = 64;
+
+impl Shelf {
+    /// Before the swap, so that a crash comes back with the old plugin or the new one, whole.
+    pub(super) fn kept(&self, source: &str, file: &PluginSource, package: &Package, signer: Option<String>) -> Result<Option<PluginRecord>, Error> {
+        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && PluginSource::builtin(&file.name)?.bytes == file.bytes {
+            return Ok(None);
+        }
+        self.0.store.put_blob(&file.bytes)?;
+        let known = self.0.store.plugins()?.into_iter().find(|record| *record.name == *package.name);
+        let record = PluginRecord {
+            name: package.name.to_string(),
+            version: package.manifest.version.clone().unwrap_or_default(),
+            digest: package.digest.to_string(),
+            source: source.to_owned(),
+            manifest: file.manifest.clone(),
+            // Another file under the same name is another plugin; the same one stays as it is.
+            enabled: known.is_none_or(|known| known.enabled || known.digest != package.digest.to_string()),
+            signer,
+        };
+        self.0.store.put_plugin(record.clone())?;
+        Ok(Some(record))
+    }
+
+    pub(super) fn record(&self, entered: &host_plugin::Installed, config: Option<String>, reason: SwapReason) -> Result<(), Error> {
+        self.0.store.record_generation(GenerationRecord {
+            slot: entered.slot.to_string(),
+            generation: entered.generation.0,
+            plugin: entered.plugin.to_string(),
+            digest: entered.digest.to_string(),
+            config,
+            reason: reason.word().to_owned(),
+            at_ms: 0,
+        })
+    }
+
+    pub(super) fn record_empty(&self, slot: &SlotName, reason: SwapReason) -> Result<(), Error> {
+        let before = self.0.store.generations(&slot.to_string(), 1)?.into_iter().next();
+        let generation = before.map_or(0, |before| before.generation) + 1;
+        let record = GenerationRecord { slot: slot.to_string(), generation, reason: reason.word().to_owned(), ..GenerationRecord::default() };
+        self.0.store.record_generation(record)
+    }
+
+    pub(super) fn restore(&self) -> Result<(), Error> {
+        for generation in self.0.store.bindings()? {
+            let restored = self.bring_back(&generation);
+            if let Err(error) = restored {
+                tracing::error!(slot = generation.slot, plugin = generation.plugin, %error, "the plugin could not be brought back; the built-in serves");
+            }
+        }
+        Ok(())
+    }
+
+    fn bring_back(&self, generation: &GenerationRecord) -> Result<(), Error> {
+        let slot = SlotName::parse(&generation.slot)?;
+        if generation.plugin.is_empty() {
+            self.0.plugins.count_from(&slot, Generation(generation.generation));
+            return Ok(());
+        }
+        let record = self.0.store.plugins()?.into_iter().find(|record| record.name == generation.plugin && record.digest == generation.digest);
+        let source = match record {
+            Some(record) if !record.enabled => return Err(Fault::Disabled { plugin: record.name }.into()),
+            Some(record) => self.stored(&record)?,
+            None => self.superseded(generation).map_or_else(|| PluginSource::builtin(&generation.plugin).map_err(Error::from), Ok)?,
+        };
+        let prepared = self.0.plugins.prepare(&source, Some(slot), generation.config.clone())?;
+        self.0.plugins.restore(prepared, Generation(generation.generation));
+        Ok(())
+    }
+
+    /// A plugin that is part of the host or was installed before.
+    pub(super) fn named(&self, name: &str) -> Result<Found, Error> {
+        if BUILTIN_PLUGINS.contains(&name) {
+            return Ok(Found::Known(PluginSource::builtin(name)?, None));
+        }
+        let record = self.record_of(name)?;
+        if !record.enabled {
+            return Err(Fault::Disabled { plugin: record.name }.into());
+        }
+        Ok(Found::Known(self.stored(&record)?, record.signer))
+    }
+
+    pub(super) fn record_of(&self, name: &str) -> Result<PluginRecord, Error> {
+        let records = self.0.store.plugins()?;
+        if BUILTIN_PLUGINS.contains(&name) && !records.iter().any(|record| record.name == name) {
+            return Err(Fault::PartOfHost { plugin: name.to_owned() }.into());
+        }
+        let known = records.iter().map(|record| record.name.as_str()).collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { "none but the built-in ones".to_owned() } else { known };
+        let missing = Fault::Unknown { what: "installed plugin", name: name.to_owned(), known };
+        records.into_iter().find(|record| record.name == name).ok_or_else(|| missing.into())
+    }
+
+    pub(super) fn stored(&self, record: &PluginRecord) -> Result<PluginSource, Error> {
+        Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest_of(record)?)?, manifest: record.manifest.clone() })
+    }
+
+    /// A component that still serves a slot though another one was installed under its name since.
+    fn superseded(&self, generation: &GenerationRecord) -> Option<PluginSource> {
+        let bytes = self.0.store.blob(Digest::parse(&generation.digest)?).ok()?;
+        let records = self.0.store.plugins().ok()?;
+        let manifest = records.into_iter().find(|record| record.name == generation.plugin).and_then(|record| record.manifest);
+        Some(PluginSource { name: generation.plugin.clone(), bytes, manifest })
+    }
+}
+
+pub(super) fn digest_of(record: &PluginRecord) -> Result<Digest, Error> {
+    Digest::parse(&record.digest).ok_or_else(|| Fault::Blob { digest: record.digest.clone(), problem: "has no digest that can be read" }.into())
+}
+
+/// What a plugin was configured with when it last served in a slot.
+pub(super) fn config_of(store: &Store, slot: &str, digest: &str) -> Result<Option<String>, Error> {
+    Ok(store.generations(slot, EARLIER_MAX)?.into_iter().find(|earlier| earlier.digest == digest).and_then(|earlier| earlier.config))
+}
+
+/// Writes down swaps that happened by themselves, until the last sender is gone.
+pub(super) fn record_swaps(store: &Store, swaps: &Receiver<OwnSwap>) {
+    while let Ok(OwnSwap { now, reason }) = swaps.recv() {
+        let (slot, digest) = (now.slot.to_string(), now.digest.to_string());
+        let config = config_of(store, &slot, &digest).unwrap_or_default();
+        let reason = reason.word().to_owned();
+        let record = GenerationRecord { slot, generation: now.generation.0, plugin: now.plugin.to_string(), digest, config, reason, at_ms: 0 };
+        if let Err(error) = store.record_generation(record) {
+            tracing::error!(%error, "a swap could not be recorded");
+        }
+    }
+}
