@@ -7,13 +7,13 @@ mod running;
 use std::{
     fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Instant,
 };
 
-use running::{Host, PATIENCE, root, samples, text};
+use running::{Host, PATIENCE, samples, text};
 use serde_json::Value;
 
 const MODELS: [&str; 2] = ["--models", "models"];
@@ -78,8 +78,8 @@ fn refused(host: &Host, arguments: &[&str]) -> String {
 }
 
 fn classifies(host: &Host) {
-    let printed = host.ok(&["infer", "digits", &samples()[0].display().to_string()]);
-    assert!(printed.contains("1 of 1") || printed.contains("1 right") || !printed.is_empty(), "{printed}");
+    let answer = host.json(&["infer", "digits", &samples()[0].display().to_string()]);
+    assert!(answer["label"].as_str().is_some_and(|label| label.len() == 1), "{answer}");
 }
 
 #[test]
@@ -387,7 +387,6 @@ fn what_takes_too_long_to_compile_ends_with_its_child_and_the_host_goes_on() {
     assert_eq!(slot(&host, "routing")["plugin"], "least-loaded-routing");
     classifies(&host);
     assert!(host.ok(&["plugin", "audit"]).contains("failed"));
-    assert!(Path::new(&file).exists() && root().exists());
 }
 
 /// A sound component with a module beside it that nobody uses and that takes seconds to compile.
