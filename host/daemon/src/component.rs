@@ -23,8 +23,7 @@ pub fn read(path: &Path) -> Result<PluginSource, Error> {
 pub fn describe(component: &PluginSource, from: &str, limits: &Limits) -> Result<admin::Plugin, Error> {
     let package = PluginHost::inspect(component)?;
     let asks = package.manifest.asks(limits);
-    let refused = asks.iter().find(|(_, asked, granted_max)| *asked == 0 || asked > granted_max);
-    let unfit = refused.map(|(what, asked, granted_max)| format!("it asks for {what} = {asked}, this host grants 1 to {granted_max}"));
+    let unfit = package.manifest.refused(limits).map(|(what, asked, granted_max)| format!("it asks for {what} = {asked}, this host grants 1 to {granted_max}"));
     let asked = |(what, asked, granted_max): &(&str, u64, u64)| admin::Asked { what: (*what).to_owned(), asked: *asked, granted_max: *granted_max };
     Ok(admin::Plugin {
         name: package.name.to_string(),

@@ -124,8 +124,7 @@ impl Shelf {
         let recorder = std::thread::Builder::new().name("record swaps".to_owned()).spawn(move || record_swaps(&store, &swapped));
         recorder.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))?;
         shelf.forget_files_gone()?;
-        for candidate in shelf.candidates()? {
-            let who = if candidate.slot.is_some() && config.slots.values().any(|binding| binding.plugin == candidate.source) { CONFIG } else { FOLDER };
+        for (who, candidate) in shelf.candidates()? {
             shelf.traced(who, "install", &candidate.source.clone(), |trail| shelf.put_in_service(candidate, trail))?;
         }
         Ok(shelf)
@@ -226,18 +225,17 @@ impl Shelf {
             let record = self.record_of(name)?;
             trail.line.digest.clone_from(&record.digest);
             let enabled = PluginRecord { enabled: true, ..record };
+            self.0.store.put_plugin(enabled.clone())?;
             let mut slots = Vec::new();
             for newest in self.0.store.bindings()?.into_iter().filter(|newest| newest.reason == SwapReason::Disabled.word()) {
                 let earlier = self.0.store.generations(&newest.slot, 2)?.into_iter().nth(1);
                 let Some(earlier) = earlier.filter(|earlier| earlier.digest == enabled.digest) else { continue };
                 let found = Found::Known(self.stored(&enabled)?, enabled.signer.clone());
                 let slot = Some(SlotName::parse(&newest.slot)?);
-                self.0.store.put_plugin(enabled.clone())?;
                 let candidate = Candidate { source: enabled.source.clone(), found, slot, config: earlier.config, digest: None, entry: Entry::Settled };
                 let installed = self.put_in_service(candidate, trail)?;
                 slots.push((installed.slot, installed.plugin));
             }
-            self.0.store.put_plugin(enabled.clone())?;
             Ok(admin::Changed { plugin: enabled.name, slots })
         })
     }

@@ -127,10 +127,14 @@ impl Manifest {
         [memory, time, instances].into_iter().flatten().collect()
     }
 
+    /// The first of these that such a host does not grant.
+    pub fn refused(&self, limits: &Limits) -> Option<(&'static str, u64, u64)> {
+        self.asks(limits).into_iter().find(|(_, asked, granted_max)| *asked == 0 || asked > granted_max)
+    }
+
     /// The host's limits with these wishes in them, where the host grants them.
     pub(crate) fn granted(&self, plugin: &str, limits: &Limits) -> Result<Limits, Error> {
-        let refused = self.asks(limits).into_iter().find(|(_, asked, granted_max)| *asked == 0 || asked > granted_max);
-        if let Some((what, asked, granted_max)) = refused {
+        if let Some((what, asked, granted_max)) = self.refused(limits) {
             return Err(Fault::Grant { plugin: plugin.to_owned(), what, asked, granted_max }.into());
         }
         let mut granted = limits.clone();

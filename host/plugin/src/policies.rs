@@ -151,12 +151,12 @@ macro_rules! slot {
             }
 
             /// Puts the plugin on trial in service.
-            pub fn promote(&self) -> Result<Arc<Bearer>, Error> {
+            pub(crate) fn promote(&self) -> Result<Arc<Bearer>, Error> {
                 self.0.promote()
             }
 
             /// Ends a canary or a shadow.
-            pub fn stop_trial(&self) -> Result<Arc<Bearer>, Error> {
+            pub(crate) fn stop_trial(&self) -> Result<Arc<Bearer>, Error> {
                 self.0.stop_trial()
             }
 

@@ -198,9 +198,9 @@ pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: Plugin
             let stopped: Installed = Admin::find(global)?.post("/plugins/stop-trial", &SlotQuery { slot }, Vec::new()).await?;
             if screen.is_json() { screen.json(&stopped) } else { screen.line(&format!("{} is no longer on trial in {}", stopped.plugin, stopped.slot)) }
         }
-        PluginCommand::Uninstall { plugin } => change(global, screen, "uninstall", plugin).await,
-        PluginCommand::Enable { plugin } => change(global, screen, "enable", plugin).await,
-        PluginCommand::Disable { plugin } => change(global, screen, "disable", plugin).await,
+        PluginCommand::Uninstall { plugin } => change(global, screen, ("uninstall", "uninstalled"), plugin).await,
+        PluginCommand::Enable { plugin } => change(global, screen, ("enable", "enabled"), plugin).await,
+        PluginCommand::Disable { plugin } => change(global, screen, ("disable", "disabled"), plugin).await,
         PluginCommand::List => {
             let plugins: Vec<Plugin> = Admin::find(global)?.get("/plugins").await?;
             if screen.is_json() { screen.json(&plugins) } else { list(screen, &plugins) }
@@ -232,13 +232,13 @@ async fn install(global: &Global, screen: &mut Screen, args: InstallArgs) -> Res
     installed(screen, &admin.post("/plugins", &query, found.bytes.to_vec()).await?)
 }
 
-async fn change(global: &Global, screen: &mut Screen, action: &str, plugin: String) -> Result<(), Error> {
+async fn change(global: &Global, screen: &mut Screen, (action, done): (&str, &str), plugin: String) -> Result<(), Error> {
     let query = PluginQuery { plugin, count: None };
     let changed: Changed = Admin::find(global)?.post(&format!("/plugins/{action}"), &query, Vec::new()).await?;
     if screen.is_json() {
         return screen.json(&changed);
     }
-    screen.line(&format!("{}: {action}d", changed.plugin).replace("uninstalld", "uninstalled"))?;
+    screen.line(&format!("{} is {done}", changed.plugin))?;
     changed.slots.iter().try_for_each(|(slot, plugin)| screen.line(&format!("{slot} holds {}", if plugin.is_empty() { "nothing" } else { plugin })))
 }
 

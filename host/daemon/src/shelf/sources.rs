@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use host_engine::Digest;
 use host_plugin::{Entry, PluginHost, PluginSource, SlotName};
 
-use super::{Candidate, FOLDER, Found, Origin, Shelf, folder};
+use super::{CONFIG, Candidate, FOLDER, Found, Origin, Shelf, folder};
 use crate::error::{Error, Fault};
 
 impl Shelf {
@@ -62,8 +62,8 @@ impl Shelf {
         }
     }
 
-    /// What the config binds and what lies in the plugins folder. Two files that claim one slot are an error that names both.
-    pub(super) fn candidates(&self) -> Result<Vec<Candidate>, Error> {
+    /// What the config binds and what lies in the plugins folder, each with who asks for it. Two files that claim one slot are an error that names both.
+    pub(super) fn candidates(&self) -> Result<Vec<(&'static str, Candidate)>, Error> {
         let config = &self.0.config;
         let mut found = Vec::new();
         for (slot, binding) in &config.slots {
@@ -81,7 +81,7 @@ impl Shelf {
                 _ => false,
             };
             if !same {
-                found.push(candidate);
+                found.push((CONFIG, candidate));
             }
         }
         let mut claims = BTreeMap::new();
@@ -97,7 +97,7 @@ impl Shelf {
             let source = path.display().to_string();
             let candidate = Candidate { source, found: Found::At(Origin::File(path)), slot: Some(slot), config: None, digest: None, entry: Entry::Settled };
             if !self.serves_already(&candidate, &file)? {
-                found.push(candidate);
+                found.push((FOLDER, candidate));
             }
         }
         Ok(found)
