@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const PLUGINS: [&str; 5] = ["balanced-allocation", "greedy-allocation", "least-loaded-routing", "round-robin-routing", "cpu-adapter"];
+const PLUGINS: [&str; 6] = ["balanced-allocation", "greedy-allocation", "least-loaded-routing", "round-robin-routing", "priority-queueing", "cpu-adapter"];
 const TARGET: &str = "wasm32-wasip2";
 
 fn main() -> ExitCode {

@@ -104,11 +104,15 @@ impl Central {
             store: parts.store,
             metrics: parts.metrics.clone(),
         }));
-        let limits = AdmissionLimits { running_max: parts.config.requests.running_max, waiting_max: parts.config.requests.queue_depth_max };
+        let limits = AdmissionLimits {
+            running_max: parts.config.requests.running_max,
+            waiting_max: parts.config.requests.queue_depth_max,
+            classes: parts.config.requests.priority_levels,
+        };
         let pipeline = Pipeline {
             limits: PipelineLimits { attempts_max: parts.config.requests.attempts_max },
             clock: parts.clock.clone(),
-            admission: Admission::new(limits, parts.clock.clone()),
+            admission: Admission::new(limits, parts.clock.clone(), plugins.queueing().clone(), parts.metrics.clone()),
             plugins,
             serving,
             randomness: Randomness::from_system(),
@@ -199,6 +203,16 @@ impl Central {
     pub fn deadline(&self, timeout: Option<Millis>) -> Millis {
         let most = self.0.config.requests.timeout_ms as f64;
         self.0.clock.millis() + Millis(timeout.map_or(most, |timeout| timeout.0.clamp(0.0, most)))
+    }
+
+    /// The class that a request waits in: the priority that its client names, 1 the most urgent, or the one that the config
+    /// gives to those who name none.
+    pub fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+        let requests = &self.0.config.requests;
+        let priority = priority.unwrap_or(requests.priority_default);
+        let levels = requests.priority_levels;
+        let wrong = || Fault::Query { what: "parameter `priority`", reason: format!("it is {priority}, this host has 1 to {levels}, and 0 for its default") };
+        if (1..=levels).contains(&priority) { Ok(priority - 1) } else { Err(wrong().into()) }
     }
 
     /// What `host status` prints.

@@ -74,6 +74,10 @@ pub struct Requests {
     pub attempts_max: u32,
     /// Rows that may wait for one stage.
     pub stage_jobs_max: usize,
+    /// Priorities that a client may name, 1 the most urgent. Each is a class of its own to queueing policies.
+    pub priority_levels: u32,
+    /// That of clients who name none.
+    pub priority_default: u32,
     /// Largest picture.
     pub image_pixels_max: u64,
 }
@@ -280,6 +284,8 @@ impl Config {
                 queue_depth_max: 1024,
                 attempts_max: 3,
                 stage_jobs_max: 4096,
+                priority_levels: 3,
+                priority_default: 2,
                 image_pixels_max: 64_000_000,
             },
             local_devices: LocalDevice::numbered(1),

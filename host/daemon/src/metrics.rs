@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use host_core::{ids::ModelId, policy::StrikeKind};
+use host_core::{ids::ModelId, policy::StrikeKind, units::Millis};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -46,7 +46,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<ModelLabels, Histogram, fn() -> Histogram>,
     stage_duration: Family<StageLabels, Histogram, fn() -> Histogram>,
-    queue_depth: Gauge,
+    queue_depth: Family<QueueLabels, Gauge>,
+    requests_running: Gauge,
+    queue_wait: Family<ModelLabels, Histogram, fn() -> Histogram>,
     models_loaded: Gauge,
     plan_bound_ratio: Family<ModelLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     plugin_calls: Family<CallLabels, Counter>,
@@ -115,6 +117,23 @@ struct TrialLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct QueueLabels {
+    model: String,
+    /// As people count priorities: from 1.
+    class: u32,
+}
+
+/// One request that waits.
+#[derive(Debug)]
+pub struct Waits(Gauge);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
@@ -123,7 +142,9 @@ impl Metrics {
             requests: Family::default(),
             request_duration: Family::new_with_constructor(request_histogram),
             stage_duration: Family::new_with_constructor(request_histogram),
-            queue_depth: Gauge::default(),
+            queue_depth: Family::default(),
+            requests_running: Gauge::default(),
+            queue_wait: Family::new_with_constructor(request_histogram),
             models_loaded: Gauge::default(),
             plan_bound_ratio: Family::default(),
             plugin_calls: Family::default(),
@@ -151,9 +172,21 @@ impl Metrics {
         self.stage_duration.get_or_create(&StageLabels { model: model.to_string(), stage: position.to_string() }).observe(took.as_secs_f64());
     }
 
-    /// Notes how many requests wait.
-    pub fn queue_depth(&self, depth: u32) {
-        self.queue_depth.set(depth.into());
+    /// Counts one request as waiting, for as long as what this gives lives.
+    pub fn waits(&self, model: &ModelId, class: u32) -> Waits {
+        let gauge = self.queue_depth.get_or_create(&QueueLabels { model: model.to_string(), class: class + 1 }).clone();
+        gauge.inc();
+        Waits(gauge)
+    }
+
+    /// Notes how many requests have their turn.
+    pub fn requests_running(&self, count: u32) {
+        self.requests_running.set(count.into());
+    }
+
+    /// Notes how long a request waited for its turn; 0 for one that did not have to.
+    pub fn queue_wait(&self, model: &ModelId, waited: Millis) {
+        self.queue_wait.get_or_create(&ModelLabels::of(model)).observe(waited.0.max(0.0) / 1e3);
     }
 
     /// Notes how many models can be served.
@@ -166,7 +199,7 @@ impl Metrics {
         self.plan_bound_ratio.get_or_create(&ModelLabels::of(model)).set(ratio);
     }
 
-    /// Counts a call of a plugin. `outcome` is a word from a closed set: `answer`, `refusal`, `strike`.
+    /// Counts a call of a plugin. `outcome` is a word from a closed set: `answered`, `refused`, `fell_back`.
     pub fn plugin_call(&self, plugin: &str, function: &'static str, outcome: &'static str, took: Duration) {
         self.plugin_calls.get_or_create(&CallLabels { plugin: plugin.to_owned(), function, outcome }).inc();
         self.plugin_call_duration.get_or_create(&FunctionLabels { plugin: plugin.to_owned(), function }).observe(took.as_secs_f64());
@@ -211,7 +244,9 @@ impl Metrics {
         registry.register("requests", "Requests that are over, by how they ended", self.requests.clone());
         registry.register("request_duration_seconds", "Time from the arrival of a request to its answer", self.request_duration.clone());
         registry.register("stage_duration_seconds", "Time of one stage for one row", self.stage_duration.clone());
-        registry.register("queue_depth", "Requests that wait for their turn", self.queue_depth.clone());
+        registry.register("queue_depth", "Requests that wait for their turn, by priority", self.queue_depth.clone());
+        registry.register("requests_running", "Requests that have their turn", self.requests_running.clone());
+        registry.register("queue_wait_seconds", "Time from the arrival of a request to its turn", self.queue_wait.clone());
         registry.register("models_loaded", "Models that can be served now", self.models_loaded.clone());
         registry.register("plan_bound_ratio", "Expected throughput of a model's plan, as a share of what no plan can exceed", self.plan_bound_ratio.clone());
         registry.register("plugin_calls", "Calls of plugins, by how they ended", self.plugin_calls.clone());
@@ -285,7 +320,9 @@ mod tests {
         metrics.request(&model, Outcome::Success, Duration::from_millis(3));
         metrics.stage(&model, 2, Duration::from_millis(1));
         metrics.plan_bound_ratio(&model, 0.75);
-        metrics.plugin_call("greedy", "route", "answer", Duration::from_micros(7));
+        let _waits = metrics.waits(&model, 1);
+        metrics.queue_wait(&model, Millis(2.0));
+        metrics.plugin_call("greedy", "route", "answered", Duration::from_micros(7));
         metrics.strike("greedy", StrikeKind::Late);
         metrics.fallback("routing");
         metrics.generation("routing", 3);
@@ -295,10 +332,12 @@ mod tests {
             "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
             "host_request_duration_seconds_count{model=\"digits\",version=\"1\"} 1",
             "host_stage_duration_seconds_count{model=\"digits@1\",stage=\"2\"} 1",
-            "host_queue_depth 0",
+            "host_queue_depth{model=\"digits@1\",class=\"2\"} 1",
+            "host_queue_wait_seconds_count{model=\"digits\",version=\"1\"} 1",
+            "host_requests_running 0",
             "host_models_loaded 0",
             "host_plan_bound_ratio{model=\"digits\",version=\"1\"} 0.75",
-            "host_plugin_calls_total{plugin=\"greedy\",function=\"route\",outcome=\"answer\"} 1",
+            "host_plugin_calls_total{plugin=\"greedy\",function=\"route\",outcome=\"answered\"} 1",
             "host_plugin_call_duration_seconds_count{plugin=\"greedy\",function=\"route\"} 1",
             "host_plugin_strikes_total{plugin=\"greedy\",kind=\"late\"} 1",
             "host_plugin_fallbacks_total{slot=\"routing\"} 1",

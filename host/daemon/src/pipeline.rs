@@ -12,11 +12,11 @@ use std::{
 use arc_swap::ArcSwap;
 use host_core::{error::ErrorKind, ids::ModelId, topology::RouteRequest, units::Bytes};
 use host_engine::Tensor;
-use host_plugin::{Decision, Phase, PluginHost, RunCall};
+use host_plugin::{Phase, PluginHost, RunCall};
 use tokio::sync::oneshot;
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, Caller},
     clock::Clock,
     device::{Hop, Job, Passage},
     error::Error,
@@ -55,8 +55,9 @@ pub struct Pipeline {
 impl Pipeline {
     /// Answers one request, or says why not. Dropping the future cancels it: stages skip what nobody waits for.
     pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
-        self.metrics.queue_depth(self.admission.depth());
-        let _turn = self.admission.enter(request.deadline).await?;
+        let expected = self.serving.load().expected(&request.model.id);
+        let caller = Caller { model: &request.model.id, class: request.class, deadline: request.deadline, expected };
+        let _turn = self.admission.enter(caller).await?;
         let rows = rows(&request)?;
         let mut failure = None;
         for _ in 0..self.limits.attempts_max {
@@ -129,12 +130,7 @@ impl Pipeline {
             outstanding: serving.outstanding(index),
         };
         let decision = self.plugins.routing(slot)?.route(serving.snapshot(), &route)?;
-        let outcome = match &decision {
-            Decision { fallback: Some(_), .. } => "fell_back",
-            Decision { answer: Err(_), .. } => "refused",
-            Decision { .. } => "answered",
-        };
-        self.metrics.plugin_call(&decision.by.plugin, "route", outcome, decision.took);
+        self.metrics.plugin_call(&decision.by.plugin, "route", decision.outcome(), decision.took);
         let policy = decision.by.to_string();
         let path = decision.answer.map_err(|refusal| Error::from(StageFault::RouteRefused { model: model.id.clone(), refusal }))?;
         let (hops, on_the_way) = serving.take(index, &path).ok_or_else(not_ready)?;

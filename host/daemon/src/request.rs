@@ -22,6 +22,8 @@ pub struct Request {
     pub inputs: Vec<(String, Tensor)>,
     /// On the host's clock.
     pub deadline: Millis,
+    /// Which class it waits in; 0 is the most urgent.
+    pub class: u32,
     /// Same for all requests of one sequence, 0 for none.
     pub sequence_key: u32,
     /// The routing slot that was asked for, without `routing/`.

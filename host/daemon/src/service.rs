@@ -27,6 +27,8 @@ pub trait Service: Debug + Send + Sync {
     fn model_ready(&self, model: &Model) -> bool;
     /// When a request that arrives now must be answered.
     fn deadline(&self, timeout: Option<Millis>) -> Millis;
+    /// The class of priority that a request waits in, from what its client named.
+    fn class(&self, priority: Option<u32>) -> Result<u32, Error>;
     /// Answers one request.
     fn infer(&self, request: Request) -> Pending<'_, Answer>;
     /// Which device a task would go to.
@@ -62,6 +64,10 @@ impl Service for Central {
 
     fn deadline(&self, timeout: Option<Millis>) -> Millis {
         self.deadline(timeout)
+    }
+
+    fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+        self.class(priority)
     }
 
     fn infer(&self, request: Request) -> Pending<'_, Answer> {

@@ -2,7 +2,7 @@
 //! compute thread that holds it. Swapped whole when the cluster says so; a request keeps the one it started with.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -12,7 +12,8 @@ use std::{
 use host_core::{
     ids::{ModelId, OfferId},
     shard::ShardId,
-    topology::{Path, PressureTable, RoutingSnapshot, Topology},
+    topology::{Path, PressureTable, RoutingSnapshot, ServedModel, Topology},
+    units::Millis,
 };
 
 use crate::device::{ComputeHandle, Hop};
@@ -28,6 +29,8 @@ pub struct OnTheWay(Vec<Outstanding>);
 /// One model's share of what is served, parallel to its segments in the topology.
 #[derive(Debug)]
 struct Seats {
+    /// What the fastest replica is expected to take for one request.
+    expected: Millis,
     /// None where the compute thread is gone already.
     hops: Vec<Option<Hop>>,
     outstanding: Vec<Outstanding>,
@@ -49,7 +52,7 @@ impl Serving {
         let mut counters = HashMap::new();
         let mut seats = Vec::with_capacity(topology.models.len());
         for model in &topology.models {
-            let mut of_model = Seats { hops: Vec::new(), outstanding: Vec::new() };
+            let mut of_model = Seats { expected: fastest(model), hops: Vec::new(), outstanding: Vec::new() };
             for segment in &model.segments {
                 let key = (segment.offer().clone(), ShardId { model: model.id.clone(), range: segment.range() });
                 let counter = self.counters.get(&key).cloned().unwrap_or_default();
@@ -67,7 +70,8 @@ impl Serving {
 
     /// The same with other pressures.
     pub fn with_pressures(&self, pressures: Arc<PressureTable>) -> Self {
-        let seats = self.seats.iter().map(|seats| Seats { hops: seats.hops.clone(), outstanding: seats.outstanding.clone() }).collect();
+        let seats =
+            self.seats.iter().map(|seats| Seats { expected: seats.expected, hops: seats.hops.clone(), outstanding: seats.outstanding.clone() }).collect();
         Self { snapshot: RoutingSnapshot { topology: self.snapshot.topology.clone(), pressures }, seats, counters: self.counters.clone() }
     }
 
@@ -79,6 +83,12 @@ impl Serving {
     /// The model's index in the topology, if a replica of it is ready.
     pub fn model(&self, id: &ModelId) -> Option<u32> {
         self.snapshot.topology.model(id)
+    }
+
+    /// What one request to the model is expected to take, by the cost model; 0 if no replica of it is ready.
+    pub fn expected(&self, id: &ModelId) -> Millis {
+        let seats = self.model(id).and_then(|index| self.seats.get(index as usize));
+        seats.map_or(Millis::ZERO, |seats| seats.expected)
     }
 
     /// How many requests are on each segment of a model.
@@ -97,6 +107,15 @@ impl Serving {
         }
         Some((hops, OnTheWay(counters)))
     }
+}
+
+/// The shortest time through any replica.
+fn fastest(model: &ServedModel) -> Millis {
+    let mut replicas: BTreeMap<u32, f64> = BTreeMap::new();
+    for segment in &model.segments {
+        *replicas.entry(segment.replica).or_default() += segment.run.0;
+    }
+    Millis(replicas.into_values().min_by(f64::total_cmp).unwrap_or(0.0))
 }
 
 impl Drop for OnTheWay {

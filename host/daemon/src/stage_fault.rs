@@ -17,6 +17,8 @@ pub enum StageFault {
     NoReplica { model: ModelId },
     /// A routing policy that honestly knows no way.
     RouteRefused { model: ModelId, refusal: Refusal },
+    /// A queueing policy that lets nobody more wait.
+    Shed { refusal: Refusal },
     /// A time that has passed.
     Late { doing: &'static str },
     /// A compute thread with too many jobs.
@@ -41,7 +43,7 @@ impl StageFault {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::QueueFull { .. } | Self::Late { .. } => ErrorKind::Busy,
+            Self::QueueFull { .. } | Self::Late { .. } | Self::Shed { .. } => ErrorKind::Busy,
             Self::NoReplica { .. } | Self::RouteRefused { .. } | Self::DeviceGone { .. } | Self::ShardGone { .. } => ErrorKind::Unavailable,
             Self::UnknownTensor { .. } | Self::NothingSent { .. } | Self::OutputCount { .. } | Self::NoOutput { .. } | Self::Thread { .. } => {
                 ErrorKind::Internal
@@ -55,6 +57,7 @@ impl fmt::Display for StageFault {
         match self {
             Self::NoReplica { model } => write!(f, "model {model} is not ready: no replica of it is loaded"),
             Self::RouteRefused { model, refusal } => write!(f, "no way through {model}: {refusal}"),
+            Self::Shed { refusal } => write!(f, "the host is busy: {refusal}"),
             Self::Late { doing } => write!(f, "the request ran out of time {doing}"),
             Self::QueueFull { offer, depth_max } => write!(f, "{offer} is busy: {depth_max} jobs are waiting"),
             Self::DeviceGone { offer } => write!(f, "{offer} has stopped"),

@@ -19,16 +19,17 @@ macro_rules! embedded {
     };
 }
 
-pub(crate) const BUILTINS: [Builtin; 5] = [
+pub(crate) const BUILTINS: [Builtin; 6] = [
     embedded!("balanced-allocation", &["allocation"]),
     embedded!("least-loaded-routing", &["routing", "routing/least-loaded"]),
     embedded!("round-robin-routing", &["routing/round-robin"]),
     embedded!("cpu-adapter", &["adapter/cpu"]),
     embedded!("greedy-allocation", &[]),
+    embedded!("priority-queueing", &[]),
 ];
 
 /// Names of the plugins in the binary. Each can be installed in a slot by its name.
-pub const BUILTIN_PLUGINS: [&str; 5] = [BUILTINS[0].name, BUILTINS[1].name, BUILTINS[2].name, BUILTINS[3].name, BUILTINS[4].name];
+pub const BUILTIN_PLUGINS: [&str; 6] = [BUILTINS[0].name, BUILTINS[1].name, BUILTINS[2].name, BUILTINS[3].name, BUILTINS[4].name, BUILTINS[5].name];
 
 /// Whether a component is one of these.
 pub(crate) fn contains(digest: Digest) -> bool {

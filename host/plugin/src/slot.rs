@@ -47,6 +47,17 @@ pub struct Decision<T> {
     pub fallback: Option<PolicyFault>,
 }
 
+impl<T> Decision<T> {
+    /// How the call ended, in a word for labels.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self { fallback: Some(_), .. } => "fell_back",
+            Self { answer: Err(_), .. } => "refused",
+            Self { .. } => "answered",
+        }
+    }
+}
+
 /// How often a plugin was called in its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CallCounts {

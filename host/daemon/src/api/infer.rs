@@ -99,6 +99,11 @@ impl Asked {
             Some(Parameter::Integer(us)) if *us > 0 => Some(Millis(*us as f64 / 1e3)),
             Some(_) => return Err(fault("parameter `timeout`", "it must be a whole number of microseconds")),
         };
+        let priority = match self.parameters.get("priority") {
+            None | Some(Parameter::Integer(0)) => None,
+            Some(Parameter::Integer(level)) => Some(u32::try_from(*level).unwrap_or(u32::MAX)),
+            Some(_) => return Err(fault("parameter `priority`", "it must be a whole number")),
+        };
         let routing = match self.parameters.get("routing") {
             None => None,
             Some(Parameter::Text(name)) => Some(name.clone()),
@@ -108,6 +113,7 @@ impl Asked {
             model,
             inputs: self.inputs.clone(),
             deadline: door.service.deadline(timeout),
+            class: door.service.class(priority)?,
             sequence_key: self.parameters.get("sequence_id").map_or(0, sequence_key),
             routing,
         })

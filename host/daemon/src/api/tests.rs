@@ -54,6 +54,9 @@ impl Service for Counting {
     fn deadline(&self, timeout: Option<Millis>) -> Millis {
         timeout.unwrap_or(Millis(1e3))
     }
+    fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+        Ok(priority.unwrap_or(0))
+    }
     fn infer(&self, request: Request) -> Pending<'_, Answer> {
         if !self.ready {
             return Box::pin(async { Err(Fault::Draining.into()) });

@@ -138,6 +138,13 @@ impl Resolver {
             self.faults
                 .push(format!("http.address is {address}, which others can reach without TLS and tokens; use a loopback address, or --insecure to allow it"));
         }
+        let requests = &config.requests;
+        if requests.priority_default > requests.priority_levels {
+            self.faults.push(format!(
+                "requests.priority_default is {}, it must be at most requests.priority_levels, which is {}",
+                requests.priority_default, requests.priority_levels
+            ));
+        }
         let leases = &config.leases;
         if leases.lost_after_ms < 2 * leases.heartbeat_ms {
             self.faults.push(format!(

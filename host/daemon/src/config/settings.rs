@@ -50,6 +50,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.requests.queue_depth_max, v, 1..=1_000_000),
         get: |c| json!(c.requests.queue_depth_max),
     },
+    Setting { key: "requests.priority_levels", set: |c, v| number(&mut c.requests.priority_levels, v, 1..=64), get: |c| json!(c.requests.priority_levels) },
+    Setting { key: "requests.priority_default", set: |c, v| number(&mut c.requests.priority_default, v, 1..=64), get: |c| json!(c.requests.priority_default) },
     Setting { key: "requests.image_pixels_max", set: |c, v| number(&mut c.requests.image_pixels_max, v, 1..=GIB), get: |c| json!(c.requests.image_pixels_max) },
     Setting { key: "local_devices", set: |c, v| local_devices(&mut c.local_devices, v), get: |c| json!(c.local_devices) },
     Setting { key: "slots", set: |c, v| slots(&mut c.slots, v), get: |c| json!(c.slots) },
