@@ -57,6 +57,7 @@ mod pack;
 mod package;
 mod plugins;
 mod policies;
+mod priority;
 mod program;
 mod rehearse;
 mod sandbox;

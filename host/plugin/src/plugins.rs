@@ -26,6 +26,7 @@ use crate::{
     names::{PluginKind, SlotName},
     package::Package,
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
+    priority::aside,
     program::{Program, Warm},
     rehearse::{Rehearsal, Rehearse, rehearse},
     sandbox::Sandbox,
@@ -268,8 +269,18 @@ impl PluginHost {
         self.prepare_told(source, slot, config, &mut |_| ())
     }
 
-    /// The same, and says after each step that it was taken.
+    /// The same, and says after each step that it was taken. Runs on a thread that yields to those of requests.
     pub fn prepare_told(
+        &self,
+        source: &PluginSource,
+        slot: Option<SlotName>,
+        config: Option<String>,
+        tell: &mut (dyn FnMut(PrepareStep<'_>) + Send),
+    ) -> Result<Prepared, Error> {
+        aside(|| self.prepare_here(source, slot, config, tell))
+    }
+
+    fn prepare_here(
         &self,
         source: &PluginSource,
         slot: Option<SlotName>,

@@ -8,15 +8,17 @@ use std::{error::Error, sync::Arc, time::Instant};
 
 use host_engine::Engines;
 use host_plugin::{EventSink, PluginConfig, PluginHost, PluginSource};
-use scenes::problem;
+use scenes::{problem, request, snapshot};
 use serde_json::json;
 use shardhost_benches::{Times, report, round, time_calls};
 
-const SWAPS: usize = 100;
+const SWAPS: usize = 1_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     starting()?;
-    let host = PluginHost::start(PluginConfig::default(), Arc::new(Engines::default()), EventSink::none())?;
+    let folder = tempfile::tempdir()?;
+    let config = PluginConfig { cache_folder: Some(folder.path().to_owned()), ..PluginConfig::default() };
+    let host = PluginHost::start(config, Arc::new(Engines::default()), EventSink::none())?;
     for devices in [3, 8, 64, 256, 1000] {
         let problem = problem(devices, 1);
         let calls = if devices < 100 { 20 } else { 5 };
@@ -43,7 +45,8 @@ fn starting() -> Result<(), Box<dyn Error>> {
 }
 
 fn swapping(host: &PluginHost) -> Result<(), Box<dyn Error>> {
-    let (mut prepare, mut commit) = (Vec::new(), Vec::new());
+    let (mut prepare, mut commit, mut first) = (Vec::new(), Vec::new(), Vec::new());
+    let (slot, snapshot, asked) = (host.routing(None)?, snapshot(1, 8, 0.0), request(1, 16));
     for swap in 0..SWAPS {
         let source = PluginSource::builtin(if swap % 2 == 0 { "round-robin-routing" } else { "least-loaded-routing" })?;
         let started = Instant::now();
@@ -52,7 +55,11 @@ fn swapping(host: &PluginHost) -> Result<(), Box<dyn Error>> {
         let started = Instant::now();
         host.commit(prepared)?;
         commit.push(started.elapsed());
+        let started = Instant::now();
+        slot.route(&snapshot, &asked)?;
+        first.push(started.elapsed());
     }
-    report("swap", json!({ "swaps": SWAPS, "prepare": Times::of(&prepare).summary(), "commit": Times::of(&commit).summary() }));
+    let [prepare, commit, first] = [prepare, commit, first].map(|times| Times::of(&times).summary());
+    report("swap", json!({ "swaps": SWAPS, "prepare": prepare, "commit": commit, "first_call": first }));
     Ok(())
 }
