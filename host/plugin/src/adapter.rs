@@ -13,8 +13,8 @@ use host_engine::{Digest, ElementType, Shard, Tensor, TensorSpec};
 use wasmtime::component::Resource;
 
 use crate::{
-    bindings::{adapter::exports::shardhost::plugin::adapter as wit, engine, types},
     clock::Clock,
+    contract::v0_1::bindings::{adapter::exports::shardhost::plugin::adapter as wit, engine, types},
     error::{Error, Fault},
     events::Bearer,
     guest::Broke,

@@ -15,8 +15,8 @@ use wasmtime::{
 
 use crate::{
     clock::{Clock, thread_time},
+    contract::v0_1::imports::{LoadedGraph, ShardFile},
     events::LogLevel,
-    imports::{LoadedGraph, ShardFile},
     limits::{CallLimits, Limits},
     meter::{Judgement, Meter},
 };

@@ -35,18 +35,15 @@
 //! ```
 
 mod adapter;
-mod bindings;
 mod builtin;
 mod cache;
 mod clock;
 mod compiler;
 mod conformance;
 mod contract;
-mod convert;
 mod error;
 mod events;
 mod guest;
-mod imports;
 mod keeper;
 mod limits;
 mod manifest;

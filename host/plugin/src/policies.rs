@@ -15,8 +15,7 @@ use host_core::{
 use host_engine::Digest;
 
 use crate::{
-    bindings::queueing::exports::shardhost::plugin::queueing,
-    convert,
+    contract::v0_1::{bindings::queueing::exports::shardhost::plugin::queueing, convert},
     error::Error,
     events::Bearer,
     names::SlotName,

@@ -19,10 +19,10 @@ use wasmtime::{
 };
 
 use crate::{
-    bindings::{engine, log, types},
     builtin,
     cache::{self, Cache},
     compiler::Compiler,
+    contract::v0_1::bindings::{engine, log, types},
     error::{Error, Fault},
     guest::{Broke, Guest},
     limits::{CallLimits, Limits},

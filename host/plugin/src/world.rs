@@ -2,7 +2,7 @@
 
 use wasmtime::{Store, component::InstancePre};
 
-use crate::{bindings, guest::Guest};
+use crate::{contract::v0_1::bindings, guest::Guest};
 
 /// An instance of one world.
 pub(crate) trait World: Sized + Send + 'static {

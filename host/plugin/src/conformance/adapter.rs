@@ -182,7 +182,11 @@ pub(crate) fn probe(warm: &mut Warm<ShardAdapter>) -> Result<Vec<AdapterOffer>, 
 }
 
 /// Loads a shard, or says why the adapter does not.
-pub(crate) fn load(warm: &mut Warm<ShardAdapter>, shard: &Arc<Shard>, offer: u32) -> Result<Result<(), crate::bindings::types::Refusal>, PolicyFault> {
+pub(crate) fn load(
+    warm: &mut Warm<ShardAdapter>,
+    shard: &Arc<Shard>,
+    offer: u32,
+) -> Result<Result<(), crate::contract::v0_1::bindings::types::Refusal>, PolicyFault> {
     let handle = warm.store.data_mut().handles.shards.push(Arc::clone(shard));
     let handle = handle.map_err(|error| PolicyFault { kind: StrikeKind::Memory, message: format!("it holds too many handles: {error}") })?;
     let fit = warm.call("load", |world, store| world.shardhost_plugin_adapter().call_load(store, handle, offer))?;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use host_engine::{Dimension, Engines, Graph, LoadOptions, Shard, Tensor, TensorSpec};
 use wasmtime::component::Resource;
 
-use crate::{
+use super::{
     bindings::{engine, log, types},
     convert,
-    guest::Guest,
 };
+use crate::guest::Guest;
 
 /// A shard that a guest holds a handle of.
 pub type ShardFile = Arc<Shard>;

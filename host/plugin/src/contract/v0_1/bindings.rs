@@ -9,8 +9,8 @@ pub(crate) mod adapter {
         imports: { default: trappable },
         with: {
             "shardhost:plugin/engine.tensor": host_engine::Tensor,
-            "shardhost:plugin/engine.shard-file": crate::imports::ShardFile,
-            "shardhost:plugin/engine.graph": crate::imports::LoadedGraph,
+            "shardhost:plugin/engine.shard-file": crate::contract::v0_1::imports::ShardFile,
+            "shardhost:plugin/engine.graph": crate::contract::v0_1::imports::LoadedGraph,
         },
     });
 }
@@ -21,8 +21,8 @@ pub(crate) mod allocation {
         world: "allocation-policy",
         imports: { default: trappable },
         with: {
-            "shardhost:plugin/log": crate::bindings::adapter::shardhost::plugin::log,
-            "shardhost:plugin/types": crate::bindings::adapter::shardhost::plugin::types,
+            "shardhost:plugin/log": crate::contract::v0_1::bindings::adapter::shardhost::plugin::log,
+            "shardhost:plugin/types": crate::contract::v0_1::bindings::adapter::shardhost::plugin::types,
         },
     });
 }
@@ -33,8 +33,8 @@ pub(crate) mod routing {
         world: "routing-policy",
         imports: { default: trappable },
         with: {
-            "shardhost:plugin/log": crate::bindings::adapter::shardhost::plugin::log,
-            "shardhost:plugin/types": crate::bindings::adapter::shardhost::plugin::types,
+            "shardhost:plugin/log": crate::contract::v0_1::bindings::adapter::shardhost::plugin::log,
+            "shardhost:plugin/types": crate::contract::v0_1::bindings::adapter::shardhost::plugin::types,
         },
     });
 }
@@ -45,8 +45,8 @@ pub(crate) mod queueing {
         world: "queueing-policy",
         imports: { default: trappable },
         with: {
-            "shardhost:plugin/log": crate::bindings::adapter::shardhost::plugin::log,
-            "shardhost:plugin/types": crate::bindings::adapter::shardhost::plugin::types,
+            "shardhost:plugin/log": crate::contract::v0_1::bindings::adapter::shardhost::plugin::log,
+            "shardhost:plugin/types": crate::contract::v0_1::bindings::adapter::shardhost::plugin::types,
         },
     });
 }

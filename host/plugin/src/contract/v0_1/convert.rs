@@ -13,9 +13,9 @@ use host_core::{
 };
 use host_engine::{ElementType, EngineInfo};
 
+use super::bindings::{self, engine, log, types};
 use crate::{
     adapter::{AdapterOffer, Fit, Phase, RunCall},
-    bindings::{self, engine, log, types},
     error::EngineErrorKind,
     events::LogLevel,
 };
