@@ -31,7 +31,7 @@ pub enum Fault {
     /// A file over the limit.
     TooLarge { plugin: String, bytes: usize, bytes_max: usize },
     /// A component built for another version of the contract.
-    ContractVersion { plugin: String, interface: String, found: String, expected: &'static str },
+    ContractVersion { plugin: String, interface: String, found: String, expected: String },
     /// A component that exports nothing of the contract.
     NoInterface { plugin: String, exports: Vec<String> },
     /// A component that exports a policy or adapter but not what every plugin exports.

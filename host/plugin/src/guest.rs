@@ -7,7 +7,7 @@ use host_core::{
     policy::{PolicyFault, StrikeKind},
     units::Millis,
 };
-use host_engine::{Engines, Tensor};
+use host_engine::{Engines, Graph, Shard, Tensor};
 use wasmtime::{
     ResourceLimiter, UpdateDeadline,
     component::{Resource, ResourceTable},
@@ -15,11 +15,15 @@ use wasmtime::{
 
 use crate::{
     clock::{Clock, thread_time},
-    contract::v0_1::imports::{LoadedGraph, ShardFile},
     events::LogLevel,
     limits::{CallLimits, Limits},
     meter::{Judgement, Meter},
 };
+
+/// A shard that a guest holds a handle of.
+pub type ShardFile = Arc<Shard>;
+/// A graph that a guest holds a handle of.
+pub type LoadedGraph = Box<dyn Graph>;
 
 /// The data of a store.
 pub(crate) struct Guest {

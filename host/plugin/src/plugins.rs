@@ -26,13 +26,13 @@ use crate::{
     names::{PluginKind, SlotName},
     package::Package,
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
-    program::{Program, Warm},
+    program::Program,
     rehearse::{Rehearsal, Rehearse, rehearse},
     sandbox::Sandbox,
     slot::{Slot, SlotStatus, Surroundings, Tenant, Version},
     trial::{Entry, TrialPolicy},
     witness::{DecisionSink, Witness},
-    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
 /// Settings of all plugins together.

@@ -1,23 +1,23 @@
-//! What wasmtime generates from `wit/`: one module for each world. These types never leave this crate; `convert` turns them
-//! into those of the domain.
+//! What wasmtime generates from the released contract: one module for each world. These types never leave this version's
+//! folder; `convert` turns them into those of the domain.
 #![allow(missing_debug_implementations, unused, clippy::all, clippy::pedantic, reason = "generated code")]
 
 pub(crate) mod adapter {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "../../wit/released/0.1.0",
         world: "shard-adapter",
         imports: { default: trappable },
         with: {
             "shardhost:plugin/engine.tensor": host_engine::Tensor,
-            "shardhost:plugin/engine.shard-file": crate::contract::v0_1::imports::ShardFile,
-            "shardhost:plugin/engine.graph": crate::contract::v0_1::imports::LoadedGraph,
+            "shardhost:plugin/engine.shard-file": crate::guest::ShardFile,
+            "shardhost:plugin/engine.graph": crate::guest::LoadedGraph,
         },
     });
 }
 
 pub(crate) mod allocation {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "../../wit/released/0.1.0",
         world: "allocation-policy",
         imports: { default: trappable },
         with: {
@@ -29,7 +29,7 @@ pub(crate) mod allocation {
 
 pub(crate) mod routing {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "../../wit/released/0.1.0",
         world: "routing-policy",
         imports: { default: trappable },
         with: {
@@ -41,7 +41,7 @@ pub(crate) mod routing {
 
 pub(crate) mod queueing {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "../../wit/released/0.1.0",
         world: "queueing-policy",
         imports: { default: trappable },
         with: {
