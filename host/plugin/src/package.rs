@@ -45,11 +45,6 @@ pub struct Package {
 }
 
 impl Package {
-    /// The version of the contract that it was built for.
-    pub fn contract(&self) -> &str {
-        self.exports.iter().find_map(|export| of_contract(export)).map_or("", |(_, version)| version)
-    }
-
     /// Reads a component. `source` is its file name, for errors and for want of another name; `manifest` is the text of a
     /// `plugin.toml` beside it, which replaces one inside.
     pub fn read(source: &str, bytes: bytes::Bytes, manifest: Option<&str>, limits: &Limits) -> Result<Self, Error> {
@@ -115,9 +110,9 @@ fn is_text(bytes: &[u8]) -> bool {
 
 /// What the sections of a component say.
 #[derive(Default)]
-struct Contents {
-    exports: Vec<String>,
-    imports: Vec<String>,
+pub(crate) struct Contents {
+    pub exports: Vec<String>,
+    pub imports: Vec<String>,
     name: Option<String>,
     version: Option<String>,
     description: Option<String>,
@@ -126,7 +121,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(source: &str, bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(source: &str, bytes: &[u8]) -> Result<Self, Error> {
         let damaged = |error: wasmparser::BinaryReaderError| {
             let offset = usize::try_from(error.offset()).unwrap_or(usize::MAX);
             Error::from(Fault::Malformed { plugin: source.to_owned(), offset, reason: error.message().to_owned() })
@@ -187,8 +182,16 @@ impl Contents {
     }
 
     /// What a component can be plugged in as, by the names of its exports.
-    fn kinds(&self) -> Vec<PluginKind> {
+    pub(crate) fn kinds(&self) -> Vec<PluginKind> {
         PluginKind::ALL.into_iter().filter(|kind| self.exports_interface(kind.word())).collect()
+    }
+
+    /// Versions of the contract in the names of exports, each once.
+    pub(crate) fn contract_versions(&self) -> Vec<String> {
+        let mut versions: Vec<String> = self.exports.iter().filter_map(|export| of_contract(export)).map(|(_, version)| version.to_owned()).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions
     }
 
     fn exports_interface(&self, interface: &str) -> bool {
@@ -218,14 +221,14 @@ impl Contents {
 
     /// What it asks for: `beside` is the text of a `plugin.toml` beside it, which replaces one inside. What the component says
     /// of itself fills the gaps.
-    fn manifest(&self, source: &str, beside: Option<&str>) -> Result<Manifest, Error> {
+    pub(crate) fn manifest(&self, source: &str, beside: Option<&str>) -> Result<Manifest, Error> {
         let text = beside.or(self.manifest.as_deref());
         let manifest = text.map_or_else(|| Ok(Manifest::default()), |text| Manifest::read(source, text))?;
         Ok(self.completed(manifest))
     }
 
     /// A manifest with what the component says of itself where it says nothing.
-    fn completed(&self, mut manifest: Manifest) -> Manifest {
+    pub(crate) fn completed(&self, mut manifest: Manifest) -> Manifest {
         manifest.version = manifest.version.or_else(|| self.version.clone());
         manifest.description = manifest.description.or_else(|| self.description.clone());
         manifest.license = manifest.license.or_else(|| self.license.clone());
@@ -233,7 +236,7 @@ impl Contents {
     }
 
     /// The name under which it is installed: what the manifest says, or the component, or its file's name.
-    fn plugin_name(&self, source: &str, manifest: &Manifest) -> String {
+    pub(crate) fn plugin_name(&self, source: &str, manifest: &Manifest) -> String {
         let stem = || source.rsplit('/').next().unwrap_or(source).trim_end_matches(".wasm").replace('_', "-");
         manifest.name.clone().or_else(|| self.name.clone()).unwrap_or_else(stem)
     }
