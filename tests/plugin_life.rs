@@ -242,6 +242,58 @@ fn only_what_a_trusted_key_signed_is_taken_where_the_config_says_so() {
     assert!(verified.contains(&format!("signed by {}", keys.pk.to_base64())), "{verified}");
 }
 
+/// A component with another text of the same length in place of each one.
+fn renamed(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let places: Vec<usize> = bytes.windows(from.len()).enumerate().filter(|(_, part)| *part == from.as_bytes()).map(|(place, _)| place).collect();
+    assert!(!places.is_empty(), "{from} does not occur");
+    places.into_iter().for_each(|place| bytes[place..place + to.len()].copy_from_slice(to.as_bytes()));
+    bytes
+}
+
+#[test]
+fn a_file_is_shown_with_whether_this_host_can_run_it_and_why_not() {
+    struct Case {
+        name: &'static str,
+        bytes: Vec<u8>,
+        signature: Option<String>,
+        contract: &'static str,
+        says: &'static str,
+    }
+    let keys = minisign::KeyPair::generate_unencrypted_keypair().expect("a key");
+    let folder = Folder::new();
+    let config = folder.put("host.yaml", format!("plugin_trust:\n  allow_unsigned: never\n  keys: [\"{}\"]\n", keys.pk.to_base64()));
+    folder.put("plugin.toml", "name = \"mine\"\nversion = \"1.2.3\"\nlicense = \"MIT\"\ndescription = \"takes turns\"\ncall_ms_max = 3\n");
+    let signature = |bytes: &[u8]| Some(minisign::sign(None, &keys.sk, bytes, None, None).expect("signed").into_string());
+    let good = plugin(1);
+    let newer = renamed(&good, "@0.1.0", "@0.9.0");
+    let strange = renamed(&good, "shardhost:plugin/log", "shardhost:driver/log");
+    let cases = [
+        Case { name: "good.wasm", signature: signature(&good), bytes: good.clone(), contract: "0.1.0", says: "yes" },
+        Case { name: "unsigned.wasm", bytes: good, signature: None, contract: "0.1.0", says: "it has no signature" },
+        Case { name: "newer.wasm", signature: signature(&newer), bytes: newer, contract: "0.9.0", says: "of version 0.9.0, this host speaks version 0.1.0" },
+        Case { name: "strange.wasm", signature: signature(&strange), bytes: strange, contract: "0.1.0", says: "imports `shardhost:driver/log@0.1.0`" },
+    ];
+    for Case { name, bytes, signature, contract, says } in cases {
+        let path = folder.put(name, &bytes);
+        let signer = signature.map_or("nobody that is trusted".to_owned(), |signature| {
+            folder.put(&format!("{name}.minisig"), signature);
+            keys.pk.to_base64()
+        });
+        let output = Command::new(env!("CARGO_BIN_EXE_host")).args(["plugin", "inspect", &path, "--config", &config]).output().expect("the command runs");
+        let shown = text(&output.stdout);
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        let line = |label: &str| shown.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_else(|| panic!("{name} has no {label}: {shown}")).trim();
+        let found = [line("plugin "), line("does "), line("world "), line("licence "), line("contract "), line("signer "), line("serves ")];
+        assert_eq!(found, ["mine 1.2.3", "takes turns", "routing-policy", "MIT", contract, &signer, "nothing"]);
+        assert!(line("imports ").contains("/log@") && line("digest ").contains(&digest(&bytes)), "{shown}");
+        assert!(line("asks for ").starts_with("call_ms_max = 3 (granted up to "), "{shown}");
+        assert!(line("runs here ").contains(says), "{shown}");
+        assert_eq!(line("limits ").contains("route_ms_max = 3"), contract == "0.1.0" && name != "strange.wasm", "{shown}");
+    }
+}
+
 #[test]
 fn a_plugin_is_fetched_over_https_if_its_digest_is_named() {
     let folder = Folder::new();

@@ -30,7 +30,7 @@ fn build() -> Result<(), String> {
     for watched in ["plugins", "sdk", "wit", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
-    for name in ["build.rs", "src/bindings.rs"] {
+    for name in ["build.rs", "src/contract/v0_1/bindings.rs"] {
         println!("cargo::rerun-if-changed={name}");
     }
     install_target(root)?;

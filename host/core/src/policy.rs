@@ -71,6 +71,13 @@ impl fmt::Display for PolicyFault {
     }
 }
 
+impl PolicyFault {
+    /// An answer that breaks a rule.
+    pub fn invalid(message: String) -> Self {
+        Self { kind: StrikeKind::Invalid, message }
+    }
+}
+
 /// What a policy answers: its decision, or its refusal; or it failed to answer at all.
 pub type Answer<T> = Result<Result<T, Refusal>, PolicyFault>;
 
@@ -121,10 +128,26 @@ pub trait AllocationPolicy: Send {
     fn review(&mut self, observation: &Observation) -> Result<Verdict, PolicyFault>;
 }
 
+impl<P: AllocationPolicy + ?Sized> AllocationPolicy for Box<P> {
+    fn allocate(&mut self, problem: &Problem) -> Answer<Proposal> {
+        (**self).allocate(problem)
+    }
+
+    fn review(&mut self, observation: &Observation) -> Result<Verdict, PolicyFault> {
+        (**self).review(observation)
+    }
+}
+
 /// Decides which segments a request goes through.
 pub trait RoutingPolicy: Send {
     /// Indexes of the model's segments. Not believed until `ServedModel::check`.
     fn route(&mut self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Answer<Vec<u32>>;
+}
+
+impl<P: RoutingPolicy + ?Sized> RoutingPolicy for Box<P> {
+    fn route(&mut self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Answer<Vec<u32>> {
+        (**self).route(snapshot, request)
+    }
 }
 
 /// The line of one class at this moment.
@@ -159,4 +182,10 @@ pub struct Arrival {
 pub trait QueueingPolicy: Send {
     /// A finite rank, smallest served first, or a refusal.
     fn admit(&mut self, arrival: &Arrival) -> Answer<f64>;
+}
+
+impl<P: QueueingPolicy + ?Sized> QueueingPolicy for Box<P> {
+    fn admit(&mut self, arrival: &Arrival) -> Answer<f64> {
+        (**self).admit(arrival)
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use host_plugin::{Limits, PluginHost, PluginSource};
+use host_plugin::{Limits, PluginHost, PluginKind, PluginSource};
 use host_wire::admin;
 
 use crate::error::{Error, Fault};
@@ -21,26 +21,60 @@ pub fn read(path: &Path) -> Result<PluginSource, Error> {
 /// What a component says of itself, and whether a host with these limits can run it. Whether it is built in and what it serves
 /// is for the caller to add.
 pub fn describe(component: &PluginSource, from: &str, limits: &Limits) -> Result<admin::Plugin, Error> {
-    let package = PluginHost::inspect(component)?;
-    let asks = package.manifest.asks(limits);
-    let unfit = package.manifest.refused(limits).map(|(what, asked, granted_max)| format!("it asks for {what} = {asked}, this host grants 1 to {granted_max}"));
-    let asked = |(what, asked, granted_max): &(&str, u64, u64)| admin::Asked { what: (*what).to_owned(), asked: *asked, granted_max: *granted_max };
+    let described = PluginHost::describe(component, limits)?;
+    let manifest = &described.manifest;
+    let asked = |(what, asked, granted_max): (&str, u64, u64)| admin::Asked { what: what.to_owned(), asked, granted_max };
     Ok(admin::Plugin {
-        name: package.name.to_string(),
-        version: package.manifest.version.clone().unwrap_or_default(),
-        description: package.manifest.description.clone().unwrap_or_default(),
-        licence: package.manifest.license.clone().unwrap_or_default(),
-        kinds: package.kinds.iter().map(ToString::to_string).collect(),
-        digest: package.digest.to_string(),
+        name: described.name,
+        version: manifest.version.clone().unwrap_or_default(),
+        description: manifest.description.clone().unwrap_or_default(),
+        licence: manifest.license.clone().unwrap_or_default(),
+        kinds: described.kinds.iter().map(ToString::to_string).collect(),
+        worlds: described.kinds.iter().map(|kind| kind.world().to_owned()).collect(),
+        digest: described.digest.to_string(),
         source: from.to_owned(),
         built_in: false,
         slots: Vec::new(),
-        component_bytes: package.bytes.len() as u64,
+        component_bytes: component.bytes.len() as u64,
         enabled: true,
-        contract: package.contract().to_owned(),
-        imports: package.imports.clone(),
+        contract: described.contracts.join(", "),
+        imports: described.imports,
         signer: String::new(),
-        asks: asks.iter().map(asked).collect(),
-        unfit: unfit.unwrap_or_default(),
+        asks: manifest.asks(limits).into_iter().map(asked).collect(),
+        limits: described.granted.as_ref().map(|granted| granted_to(&described.kinds, granted)).unwrap_or_default(),
+        unfit: described.granted.err().map(|error| error.to_string()).unwrap_or_default(),
     })
+}
+
+/// The limits that matter to a plugin of these kinds, by the names of their settings.
+fn granted_to(kinds: &[PluginKind], granted: &Limits) -> Vec<(String, u64)> {
+    let times = &granted.deadlines;
+    let of_kind = |kind: &PluginKind| match kind {
+        PluginKind::Allocation => vec![("allocate_ms_max", times.allocate_ms_max), ("review_ms_max", times.review_ms_max)],
+        PluginKind::Routing => {
+            vec![("route_ms_max", times.route_ms_max), ("set_topology_ms_max", times.set_topology_ms_max), ("set_pressure_ms_max", times.set_pressure_ms_max)]
+        }
+        PluginKind::Queueing => vec![("admit_ms_max", times.admit_ms_max)],
+        PluginKind::Adapter => vec![("probe_ms_max", times.probe_ms_max), ("load_ms_max", times.load_ms_max), ("run_ms_max", times.run_ms_max)],
+    };
+    let common = [("memory_bytes_max", granted.memory_bytes_max as u64), ("instances_max", granted.instances_max as u64)];
+    let common = common.into_iter().chain([("configure_ms_max", times.configure_ms_max)]);
+    common.chain(kinds.iter().flat_map(of_kind)).map(|(what, most)| (what.to_owned(), most)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_shown_with_the_limits_of_its_kind() {
+        let limits = Limits::default();
+        let source = PluginSource::builtin("least-loaded-routing").expect("it is part of the host");
+        let manifest = Some("call_ms_max = 7\n".to_owned());
+        let plugin = describe(&PluginSource { manifest, ..source }, "here", &limits).expect("a component");
+        assert_eq!((plugin.worlds.as_slice(), plugin.contract.as_str()), (["routing-policy".to_owned()].as_slice(), "0.1.0"));
+        let limit = |what: &str| plugin.limits.iter().find(|(name, _)| name == what).map(|(_, most)| *most);
+        assert_eq!((limit("route_ms_max"), limit("memory_bytes_max"), limit("allocate_ms_max")), (Some(7), Some(limits.memory_bytes_max as u64), None));
+        assert_eq!((plugin.asks.len(), plugin.unfit.as_str()), (1, ""));
+    }
 }

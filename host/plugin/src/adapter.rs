@@ -6,27 +6,20 @@ use std::sync::Arc;
 use host_core::{
     device::Roles,
     ids::Generation,
-    policy::{Answer, PolicyFault, Refusal, StrikeKind},
+    policy::{Answer, PolicyFault, StrikeKind},
     units::Bytes,
 };
 use host_engine::{Digest, ElementType, Shard, Tensor, TensorSpec};
-use wasmtime::component::Resource;
 
 use crate::{
-    bindings::{adapter::exports::shardhost::plugin::adapter as wit, engine, types},
     clock::Clock,
-    error::{Error, Fault},
+    error::{EngineErrorKind, Error, Fault},
     events::Bearer,
-    guest::Broke,
     names::SlotName,
     policies::slot,
-    program::Warm,
     slot::{Slot, SlotStatus, Version},
-    world::ShardAdapter,
+    world::{ShardAdapter, Warm},
 };
-
-/// Characters of an accelerator's name that an error repeats.
-const NAME_CHARACTERS_MAX: usize = 64;
 
 /// One accelerator and what it can hold, as an adapter says.
 #[derive(Clone, PartialEq, Debug)]
@@ -87,6 +80,25 @@ pub struct RunCall {
     pub batch: u32,
 }
 
+/// Why an engine gave no answer, as the adapter passed it on.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct EngineFailure {
+    pub kind: EngineErrorKind,
+    /// For a person.
+    pub message: String,
+}
+
+/// What an adapter is to the host: it drives one shard on one accelerator. As with policies, a fault is its failure and a
+/// refusal is an answer.
+pub(crate) trait Adapter: Send {
+    /// What this device has for it, in sizes that planning can compute with.
+    fn probe(&mut self) -> Result<Vec<AdapterOffer>, PolicyFault>;
+    /// Loads the shard that it is to drive, on one of the offers that it made.
+    fn load(&mut self, shard: Arc<Shard>, offer: u32) -> Answer<Fit>;
+    /// Computes the shard, or says why the engine did not. Not believed until it is held against what the shard declares.
+    fn run(&mut self, call: &RunCall, inputs: Vec<Tensor>) -> Result<Result<Vec<Tensor>, EngineFailure>, PolicyFault>;
+}
+
 slot!(
     /// The slot of adapters for one kind of accelerator.
     AdapterSlot,
@@ -99,11 +111,11 @@ impl AdapterSlot {
         let probe = |version: &Arc<Version<ShardAdapter>>| -> Result<Vec<AdapterOffer>, PolicyFault> {
             let mut warm = start(version)?;
             let clock = Clock::start();
-            let answer = warm.call("probe", |world, store| world.shardhost_plugin_adapter().call_probe(store));
-            let answer: Answer<Vec<AdapterOffer>> = answer.and_then(sound_offers).map(|offers| Ok(offers.into_iter().map(AdapterOffer::from).collect()));
-            self.0.note(version, &mut warm, &answer, clock.elapsed());
+            let offers = warm.probe();
+            let noted: Answer<()> = offers.as_ref().map(|_| Ok(())).map_err(Clone::clone);
+            self.0.note(version, &mut warm, &noted, clock.elapsed());
             self.0.around().keeper.drop_later(warm);
-            answer.map(|offers| offers.unwrap_or_default())
+            offers
         };
         self.twice("probe", probe)
     }
@@ -117,10 +129,8 @@ impl AdapterSlot {
     fn load(&self, shard: &Arc<Shard>, offer: u32) -> Result<(Open, Fit), Error> {
         let (version, answer, warm) = self.twice("load", |version| {
             let mut warm = start(version)?;
-            let handle = warm.store.data_mut().handles.hold_shard(Arc::clone(shard)).map_err(|Broke(fault)| fault)?;
             let clock = Clock::start();
-            let answer = warm.call("load", |world, store| world.shardhost_plugin_adapter().call_load(store, handle, offer));
-            let answer: Answer<Fit> = answer.and_then(sound_fit).map(|fit| fit.map(Fit::from).map_err(Refusal::from));
+            let answer = warm.load(Arc::clone(shard), offer);
             self.0.note(version, &mut warm, &answer, clock.elapsed());
             Ok((Arc::clone(version), answer?, warm))
         })?;
@@ -148,38 +158,6 @@ impl AdapterSlot {
 
 fn start(version: &Version<ShardAdapter>) -> Result<Warm<ShardAdapter>, PolicyFault> {
     version.tenant.program.start().map_err(|error| PolicyFault { kind: StrikeKind::Trap, message: error.to_string() })
-}
-
-/// Offers that planning can compute with.
-pub(crate) fn sound_offers(offers: Vec<wit::Offer>) -> Result<Vec<wit::Offer>, PolicyFault> {
-    for offer in &offers {
-        let sizes = [("memory-bytes", offer.memory_bytes), ("fixed-bytes", offer.fixed_bytes)];
-        let wrong = sizes.into_iter().find(|(_, size)| !size.is_finite() || *size < 0.0);
-        let rule = match wrong {
-            Some((what, size)) => format!("{what} {size}, it must be a finite number not below 0"),
-            None if offer.weight_factor.is_finite() && offer.weight_factor > 0.0 => continue,
-            None => format!("weight-factor {}, it must be a finite number above 0", offer.weight_factor),
-        };
-        return Err(invalid(format!("offer {} has {rule}", offer.accelerator.chars().take(NAME_CHARACTERS_MAX).collect::<String>())));
-    }
-    Ok(offers)
-}
-
-fn sound_fit(fit: Result<wit::Fit, types::Refusal>) -> Result<Result<wit::Fit, types::Refusal>, PolicyFault> {
-    match &fit {
-        Ok(fit) if !fit.memory_bytes.is_finite() || fit.memory_bytes < 0.0 => {
-            Err(invalid(format!("loading took {} bytes, it must be a finite number not below 0", fit.memory_bytes)))
-        }
-        _ => Ok(fit),
-    }
-}
-
-fn invalid(message: String) -> PolicyFault {
-    PolicyFault { kind: StrikeKind::Invalid, message }
-}
-
-fn missing(error: wasmtime::component::ResourceTableError) -> PolicyFault {
-    invalid(format!("it gave a tensor that it does not hold: {error}"))
 }
 
 /// An instance with its shard loaded.
@@ -260,7 +238,7 @@ impl AdapterInstance {
         }
     }
 
-    fn attempt(&mut self, call: &RunCall, inputs: Vec<Tensor>) -> Result<Result<Vec<Tensor>, engine::EngineError>, PolicyFault> {
+    fn attempt(&mut self, call: &RunCall, inputs: Vec<Tensor>) -> Result<Result<Vec<Tensor>, EngineFailure>, PolicyFault> {
         if self.open.is_none() {
             self.reopen().map_err(|error| PolicyFault { kind: StrikeKind::Trap, message: error.to_string() })?;
         }
@@ -268,10 +246,10 @@ impl AdapterInstance {
             return Err(PolicyFault { kind: StrikeKind::Trap, message: "no shard is loaded".to_owned() });
         };
         let clock = Clock::start();
-        let copied_before = warm.store.data().handles.copied_bytes;
+        let copied_before = warm.guest().handles.copied_bytes;
         let answer = run(warm, call, inputs, &self.shard.outputs);
-        let copied = warm.store.data().handles.copied_bytes - copied_before;
-        warm.store.data_mut().handles.forget_tensors();
+        let copied = warm.guest().handles.copied_bytes - copied_before;
+        warm.guest_mut().handles.forget_tensors();
         self.copied_bytes += copied;
         version.tenant.note_copied(copied);
         let noted: Answer<()> = answer.as_ref().map(|_| Ok(())).map_err(Clone::clone);
@@ -279,9 +257,9 @@ impl AdapterInstance {
         answer
     }
 
-    fn answer(&self, answer: Result<Vec<Tensor>, engine::EngineError>) -> Result<Vec<Tensor>, Error> {
+    fn answer(&self, answer: Result<Vec<Tensor>, EngineFailure>) -> Result<Vec<Tensor>, Error> {
         let plugin = || self.bearer().map(|bearer| bearer.plugin.to_string()).unwrap_or_default();
-        answer.map_err(|error| Fault::Engine { plugin: plugin(), shard: self.shard.id.to_string(), kind: error.kind.into(), message: error.message }.into())
+        answer.map_err(|error| Fault::Engine { plugin: plugin(), shard: self.shard.id.to_string(), kind: error.kind, message: error.message }.into())
     }
 
     /// Counts the strike and drops the instance: after a trap it may not be entered again.
@@ -311,28 +289,22 @@ impl std::fmt::Debug for AdapterInstance {
     }
 }
 
-/// Hands tensors in and takes tensors out. What comes out is proved against what the shard declares.
+/// Computes, and proves what comes out against what the shard declares.
 pub(crate) fn run(
     warm: &mut Warm<ShardAdapter>,
     call: &RunCall,
     inputs: Vec<Tensor>,
     outputs: &[TensorSpec],
-) -> Result<Result<Vec<Tensor>, engine::EngineError>, PolicyFault> {
-    let held = &mut warm.store.data_mut().handles;
-    let handles = inputs.into_iter().map(|tensor| held.hold_tensor(tensor)).collect::<Result<Vec<_>, _>>().map_err(|Broke(fault)| fault)?;
-    let call = wit::Call::from(call);
-    let answer = warm.call("run", |world, store| world.shardhost_plugin_adapter().call_run(store, call, &handles))?;
-    let handles: Vec<Resource<Tensor>> = match answer {
-        Ok(handles) => handles,
-        Err(error) => return Ok(Err(error)),
+) -> Result<Result<Vec<Tensor>, EngineFailure>, PolicyFault> {
+    let found = match warm.run(call, inputs)? {
+        Ok(found) => found,
+        Err(failure) => return Ok(Err(failure)),
     };
-    let tensors = &mut warm.store.data_mut().handles.tensors;
-    let found = handles.into_iter().map(|handle| tensors.delete(handle).map_err(missing)).collect::<Result<Vec<_>, _>>()?;
     if found.len() != outputs.len() {
-        return Err(invalid(format!("it gave {} outputs, the shard declares {}", found.len(), outputs.len())));
+        return Err(PolicyFault::invalid(format!("it gave {} outputs, the shard declares {}", found.len(), outputs.len())));
     }
     for (tensor, spec) in found.iter().zip(outputs) {
-        spec.check(tensor).map_err(|error| invalid(error.to_string()))?;
+        spec.check(tensor).map_err(|error| PolicyFault::invalid(error.to_string()))?;
     }
     Ok(Ok(found))
 }

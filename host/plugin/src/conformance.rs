@@ -22,12 +22,11 @@ use crate::{
     clock::Clock,
     error::{Error, Fault},
     names::PluginKind,
-    program::{Program, Warm},
+    program::{Caged, Program},
     workbench::fresh,
-    world::World,
+    world::{Warm, World},
 };
 
-pub(crate) use adapter::{load, probe};
 pub(crate) use allocation::problem as generated_problem;
 pub(crate) use queueing::arrival as generated_arrival;
 pub(crate) use routing::replicas;
@@ -300,7 +299,7 @@ pub(crate) fn examine_policy<W: PolicySuite>(program: &Program<W>, input: &W::In
 fn asked<W: PolicySuite>(program: &Program<W>, input: &W::Input, seen: &mut Examination) -> Result<Vec<Answer<Reply>>, PolicyFault> {
     let mut one = fresh(program)?;
     let first = W::answers(&mut one, input, Way { number: 2, short: false });
-    if one.failed || first.iter().any(Result::is_err) {
+    if one.failed() || first.iter().any(Result::is_err) {
         return Ok(first);
     }
     let again = W::answers(&mut one, input, Way { number: 2, short: true });
@@ -308,7 +307,7 @@ fn asked<W: PolicySuite>(program: &Program<W>, input: &W::Input, seen: &mut Exam
     if let Ok(decoy) = W::decoy() {
         let mut other = fresh(program)?;
         W::answers(&mut other, &decoy, Way { number: 1, short: false });
-        if !other.failed {
+        if !other.failed() {
             seen.hold(Rule::NoPast, same(&first, &W::answers(&mut other, input, Way { number: 2, short: true })));
         }
     }
@@ -351,7 +350,7 @@ pub(crate) fn test<W: Suite>(program: &Program<W>, kind: PluginKind, settings: &
         let input =
             W::generate(&mut source, &context, number).map_err(|error| Error::from(Fault::Host { what: "the generated inputs are wrong" }).because(error))?;
         run.take(number, &input, W::examine(program, &context, &input, Some((&mut elder, number))));
-        if elder.failed {
+        if elder.failed() {
             elder = program.start()?;
         }
         if run.broken.len() as u32 >= BROKEN_MAX || clock.elapsed() > settings.time_max {

@@ -31,7 +31,7 @@ pub enum Fault {
     /// A file over the limit.
     TooLarge { plugin: String, bytes: usize, bytes_max: usize },
     /// A component built for another version of the contract.
-    ContractVersion { plugin: String, interface: String, found: String, expected: &'static str },
+    ContractVersion { plugin: String, interface: String, found: String, expected: String },
     /// A component that exports nothing of the contract.
     NoInterface { plugin: String, exports: Vec<String> },
     /// A component that exports a policy or adapter but not what every plugin exports.
@@ -172,7 +172,7 @@ impl fmt::Display for Fault {
                 write!(f, "`{plugin}` imports `{import}`, a guest gets `shardhost:plugin/log` and, if it is an adapter, `shardhost:plugin/engine`")
             }
             Self::Manifest { plugin, reason } => write!(f, "the manifest of `{plugin}` cannot be read: {reason}"),
-            Self::Grant { plugin, what, asked, granted_max } => write!(f, "`{plugin}` asks for {what} = {asked}, the host grants at most {granted_max}"),
+            Self::Grant { plugin, what, asked, granted_max } => write!(f, "`{plugin}` asks for {what} = {asked}, the host grants 1 to {granted_max}"),
             Self::WrongSlot { plugin, slot, kinds } => write!(f, "`{plugin}` exports {}, slot `{slot}` takes `{}`", words(kinds), slot.kind()),
             Self::AmbiguousSlot { plugin, kinds } => write!(f, "`{plugin}` exports {}, name the slot that is meant", words(kinds)),
             Self::Compile { plugin, reason } => write!(f, "`{plugin}` does not compile: {reason}"),

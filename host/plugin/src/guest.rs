@@ -7,7 +7,7 @@ use host_core::{
     policy::{PolicyFault, StrikeKind},
     units::Millis,
 };
-use host_engine::{Engines, Tensor};
+use host_engine::{Engines, Graph, Shard, Tensor};
 use wasmtime::{
     ResourceLimiter, UpdateDeadline,
     component::{Resource, ResourceTable},
@@ -16,10 +16,14 @@ use wasmtime::{
 use crate::{
     clock::{Clock, thread_time},
     events::LogLevel,
-    imports::{LoadedGraph, ShardFile},
     limits::{CallLimits, Limits},
     meter::{Judgement, Meter},
 };
+
+/// A shard that a guest holds a handle of.
+pub type ShardFile = Arc<Shard>;
+/// A graph that a guest holds a handle of.
+pub type LoadedGraph = Box<dyn Graph>;
 
 /// The data of a store.
 pub(crate) struct Guest {

@@ -14,6 +14,7 @@
 //! plugins.rollback(&installed.slot, None)?;                   // to the generation before, or a named one
 //! plugins.list();                                             // Vec<SlotStatus>
 //! PluginHost::inspect(&source)?;                              // Package, nothing is compiled
+//! PluginHost::describe(&source, &limits)?;                    // Description, also of what cannot run here
 //!
 //! // call: each answers Result<Decision<T>, Error>; Decision { answer: Result<T, Refusal>, by: Bearer, took, fallback }
 //! plugins.routing(None)?.route(&snapshot, &request)?;         // Decision<Path>
@@ -35,18 +36,16 @@
 //! ```
 
 mod adapter;
-mod bindings;
 mod builtin;
 mod cache;
 mod clock;
 mod compiler;
 mod conformance;
 mod contract;
-mod convert;
+mod description;
 mod error;
 mod events;
 mod guest;
-mod imports;
 mod keeper;
 mod limits;
 mod manifest;
@@ -72,6 +71,7 @@ pub use builtin::BUILTIN_PLUGINS;
 pub use compiler::{CompileOrder, Compiler, compile_here};
 pub use conformance::{Failure, Rule, RuleReport, TestReport, TestSettings, told as told_answer};
 pub use contract::CONTRACT;
+pub use description::Description;
 pub use error::{EngineErrorKind, Error, Fault};
 pub use events::{Bearer, EventSink, LogLevel, PluginEvent, SwapReason};
 pub use host_engine::Digest;

@@ -182,6 +182,6 @@ mod tests {
         assert_eq!(network, "the manifest of `p` cannot be read: it asks to reach example.org, no guest gets a network");
         let greedy = Manifest::read("p", "memory_bytes_max = 1000000000").expect("readable");
         let error = greedy.granted("p", &Limits::default()).expect_err("too much").to_string();
-        assert_eq!(error, "`p` asks for memory_bytes_max = 1000000000, the host grants at most 536870912");
+        assert_eq!(error, "`p` asks for memory_bytes_max = 1000000000, the host grants 1 to 536870912");
     }
 }

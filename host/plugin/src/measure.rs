@@ -18,9 +18,9 @@ use crate::{
     conformance::{self, Source, generated_problem, replicas},
     error::{Error, Fault},
     policies,
-    program::{Program, Warm},
+    program::Program,
     workbench::fresh,
-    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
 /// Segments at which `route` is measured.
@@ -282,7 +282,7 @@ fn added(program: &Program<ShardAdapter>, engines: &Engines, shard: &Arc<Shard>,
             let clock = Clock::start();
             let answer = run(&mut warm, &RunCall { batch: 1, ..RunCall::default() }, inputs.clone(), &shard.outputs);
             through.push(clock.elapsed());
-            warm.store.data_mut().handles.forget_tensors();
+            warm.guest_mut().handles.forget_tensors();
             match answer {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Ok(AdapterTimes { fault: Some(error.message), ..row }),
@@ -299,12 +299,12 @@ fn added(program: &Program<ShardAdapter>, engines: &Engines, shard: &Arc<Shard>,
 /// An instance with the shard loaded on its first offer, or why there is none.
 fn opened(program: &Program<ShardAdapter>, shard: &Arc<Shard>) -> Result<Warm<ShardAdapter>, String> {
     let mut warm = fresh(program).map_err(|fault| fault.to_string())?;
-    let offers = conformance::probe(&mut warm).map_err(|fault| fault.to_string())?;
+    let offers = warm.probe().map_err(|fault| fault.to_string())?;
     if offers.is_empty() {
         return Err("it finds nothing to drive on this machine".to_owned());
     }
-    match conformance::load(&mut warm, shard, 0) {
-        Ok(Ok(())) => Ok(warm),
+    match warm.load(Arc::clone(shard), 0) {
+        Ok(Ok(_)) => Ok(warm),
         Ok(Err(refusal)) => Err(refusal.reason),
         Err(fault) => Err(fault.to_string()),
     }

@@ -7,16 +7,17 @@ use host_engine::Digest;
 use wasmparser::{Encoding, Parser, Payload};
 
 use crate::{
+    contract::Contract,
     error::{Error, Fault},
     limits::Limits,
     manifest::Manifest,
     names::{PluginKind, SlotName},
 };
 
-/// The version of the contract that this host speaks.
-pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
 /// Every interface of the contract starts with this.
 pub(crate) const PACKAGE: &str = "shardhost:plugin/";
+/// The interface of the contract that every plugin exports.
+const PLUGIN_INTERFACE: &str = "plugin";
 /// The custom section that may hold a manifest.
 pub(crate) const MANIFEST_SECTION: &str = "shardhost:manifest";
 /// Exports and imports that are read; a component with more is not one of ours.
@@ -31,6 +32,8 @@ pub struct Package {
     pub digest: Digest,
     /// The component.
     pub bytes: bytes::Bytes,
+    /// The version of the contract through which this host calls it.
+    pub(crate) contract: &'static Contract,
     /// What it can be plugged in as.
     pub kinds: Vec<PluginKind>,
     /// Everything that it exports, with versions.
@@ -42,12 +45,6 @@ pub struct Package {
 }
 
 impl Package {
-    /// The version of the contract that it was built for.
-    pub fn contract(&self) -> &str {
-        let version = |export: &'_ str| -> Option<usize> { Some(export.len() - export.strip_prefix(PACKAGE)?.split_once('@')?.1.len()) };
-        self.exports.iter().find_map(|export| version(export).map(|start| &export[start..])).unwrap_or(CONTRACT_VERSION)
-    }
-
     /// Reads a component. `source` is its file name, for errors and for want of another name; `manifest` is the text of a
     /// `plugin.toml` beside it, which replaces one inside.
     pub fn read(source: &str, bytes: bytes::Bytes, manifest: Option<&str>, limits: &Limits) -> Result<Self, Error> {
@@ -57,19 +54,18 @@ impl Package {
         }
         check_is_component(source, &bytes)?;
         let contents = Contents::read(source, &bytes)?;
-        let kinds = contents.kinds(source)?;
-        contents.check_imports(source, &kinds)?;
-        let mut manifest = match (manifest, &contents.manifest) {
-            (Some(text), _) => Manifest::read(source, text)?,
-            (None, Some(text)) => Manifest::read(source, text)?,
-            (None, None) => Manifest::default(),
-        };
-        manifest.version = manifest.version.or(contents.version);
-        manifest.description = manifest.description.or(contents.description);
-        manifest.license = manifest.license.or(contents.license);
-        let stem = source.rsplit('/').next().unwrap_or(source).trim_end_matches(".wasm").replace('_', "-");
-        let name = manifest.name.clone().or(contents.name).unwrap_or(stem);
-        Ok(Self { name: name.into(), digest: Digest::of(&bytes), bytes, kinds, exports: contents.exports, imports: contents.imports, manifest })
+        let contract = contents.check(source)?;
+        let manifest = contents.manifest(source, manifest)?;
+        Ok(Self {
+            name: contents.plugin_name(source, &manifest).into(),
+            digest: Digest::of(&bytes),
+            contract,
+            kinds: contents.kinds(),
+            bytes,
+            exports: contents.exports,
+            imports: contents.imports,
+            manifest,
+        })
     }
 
     /// The slot to plug it in: the one asked for if it fits, else the manifest's, else the default slot of its only kind.
@@ -114,9 +110,9 @@ fn is_text(bytes: &[u8]) -> bool {
 
 /// What the sections of a component say.
 #[derive(Default)]
-struct Contents {
-    exports: Vec<String>,
-    imports: Vec<String>,
+pub(crate) struct Contents {
+    pub exports: Vec<String>,
+    pub imports: Vec<String>,
     name: Option<String>,
     version: Option<String>,
     description: Option<String>,
@@ -125,7 +121,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(source: &str, bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(source: &str, bytes: &[u8]) -> Result<Self, Error> {
         let damaged = |error: wasmparser::BinaryReaderError| {
             let offset = usize::try_from(error.offset()).unwrap_or(usize::MAX);
             Error::from(Fault::Malformed { plugin: source.to_owned(), offset, reason: error.message().to_owned() })
@@ -166,48 +162,94 @@ impl Contents {
         }
     }
 
-    fn kinds(&self, source: &str) -> Result<Vec<PluginKind>, Error> {
-        let plugin = || source.to_owned();
-        for export in &self.exports {
-            let Some((interface, found)) = export.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else { continue };
-            let ours = interface == "plugin" || PluginKind::ALL.iter().any(|kind| kind.word() == interface);
-            if ours && !compatible(found) {
-                return Err(
-                    Fault::ContractVersion { plugin: plugin(), interface: interface.to_owned(), found: found.to_owned(), expected: CONTRACT_VERSION }.into()
-                );
-            }
+    /// The version of the contract that all exports of ours have.
+    fn contract(&self, source: &str) -> Result<&'static Contract, Error> {
+        let mut agreed: Option<&'static Contract> = None;
+        for (interface, version) in self.exports.iter().filter_map(|export| of_contract(export)).filter(|(interface, _)| is_known(interface)) {
+            let expected = match (Contract::of(version), agreed) {
+                (Some(contract), Some(before)) if contract == before => continue,
+                (Some(contract), None) => {
+                    agreed = Some(contract);
+                    continue;
+                }
+                // Two versions in one plugin: it is called through one of them.
+                (_, Some(before)) => before.version.to_string(),
+                (None, None) => Contract::spoken(),
+            };
+            return Err(Fault::ContractVersion { plugin: source.to_owned(), interface: interface.to_owned(), found: version.to_owned(), expected }.into());
         }
-        let exported = |interface: &str| {
-            self.exports.iter().any(|export| export.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')).is_some_and(|(name, _)| name == interface))
-        };
-        let kinds: Vec<_> = PluginKind::ALL.into_iter().filter(|kind| exported(kind.word())).collect();
+        agreed.ok_or_else(|| Fault::NoInterface { plugin: source.to_owned(), exports: self.exports.clone() }.into())
+    }
+
+    /// What a component can be plugged in as, by the names of its exports.
+    pub(crate) fn kinds(&self) -> Vec<PluginKind> {
+        PluginKind::ALL.into_iter().filter(|kind| self.exports_interface(kind.word())).collect()
+    }
+
+    /// Versions of the contract in the names of exports, each once.
+    pub(crate) fn contract_versions(&self) -> Vec<String> {
+        let mut versions: Vec<String> = self.exports.iter().filter_map(|export| of_contract(export)).map(|(_, version)| version.to_owned()).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions
+    }
+
+    fn exports_interface(&self, interface: &str) -> bool {
+        self.exports.iter().filter_map(|export| of_contract(export)).any(|(exported, _)| exported == interface)
+    }
+
+    fn check(&self, source: &str) -> Result<&'static Contract, Error> {
+        let plugin = || source.to_owned();
+        let contract = self.contract(source)?;
+        let kinds = self.kinds();
         if kinds.is_empty() {
             return Err(Fault::NoInterface { plugin: plugin(), exports: self.exports.clone() }.into());
         }
-        if exported("plugin") { Ok(kinds) } else { Err(Fault::NotConfigurable { plugin: plugin() }.into()) }
+        if !self.exports_interface(PLUGIN_INTERFACE) {
+            return Err(Fault::NotConfigurable { plugin: plugin() }.into());
+        }
+        let granted = |import: &str| match of_contract(import) {
+            Some((interface, version)) => Contract::of(version) == Some(contract) && (contract.grants)(interface, &kinds),
+            // What is of no one's contract but WASI's traps when it is called.
+            None => import.starts_with("wasi:"),
+        };
+        match self.imports.iter().find(|import| !granted(import)) {
+            Some(import) => Err(Fault::Import { plugin: plugin(), import: import.clone() }.into()),
+            None => Ok(contract),
+        }
     }
 
-    fn check_imports(&self, source: &str, kinds: &[PluginKind]) -> Result<(), Error> {
-        let allowed = |import: &str| {
-            let ours = import.strip_prefix(PACKAGE).map(|rest| rest.split_once('@').unwrap_or((rest, CONTRACT_VERSION)));
-            match ours {
-                Some(("engine", version)) => kinds.contains(&PluginKind::Adapter) && compatible(version),
-                Some(("log" | "types", version)) => compatible(version),
-                Some(_) => false,
-                None => import.starts_with("wasi:"),
-            }
-        };
-        match self.imports.iter().find(|import| !allowed(import)) {
-            Some(import) => Err(Fault::Import { plugin: source.to_owned(), import: import.clone() }.into()),
-            None => Ok(()),
-        }
+    /// What it asks for: `beside` is the text of a `plugin.toml` beside it, which replaces one inside. What the component says
+    /// of itself fills the gaps.
+    pub(crate) fn manifest(&self, source: &str, beside: Option<&str>) -> Result<Manifest, Error> {
+        let text = beside.or(self.manifest.as_deref());
+        let manifest = text.map_or_else(|| Ok(Manifest::default()), |text| Manifest::read(source, text))?;
+        Ok(self.completed(manifest))
+    }
+
+    /// A manifest with what the component says of itself where it says nothing.
+    pub(crate) fn completed(&self, mut manifest: Manifest) -> Manifest {
+        manifest.version = manifest.version.or_else(|| self.version.clone());
+        manifest.description = manifest.description.or_else(|| self.description.clone());
+        manifest.license = manifest.license.or_else(|| self.license.clone());
+        manifest
+    }
+
+    /// The name under which it is installed: what the manifest says, or the component, or its file's name.
+    pub(crate) fn plugin_name(&self, source: &str, manifest: &Manifest) -> String {
+        let stem = || source.rsplit('/').next().unwrap_or(source).trim_end_matches(".wasm").replace('_', "-");
+        manifest.name.clone().or_else(|| self.name.clone()).unwrap_or_else(stem)
     }
 }
 
-/// Versions 0.1.x are compatible with each other; wasmtime links them by the same rule.
-fn compatible(version: &str) -> bool {
-    let minor = |version: &str| version.rsplit_once('.').map(|(head, _)| head.to_owned());
-    minor(version) == minor(CONTRACT_VERSION)
+/// Interface and version of a name that is of the contract; the version is empty where the name has none.
+fn of_contract(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(PACKAGE).map(|rest| rest.split_once('@').unwrap_or((rest, "")))
+}
+
+/// Whether plugins of some kind export the interface.
+fn is_known(interface: &str) -> bool {
+    interface == PLUGIN_INTERFACE || PluginKind::ALL.iter().any(|kind| kind.word() == interface)
 }
 
 fn component_name(data: &[u8]) -> Option<String> {

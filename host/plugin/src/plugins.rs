@@ -18,6 +18,7 @@ use crate::{
     builtin::{self, BUILTIN_PLUGINS, BUILTINS, Builtin},
     clock::Clock,
     compiler::Compiler,
+    description::Description,
     error::{Error, Fault},
     events::{Bearer, EventSink, SwapReason},
     keeper::{Keeper, Kept},
@@ -27,13 +28,13 @@ use crate::{
     package::Package,
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
     priority::aside,
-    program::{Program, Warm},
+    program::Program,
     rehearse::{Rehearsal, Rehearse, rehearse},
     sandbox::Sandbox,
     slot::{Slot, SlotStatus, Surroundings, Tenant, Version},
     trial::{Entry, TrialPolicy},
     witness::{DecisionSink, Witness},
-    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
 /// Settings of all plugins together.
@@ -261,6 +262,11 @@ impl PluginHost {
     /// Reads a plugin's file without compiling any of it.
     pub fn inspect(source: &PluginSource) -> Result<Package, Error> {
         Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &Limits::default())
+    }
+
+    /// What a component's file says of itself, and whether a host with these limits can run it.
+    pub fn describe(source: &PluginSource, limits: &Limits) -> Result<Description, Error> {
+        Description::read(source, limits)
     }
 
     /// Everything that can fail about a plugin, and nothing that touches what serves: read, compile, start, configure and

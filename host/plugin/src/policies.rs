@@ -8,19 +8,16 @@ use host_core::{
     error::Error as Broken,
     ids::Generation,
     plan::Replica,
-    policy::{self, Answer, Arrival, Observation, PolicyFault, Refusal, StrikeKind, Verdict},
+    policy::{self, Answer, Arrival, Observation, PolicyFault, Refusal, Verdict},
     problem::{Problem, Proposal},
     topology::{Path, RouteRequest, RoutingSnapshot},
 };
 use host_engine::Digest;
 
 use crate::{
-    bindings::queueing::exports::shardhost::plugin::queueing,
-    convert,
     error::Error,
     events::Bearer,
     names::SlotName,
-    program::Warm,
     slot::{Slot, SlotStatus},
     witness::{is_kept, witness},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy},
@@ -37,66 +34,8 @@ pub struct Allocated {
     pub replicas: Vec<Replica>,
 }
 
-fn invalid(message: String) -> PolicyFault {
-    PolicyFault { kind: StrikeKind::Invalid, message }
-}
-
 fn broken(error: Broken) -> PolicyFault {
-    invalid(error.to_string())
-}
-
-impl policy::AllocationPolicy for Warm<AllocationPolicy> {
-    fn allocate(&mut self, problem: &Problem) -> Answer<Proposal> {
-        let problem = problem.into();
-        let answer = self.call("allocate", |world, store| world.shardhost_plugin_allocation().call_allocate(store, &problem))?;
-        Ok(answer.map(Into::into).map_err(Into::into))
-    }
-
-    fn review(&mut self, observation: &Observation) -> Result<Verdict, PolicyFault> {
-        let observation = observation.into();
-        self.call("review", |world, store| world.shardhost_plugin_allocation().call_review(store, &observation)).map(Into::into)
-    }
-}
-
-impl Warm<RoutingPolicy> {
-    /// Tells the instance what it does not know yet.
-    fn catch_up(&mut self, snapshot: &RoutingSnapshot) -> Result<(), PolicyFault> {
-        let topology = &snapshot.topology;
-        if self.told.topology != Some(topology.number) {
-            let told = topology.as_ref().into();
-            self.call("set-topology", |world, store| world.shardhost_plugin_routing().call_set_topology(store, &told))?;
-            (self.told.topology, self.told.pressures) = (Some(topology.number), None);
-        }
-        let pressures = &snapshot.pressures;
-        if self.told.pressures != Some(pressures.number) {
-            let told: Vec<_> = pressures.devices.iter().map(convert::pressure).collect();
-            if !told.is_empty() {
-                self.call("set-pressure", |world, store| world.shardhost_plugin_routing().call_set_pressure(store, &told))?;
-            }
-            self.told.pressures = Some(pressures.number);
-        }
-        Ok(())
-    }
-}
-
-impl policy::RoutingPolicy for Warm<RoutingPolicy> {
-    fn route(&mut self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Answer<Vec<u32>> {
-        self.catch_up(snapshot)?;
-        let request = convert::route_request(request);
-        let answer = self.call("route", |world, store| world.shardhost_plugin_routing().call_route(store, &request))?;
-        Ok(answer.map_err(Into::into))
-    }
-}
-
-impl policy::QueueingPolicy for Warm<QueueingPolicy> {
-    fn admit(&mut self, arrival: &Arrival) -> Answer<f64> {
-        let arrival = arrival.into();
-        let decision = self.call("admit", |world, store| world.shardhost_plugin_queueing().call_admit(store, &arrival))?;
-        Ok(match decision {
-            queueing::Decision::Admit(rank) => Ok(rank),
-            queueing::Decision::Refuse(refusal) => Err(refusal.into()),
-        })
-    }
+    PolicyFault::invalid(error.to_string())
 }
 
 /// Asks for a plan and proves it.
@@ -111,7 +50,7 @@ pub(crate) fn route(policy: &mut impl policy::RoutingPolicy, snapshot: &RoutingS
     let model = snapshot.topology.models.get(request.model as usize);
     let prove = |indexes: Vec<u32>| match model {
         Some(model) => model.check(&indexes).map_err(broken),
-        None => Err(invalid(format!("it found a path for model {}, there are {}", request.model, snapshot.topology.models.len()))),
+        None => Err(PolicyFault::invalid(format!("it found a path for model {}, there are {}", request.model, snapshot.topology.models.len()))),
     };
     answer.map(prove).map_or_else(|refusal| Ok(Err(refusal)), |proved| proved.map(Ok))
 }
@@ -119,7 +58,7 @@ pub(crate) fn route(policy: &mut impl policy::RoutingPolicy, snapshot: &RoutingS
 /// Asks for a rank and proves it.
 pub(crate) fn admit(policy: &mut impl policy::QueueingPolicy, arrival: &Arrival) -> Answer<f64> {
     match policy.admit(arrival)? {
-        Ok(rank) if !rank.is_finite() => Err(invalid(format!("the rank is {rank}, it must be finite"))),
+        Ok(rank) if !rank.is_finite() => Err(PolicyFault::invalid(format!("the rank is {rank}, it must be finite"))),
         answer => Ok(answer),
     }
 }

@@ -1,5 +1,5 @@
-//! A plugin that is compiled and configured, and warm instances of it. A warm instance is owned by whoever calls it; after a
-//! failure it is dropped, never called again.
+//! A plugin that is compiled and configured, and the cage that each instance of it lives in: calls go through the cage, which
+//! holds them to their limits and says what a failure means.
 
 use std::sync::Arc;
 
@@ -7,13 +7,14 @@ use host_core::policy::{PolicyFault, StrikeKind};
 use wasmtime::{Store, Trap};
 
 use crate::{
+    contract::Bound,
     error::{Error, Fault},
     guest::{Broke, Guest},
     limits::{CallLimits, Limits},
     manifest::FailurePolicy,
     package::Package,
     sandbox::{Sandbox, arm},
-    world::World,
+    world::{Warm, World},
 };
 
 /// Compiled, linked and with its configuration.
@@ -21,7 +22,7 @@ pub(crate) struct Program<W: World> {
     pub package: Arc<Package>,
     pub limits: Limits,
     pub config: String,
-    ready: W::Ready,
+    bound: Box<dyn Bound<W::Instance>>,
     sandbox: Arc<Sandbox>,
 }
 
@@ -31,29 +32,21 @@ impl<W: World> Program<W> {
         let limits = package.manifest.granted(&package.name, limits)?;
         let linked = sandbox.link(&package)?;
         let reason = |error: wasmtime::Error| Fault::Start { plugin: package.name.to_string(), reason: format!("{error:#}") };
-        let ready = W::ready(linked).map_err(reason)?;
+        let bound = W::bind(package.contract, linked).map_err(reason)?;
         let config = config.unwrap_or_else(|| package.manifest.config_json());
-        Ok(Self { limits, config, ready, sandbox, package })
+        Ok(Self { limits, config, bound, sandbox, package })
     }
 
     /// An instance that has its configuration. Types of functions are checked only here.
     pub(crate) fn start(&self) -> Result<Warm<W>, Error> {
-        let plugin = || self.package.name.to_string();
-        let mut store = self.sandbox.store(&self.limits);
-        arm(&mut store, &self.limits.of("configure"));
-        let world = W::instantiate(&self.ready, &mut store).map_err(|error| {
-            let fault = fault_of(&store, &error, &self.limits.of("configure"));
-            // What is not of the guest's making is about types that do not fit, and only the whole of it says which.
-            let reason = if fault.kind == StrikeKind::Invalid { format!("{error:#}") } else { fault.to_string() };
-            Error::from(Fault::Start { plugin: plugin(), reason })
-        })?;
-        let mut warm = Warm { store, world, limits: self.limits.clone(), told: W::Told::default(), failed: false };
-        let configured = warm.call("configure", |world, store| world.configure(store, &self.config));
-        match configured {
-            Ok(Ok(())) => Ok(warm),
-            Ok(Err(reason)) => Err(Fault::Configure { plugin: plugin(), reason }.into()),
-            Err(fault) => Err(Fault::Start { plugin: plugin(), reason: fault.to_string() }.into()),
-        }
+        let cage = Cage { store: self.sandbox.store(&self.limits), limits: self.limits.clone(), failed: false };
+        self.bound.start(cage, &self.config).map_err(|not_started| {
+            let plugin = self.package.name.to_string();
+            match not_started {
+                NotStarted::Failed(reason) => Fault::Start { plugin, reason }.into(),
+                NotStarted::Refused(reason) => Fault::Configure { plugin, reason }.into(),
+            }
+        })
     }
 
     pub(crate) fn fails_closed(&self) -> bool {
@@ -61,25 +54,72 @@ impl<W: World> Program<W> {
     }
 }
 
-/// One instance with its store.
-pub(crate) struct Warm<W: World> {
-    pub store: Store<Guest>,
-    pub world: W,
-    pub limits: Limits,
-    pub told: W::Told,
-    /// Whether a call failed: then the instance may not be entered again.
-    pub failed: bool,
+/// Why there is no instance, in words.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// It failed: its types do not fit, or it trapped, was late or took too much.
+    Failed(String),
+    /// It refuses its configuration.
+    Refused(String),
 }
 
-impl<W: World> Warm<W> {
+/// What is around one instance: its store, with all that the host keeps for it, and its limits.
+pub(crate) struct Cage {
+    store: Store<Guest>,
+    limits: Limits,
+    /// Whether a call failed: then the instance may not be entered again.
+    failed: bool,
+}
+
+impl Cage {
     /// Calls the guest within the limits of one of its functions.
-    pub(crate) fn call<T>(&mut self, function: &'static str, call: impl FnOnce(&W, &mut Store<Guest>) -> wasmtime::Result<T>) -> Result<T, PolicyFault> {
+    pub(crate) fn call<T>(&mut self, function: &'static str, call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>) -> Result<T, PolicyFault> {
         let limits = self.limits.of(function);
         arm(&mut self.store, &limits);
-        call(&self.world, &mut self.store).map_err(|error| {
+        call(&mut self.store).map_err(|error| {
             self.failed = true;
             fault_of(&self.store, &error, &limits)
         })
+    }
+
+    /// Makes the instance, which may run code of its own, within the limits of `configure`.
+    pub(crate) fn instantiate<T>(&mut self, make: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>) -> Result<T, NotStarted> {
+        let limits = self.limits.of("configure");
+        arm(&mut self.store, &limits);
+        make(&mut self.store).map_err(|error| {
+            let fault = fault_of(&self.store, &error, &limits);
+            // What is not of the guest's making is about types that do not fit, and only the whole of it says which.
+            NotStarted::Failed(if fault.kind == StrikeKind::Invalid { format!("{error:#}") } else { fault.to_string() })
+        })
+    }
+
+    /// Hands the configuration over.
+    pub(crate) fn configure(&mut self, call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<Result<(), String>>) -> Result<(), NotStarted> {
+        match self.call("configure", call) {
+            Ok(taken) => taken.map_err(NotStarted::Refused),
+            Err(fault) => Err(NotStarted::Failed(fault.to_string())),
+        }
+    }
+}
+
+/// Something that lives in a cage.
+pub(crate) trait Caged {
+    fn cage(&self) -> &Cage;
+    fn cage_mut(&mut self) -> &mut Cage;
+
+    /// What the host keeps for it.
+    fn guest(&self) -> &Guest {
+        self.cage().store.data()
+    }
+
+    /// What the host keeps for it.
+    fn guest_mut(&mut self) -> &mut Guest {
+        self.cage_mut().store.data_mut()
+    }
+
+    /// Whether a call failed: then it may not be entered again.
+    fn failed(&self) -> bool {
+        self.cage().failed
     }
 }
 

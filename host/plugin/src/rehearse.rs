@@ -20,12 +20,11 @@ use host_core::{
 };
 
 use crate::{
-    adapter::sound_offers,
     clock::{CallTimer, Clock},
     error::{Error, Fault},
     policies,
-    program::{Program, Warm},
-    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
+    program::{Caged, Program},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
 /// Routes and arrivals that are rehearsed: enough for a p99.
@@ -104,7 +103,7 @@ pub(crate) trait Rehearse: World {
 pub(crate) fn rehearse<W: Rehearse>(program: &Program<W>, recorded: &[Question], serving: Option<&Program<W>>) -> Result<Rehearsed<W>, Error> {
     let mut warm = program.start()?;
     let (calls, p99) = W::rehearse(program, &mut warm)?;
-    let mut told = Rehearsal { calls, p99, recorded: 0, memory_bytes: warm.store.data().memory.bytes as u64, compared: None };
+    let mut told = Rehearsal { calls, p99, recorded: 0, memory_bytes: warm.guest().memory.bytes as u64, compared: None };
     let synthetic = made(W::synthetic())?;
     let count = u32::try_from(recorded.len()).unwrap_or(u32::MAX);
     let mut new = Turn::of(program)?;
@@ -171,8 +170,8 @@ impl<'a, W: Rehearse> Turn<'a, W> {
         let answer = W::decide(&mut warm, question);
         self.times.extend(answer.as_ref().map(|_| timer.computed()));
         self.refused += u32::from(matches!(answer, Some(Ok(Err(_)))));
-        self.memory_bytes = self.memory_bytes.max(warm.store.data().memory.bytes as u64);
-        self.warm = Some(warm).filter(|warm| !warm.failed);
+        self.memory_bytes = self.memory_bytes.max(warm.guest().memory.bytes as u64);
+        self.warm = Some(warm).filter(|warm| !warm.failed());
         answer
     }
 }
@@ -304,8 +303,7 @@ impl Rehearse for QueueingPolicy {
 
 impl Rehearse for ShardAdapter {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
-        let answer = warm.call("probe", |world, store| world.shardhost_plugin_adapter().call_probe(store));
-        sound(program, "probe", answer.and_then(sound_offers).map(Ok))?;
+        sound(program, "probe", warm.probe().map(Ok))?;
         Ok((1, None))
     }
 }

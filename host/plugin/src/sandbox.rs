@@ -15,11 +15,10 @@ use host_core::policy::{PolicyFault, StrikeKind};
 use host_engine::Engines;
 use wasmtime::{
     Config, Engine, Store,
-    component::{Component, HasSelf, InstancePre, Linker, ResourceType, types::ComponentItem},
+    component::{Component, InstancePre, Linker, ResourceType, types::ComponentItem},
 };
 
 use crate::{
-    bindings::{engine, log, types},
     builtin,
     cache::{self, Cache},
     compiler::Compiler,
@@ -84,9 +83,7 @@ impl Sandbox {
     pub(crate) fn link(&self, package: &Package) -> Result<InstancePre<Guest>, Error> {
         let component = self.component(package)?;
         let mut linker = Linker::<Guest>::new(&self.engine);
-        let linked = log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
-            .and_then(|()| types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest))
-            .and_then(|()| engine::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest))
+        let linked = (package.contract.link)(&mut linker)
             .and_then(|()| refuse_others(&mut linker, &self.engine, &component))
             .and_then(|()| linker.instantiate_pre(&component));
         linked.map_err(|error| Fault::Start { plugin: package.name.to_string(), reason: format!("{error:#}") }.into())

@@ -28,10 +28,10 @@ use crate::{
     guest::LogVolume,
     keeper::{Keeper, Kept},
     names::SlotName,
-    program::{Program, Warm},
+    program::{Caged, Program},
     trial::{Entry, Trial, TrialEnd, TrialKind, TrialPolicy, TrialStatus, Turn},
     witness::Witness,
-    world::World,
+    world::{Warm, World},
 };
 
 /// What a policy decided, and which plugin it was.
@@ -205,7 +205,7 @@ impl<W: World> Version<W> {
     fn give_back(&self, warm: Warm<W>, keeper: &Keeper) {
         let mut instances = lock(&self.instances);
         instances.in_use -= 1;
-        let useful = !warm.failed && !self.retired.load(Ordering::Acquire) && instances.idle.len() < self.tenant.program.limits.warm_instances;
+        let useful = !warm.failed() && !self.retired.load(Ordering::Acquire) && instances.idle.len() < self.tenant.program.limits.warm_instances;
         if useful {
             instances.idle.push(warm);
         } else {
@@ -375,7 +375,7 @@ impl<W: World> Slot<W> {
 
     /// Counts a call and passes on what the guest logged.
     pub(crate) fn note<T>(&self, version: &Version<W>, warm: &mut Warm<W>, answer: &Answer<T>, took: Duration) {
-        let guest = warm.store.data_mut();
+        let guest = warm.guest_mut();
         let mut counts = lock(&version.tenant.counts);
         counts.calls += 1;
         counts.busy += took;

@@ -18,9 +18,9 @@ use crate::{
     package::Package,
     plugins::PluginSource,
     policies,
-    program::{Program, Warm},
+    program::{Caged, Program},
     sandbox::Sandbox,
-    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, World},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
 /// A plugin that compiled and started.
@@ -177,7 +177,7 @@ fn ask<W: World>(kept: &mut Option<Warm<W>>, program: &Program<W>, call: impl Fn
         None => program.start()?,
     };
     let answer = call(&mut warm);
-    *kept = Some(warm).filter(|warm| !warm.failed);
+    *kept = Some(warm).filter(|warm| !warm.failed());
     Ok(answer)
 }
 

@@ -1,55 +1,90 @@
-//! What the generated code of the four worlds has in common, so that one slot and one kind of warm instance serve them all.
+//! The four worlds that a guest can be of, whatever version of the contract it speaks, so that one slot and one kind of program
+//! serve them all. What a version makes of a world is in its folder of `contract`.
 
-use wasmtime::{Store, component::InstancePre};
+use host_core::policy;
+use wasmtime::component::InstancePre;
 
-use crate::{bindings, guest::Guest};
+use crate::{
+    adapter::Adapter,
+    contract::{Bound, Contract},
+    guest::Guest,
+    program::Caged,
+};
 
-/// An instance of one world.
-pub(crate) trait World: Sized + Send + 'static {
-    /// Compiled and linked, ready to be instantiated any number of times.
-    type Ready: Send + Sync + 'static;
-    /// What an instance has been told, beside its configuration.
-    type Told: Default + Send;
+/// One world.
+pub(crate) trait World: Sized + Send + Sync + 'static {
+    /// An instance that was started and has its configuration.
+    type Instance: Caged + Send + ?Sized + 'static;
     /// Whether what it answers can be compared with what another answers.
     const DECIDES: bool;
 
-    fn ready(linked: InstancePre<Guest>) -> wasmtime::Result<Self::Ready>;
-    fn instantiate(ready: &Self::Ready, store: &mut Store<Guest>) -> wasmtime::Result<Self>;
-    fn configure(&self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), String>>;
+    /// Code that was linked for a version of the contract, as this world of that version.
+    fn bind(contract: &Contract, linked: InstancePre<Guest>) -> wasmtime::Result<Box<dyn Bound<Self::Instance>>>;
 }
 
-macro_rules! world {
-    ($world:ident, $ready:ident, $told:ty, $module:ident, decides: $decides:literal) => {
-        pub(crate) use bindings::$module::$world;
+/// An instance, owned by whoever calls it. After a failure it is dropped, never called again.
+pub(crate) type Warm<W> = Box<<W as World>::Instance>;
 
-        impl World for $world {
-            type Ready = bindings::$module::$ready<Guest>;
-            type Told = $told;
-            const DECIDES: bool = $decides;
+/// An allocation policy in its cage.
+pub(crate) trait AllocationGuest: policy::AllocationPolicy + Caged {}
+impl<T: policy::AllocationPolicy + Caged> AllocationGuest for T {}
 
-            fn ready(linked: InstancePre<Guest>) -> wasmtime::Result<Self::Ready> {
-                bindings::$module::$ready::new(linked)
-            }
+/// A routing policy in its cage.
+pub(crate) trait RoutingGuest: policy::RoutingPolicy + Caged {}
+impl<T: policy::RoutingPolicy + Caged> RoutingGuest for T {}
 
-            fn instantiate(ready: &Self::Ready, store: &mut Store<Guest>) -> wasmtime::Result<Self> {
-                ready.instantiate(store)
-            }
+/// A queueing policy in its cage.
+pub(crate) trait QueueingGuest: policy::QueueingPolicy + Caged {}
+impl<T: policy::QueueingPolicy + Caged> QueueingGuest for T {}
 
-            fn configure(&self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), String>> {
-                self.shardhost_plugin_plugin().call_configure(store, config)
-            }
-        }
-    };
+/// An adapter in its cage.
+pub(crate) trait AdapterGuest: Adapter + Caged {}
+impl<T: Adapter + Caged> AdapterGuest for T {}
+
+/// The world of plugins that decide where shards go.
+pub(crate) enum AllocationPolicy {}
+
+impl World for AllocationPolicy {
+    type Instance = dyn AllocationGuest;
+    const DECIDES: bool = true;
+
+    fn bind(contract: &Contract, linked: InstancePre<Guest>) -> wasmtime::Result<Box<dyn Bound<Self::Instance>>> {
+        (contract.allocation)(linked)
+    }
 }
 
-/// The topology and the pressures that a routing instance has, by number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct ToldRouting {
-    pub topology: Option<u32>,
-    pub pressures: Option<u64>,
+/// The world of plugins that decide which way a request takes.
+pub(crate) enum RoutingPolicy {}
+
+impl World for RoutingPolicy {
+    type Instance = dyn RoutingGuest;
+    const DECIDES: bool = true;
+
+    fn bind(contract: &Contract, linked: InstancePre<Guest>) -> wasmtime::Result<Box<dyn Bound<Self::Instance>>> {
+        (contract.routing)(linked)
+    }
 }
 
-world!(AllocationPolicy, AllocationPolicyPre, (), allocation, decides: true);
-world!(RoutingPolicy, RoutingPolicyPre, ToldRouting, routing, decides: true);
-world!(QueueingPolicy, QueueingPolicyPre, (), queueing, decides: true);
-world!(ShardAdapter, ShardAdapterPre, (), adapter, decides: false);
+/// The world of plugins that decide who waits.
+pub(crate) enum QueueingPolicy {}
+
+impl World for QueueingPolicy {
+    type Instance = dyn QueueingGuest;
+    const DECIDES: bool = true;
+
+    fn bind(contract: &Contract, linked: InstancePre<Guest>) -> wasmtime::Result<Box<dyn Bound<Self::Instance>>> {
+        (contract.queueing)(linked)
+    }
+}
+
+/// The world of plugins that drive an accelerator.
+pub(crate) enum ShardAdapter {}
+
+impl World for ShardAdapter {
+    type Instance = dyn AdapterGuest;
+    const DECIDES: bool = false;
+
+    fn bind(contract: &Contract, linked: InstancePre<Guest>) -> wasmtime::Result<Box<dyn Bound<Self::Instance>>> {
+        (contract.adapter)(linked)
+    }
+}

@@ -7,7 +7,7 @@ mod guests;
 use guests::{component, guest};
 use host_core::error::ErrorKind;
 use host_engine::Engines;
-use host_plugin::{EventSink, PluginConfig, PluginHost, PluginKind, PluginSource, SlotName};
+use host_plugin::{EventSink, Limits, PluginConfig, PluginHost, PluginKind, PluginSource, SlotName};
 
 fn source(bytes: Vec<u8>) -> PluginSource {
     PluginSource { name: "x.wasm".to_owned(), bytes: bytes.into(), manifest: None }
@@ -17,6 +17,10 @@ fn error(bytes: Vec<u8>) -> String {
     let error = PluginHost::inspect(&source(bytes)).expect_err("not a plugin");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     error.to_string()
+}
+
+fn words(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
 }
 
 const PLUGIN: &str = "shardhost:plugin/plugin@0.1.0";
@@ -59,9 +63,66 @@ fn a_component_that_was_cut_off_is_damaged_at_a_byte() {
 fn another_version_of_the_contract_is_named_with_ours() {
     let text = error(component(&[], &[PLUGIN, "shardhost:plugin/routing@0.2.0"]));
     assert_eq!(text, "`x.wasm` exports routing of version 0.2.0, this host speaks version 0.1.0");
-    let package =
-        PluginHost::inspect(&source(component(&[], &["shardhost:plugin/plugin@0.1.7", "shardhost:plugin/routing@0.1.7"]))).expect("0.1.7 is compatible");
-    assert_eq!(package.kinds, [PluginKind::Routing]);
+    let text = error(component(&[], &["shardhost:plugin/plugin@0.1.7", "shardhost:plugin/routing@0.1.7"]));
+    assert_eq!(text, "`x.wasm` exports plugin of version 0.1.7, this host speaks version 0.1.0");
+    assert_eq!(PluginHost::inspect(&source(component(&[], &[PLUGIN, ROUTING]))).expect("0.1.0 is spoken").kinds, [PluginKind::Routing]);
+}
+
+#[test]
+fn what_cannot_run_here_is_described_with_the_reason() {
+    struct Case {
+        imports: &'static [&'static str],
+        exports: [&'static str; 2],
+        manifest: &'static str,
+        contracts: &'static [&'static str],
+        unfit: Option<&'static str>,
+    }
+    let good = [PLUGIN, ROUTING];
+    let cases = [
+        Case { imports: &["shardhost:plugin/log@0.1.0"], exports: good, manifest: "", contracts: &["0.1.0"], unfit: None },
+        Case {
+            imports: &["shardhost:plugin/log@0.3.0"],
+            exports: ["shardhost:plugin/plugin@0.3.0", "shardhost:plugin/routing@0.3.0"],
+            manifest: "",
+            contracts: &["0.3.0"],
+            unfit: Some("`x.wasm` exports plugin of version 0.3.0, this host speaks version 0.1.0"),
+        },
+        Case {
+            imports: &[],
+            exports: [PLUGIN, "shardhost:plugin/routing@0.2.0"],
+            manifest: "",
+            contracts: &["0.1.0", "0.2.0"],
+            unfit: Some("`x.wasm` exports routing of version 0.2.0, this host speaks version 0.1.0"),
+        },
+        Case {
+            imports: &["acme:gpu/driver@1.0.0"],
+            exports: good,
+            manifest: "",
+            contracts: &["0.1.0"],
+            unfit: Some("`x.wasm` imports `acme:gpu/driver@1.0.0`"),
+        },
+        Case {
+            imports: &["shardhost:plugin/log@0.1.9"],
+            exports: good,
+            manifest: "",
+            contracts: &["0.1.0"],
+            unfit: Some("imports `shardhost:plugin/log@0.1.9`"),
+        },
+        Case { imports: &[], exports: good, manifest: "instances = 0", contracts: &["0.1.0"], unfit: Some("asks for instances = 0, the host grants 1 to") },
+        Case { imports: &[], exports: good, manifest: "colour = 1", contracts: &["0.1.0"], unfit: Some("the manifest of `x.wasm` cannot be read") },
+    ];
+    for Case { imports, exports, manifest, contracts, unfit } in cases {
+        let source = PluginSource { manifest: Some(manifest.to_owned()), ..source(component(imports, &exports)) };
+        let described = PluginHost::describe(&source, &Limits::default()).expect("it is a component");
+        assert_eq!((described.name.as_str(), described.kinds.as_slice()), ("x", [PluginKind::Routing].as_slice()));
+        assert_eq!((words(&described.contracts), words(&described.imports)), (contracts.to_vec(), imports.to_vec()));
+        match (described.granted, unfit) {
+            (Ok(limits), None) => assert_eq!(limits, Limits::default()),
+            (Err(error), Some(says)) => assert!(error.to_string().contains(says), "{error}"),
+            (granted, unfit) => panic!("{exports:?}: {granted:?}, {unfit:?} was expected"),
+        }
+    }
+    assert!(PluginHost::describe(&source(b"text".to_vec()), &Limits::default()).is_err(), "there is nothing to describe");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::{Global, client::Admin, screen::Screen};
 use crate::{
     component, config,
     error::{Error, Fault},
-    shelf::Origin,
+    shelf::{self, Origin, Reach},
 };
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +44,9 @@ pub(super) enum PluginCommand {
     Inspect {
         /// A name or a file
         plugin: String,
+        /// For a file: config file with the limits and trusted keys [default: what HOST_CONFIG names]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Go back to an earlier generation of a slot
     Rollback {
@@ -205,7 +208,7 @@ pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: Plugin
             let plugins: Vec<Plugin> = Admin::find(global)?.get("/plugins").await?;
             if screen.is_json() { screen.json(&plugins) } else { list(screen, &plugins) }
         }
-        PluginCommand::Inspect { plugin } => inspect(global, screen, &plugin).await,
+        PluginCommand::Inspect { plugin, config } => inspect(global, screen, &plugin, config).await,
         PluginCommand::Test(args) => test::test(global, screen, args),
         PluginCommand::Bench(args) => bench::bench(global, screen, args),
         PluginCommand::History { slot } => report::history(global, screen, slot).await,
@@ -339,9 +342,9 @@ fn list(screen: &mut Screen, plugins: &[Plugin]) -> Result<(), Error> {
     screen.table(["plugin", "version", "kind", "serves", "sha256", "from"], &rows)
 }
 
-async fn inspect(global: &Global, screen: &mut Screen, name: &str) -> Result<(), Error> {
+async fn inspect(global: &Global, screen: &mut Screen, name: &str, config: Option<PathBuf>) -> Result<(), Error> {
     let path = PathBuf::from(name);
-    let plugin = if path.is_file() { of_file(global, &path)? } else { from_host(global, name).await? };
+    let plugin = if path.is_file() { of_file(global, path, config).await? } else { from_host(global, name).await? };
     if screen.is_json() {
         return screen.json(&plugin);
     }
@@ -349,15 +352,17 @@ async fn inspect(global: &Global, screen: &mut Screen, name: &str) -> Result<(),
         ("plugin", format!("{} {}", plugin.name, plugin.version)),
         ("does", plugin.description.clone()),
         ("kind", plugin.kinds.join(", ")),
+        ("world", plugin.worlds.join(", ")),
         ("licence", plugin.licence.clone()),
         ("digest", format!("sha256:{}", plugin.digest)),
         ("size", Bytes(plugin.component_bytes).to_string()),
         ("from", if plugin.built_in { "built in".to_owned() } else { plugin.source.clone() }),
-        ("serves", if plugin.enabled { plugin.slots.join(", ") } else { "nothing, it is disabled".to_owned() }),
+        ("serves", serves(&plugin)),
         ("contract", plugin.contract.clone()),
         ("imports", plugin.imports.join(", ")),
-        ("signer", if plugin.signer.is_empty() { "nobody that is trusted".to_owned() } else { plugin.signer.clone() }),
+        ("signer", signer(&plugin).to_owned()),
         ("asks for", asks(&plugin)),
+        ("limits", plugin.limits.iter().map(|(what, most)| format!("{what} = {most}")).collect::<Vec<_>>().join(", ")),
         ("runs here", if plugin.unfit.is_empty() { "yes".to_owned() } else { format!("no: {}", plugin.unfit) }),
     ];
     lines.iter().try_for_each(|(name, value)| screen.line(&format!("{name:9}  {value}")))
@@ -370,9 +375,37 @@ async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
     plugins.into_iter().find(|plugin| plugin.name == name).ok_or_else(|| missing.into())
 }
 
-fn of_file(global: &Global, path: &std::path::Path) -> Result<Plugin, Error> {
-    let config = config::load(None, global.flags())?.config;
-    component::describe(&component::read(path)?, &path.display().to_string(), &config.plugin_limits.guest)
+/// A file, with the signature beside it held against the config.
+async fn of_file(global: &Global, path: PathBuf, config: Option<PathBuf>) -> Result<Plugin, Error> {
+    let config = config::load(config, global.flags())?.config;
+    let from = path.display().to_string();
+    let fetched = Origin::File(path).fetch(&config.plugin_fetch, usize::MAX).await?;
+    let trusted = shelf::verify(&config.plugin_trust, &from, &fetched.bytes, None, fetched.signature.as_deref(), Reach::Local);
+    let file = PluginSource { name: fetched.name, bytes: fetched.bytes, manifest: fetched.manifest };
+    let plugin = component::describe(&file, &from, &config.plugin_limits.guest)?;
+    Ok(match trusted {
+        Ok(signer) => Plugin { signer: signer.unwrap_or_default(), ..plugin },
+        Err(error) if plugin.unfit.is_empty() => Plugin { unfit: error.to_string(), ..plugin },
+        Err(_) => plugin,
+    })
+}
+
+/// The slots that a plugin serves.
+fn serves(plugin: &Plugin) -> String {
+    match plugin.slots.as_slice() {
+        _ if !plugin.enabled => "nothing, it is disabled".to_owned(),
+        [] => "nothing".to_owned(),
+        slots => slots.join(", "),
+    }
+}
+
+/// Who vouches for a plugin.
+fn signer(plugin: &Plugin) -> &str {
+    match plugin.signer.as_str() {
+        _ if plugin.built_in => "nobody, it is part of the host",
+        "" => "nobody that is trusted",
+        key => key,
+    }
 }
 
 /// What a plugin asks for beyond the host's defaults.

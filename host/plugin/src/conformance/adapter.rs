@@ -7,11 +7,11 @@ use host_engine::{Engines, Inspection, Kind, LoadOptions, MlpSize, Shard, Tensor
 
 use super::{Examination, Rule, Source, Suite, source::model_id};
 use crate::{
-    adapter::{AdapterOffer, RunCall, run, sound_offers},
+    adapter::{RunCall, run},
     error::{Error, Fault},
-    program::{Program, Warm},
+    program::Program,
     workbench::fresh,
-    world::ShardAdapter,
+    world::{ShardAdapter, Warm},
 };
 
 /// Layers of the model: as many blocks or more.
@@ -100,22 +100,21 @@ fn shard(context: &Model, input: &Load) -> Result<Arc<Shard>, PolicyFault> {
 fn examined(program: &Program<ShardAdapter>, context: &Model, input: &Load, seen: &mut Examination) -> Result<(), PolicyFault> {
     let shard = shard(context, input)?;
     let (mut one, mut two) = (fresh(program)?, fresh(program)?);
-    let offers = probe(&mut one)?;
-    let again = probe(&mut two)?;
+    let (offers, again) = (one.probe()?, two.probe()?);
     seen.hold(Rule::NoPast, if offers == again { Ok(()) } else { Err(format!("probe: first {offers:?}, then {again:?}")) });
     let Ok(count) = u32::try_from(offers.len()) else { return Ok(()) };
     if count == 0 {
         seen.note("it finds nothing to drive on this machine, so nothing was loaded", true);
         return Ok(());
     }
-    let loaded = (load(&mut one, &shard, input.offer % count)?, load(&mut two, &shard, input.offer % count)?);
+    let loaded = (one.load(Arc::clone(&shard), input.offer % count)?, two.load(Arc::clone(&shard), input.offer % count)?);
     seen.possible = Some(true);
     if let (Err(refusal), _) | (_, Err(refusal)) = loaded {
-        seen.refusal(&refusal.into(), offers.len());
+        seen.refusal(&refusal, offers.len());
         return Ok(());
     }
     runs(context, input, &shard, (&mut one, &mut two), seen)?;
-    let copied = one.store.data().handles.copied_bytes;
+    let copied = one.guest().handles.copied_bytes;
     seen.note("tensor bytes go through its memory, which costs time", copied > 0);
     if seen.broken.is_none() {
         seen.passed.extend([Rule::Answers, Rule::Proved]);
@@ -129,7 +128,7 @@ fn runs(context: &Model, input: &Load, shard: &Shard, (one, two): Pair<'_>, seen
     if input.wrong {
         let wrong = shard.inputs.iter().map(|_| Tensor::from_f32(&[1, 3], &[1.0; 3])).collect::<Result<Vec<_>, _>>();
         let answer = run(one, &RunCall::default(), wrong.unwrap_or_default(), &shard.outputs)?;
-        one.store.data_mut().handles.forget_tensors();
+        one.guest_mut().handles.forget_tensors();
         seen.hold(Rule::TakesErrors, if answer.is_err() { Ok(()) } else { Err("it computes something from inputs of a wrong shape".to_owned()) });
     }
     let engine = context.engines.load("tract", shard, &LoadOptions::default());
@@ -141,7 +140,7 @@ fn runs(context: &Model, input: &Load, shard: &Shard, (one, two): Pair<'_>, seen
         let mut answers = Vec::new();
         for warm in [&mut *one, &mut *two] {
             let answer = run(warm, &call, inputs.clone(), &shard.outputs)?;
-            warm.store.data_mut().handles.forget_tensors();
+            warm.guest_mut().handles.forget_tensors();
             match answer {
                 Ok(outputs) => answers.push(outputs),
                 Err(error) => seen.hold(Rule::Computes, Err(format!("run {ordinal}: {}", error.message))),
@@ -173,18 +172,4 @@ fn near(found: &[Tensor], expected: &[Tensor]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// What the adapter offers.
-pub(crate) fn probe(warm: &mut Warm<ShardAdapter>) -> Result<Vec<AdapterOffer>, PolicyFault> {
-    let offers = warm.call("probe", |world, store| world.shardhost_plugin_adapter().call_probe(store))?;
-    Ok(sound_offers(offers)?.into_iter().map(AdapterOffer::from).collect())
-}
-
-/// Loads a shard, or says why the adapter does not.
-pub(crate) fn load(warm: &mut Warm<ShardAdapter>, shard: &Arc<Shard>, offer: u32) -> Result<Result<(), crate::bindings::types::Refusal>, PolicyFault> {
-    let handle = warm.store.data_mut().handles.shards.push(Arc::clone(shard));
-    let handle = handle.map_err(|error| PolicyFault { kind: StrikeKind::Memory, message: format!("it holds too many handles: {error}") })?;
-    let fit = warm.call("load", |world, store| world.shardhost_plugin_adapter().call_load(store, handle, offer))?;
-    Ok(fit.map(|_| ()))
 }

@@ -25,9 +25,9 @@ use super::{
 use crate::{
     error::Error,
     policies,
-    program::{Program, Warm},
+    program::Program,
     workbench::fresh,
-    world::AllocationPolicy,
+    world::{AllocationPolicy, Warm},
 };
 
 /// Two values closer than this share of the larger are the same, so that rounding breaks no rule.
@@ -71,7 +71,7 @@ impl PolicySuite for AllocationPolicy {
             let observation = observation(input);
             answers.push(policy::AllocationPolicy::review(warm, &observation).map(|verdict| Ok(Reply::Verdict(verdict))));
         }
-        if !warm.failed {
+        if !warm.failed() {
             answers.push(policies::allocate(warm, input).map(|answer| answer.map(|found| Reply::Proposal(found.proposal))));
         }
         answers

@@ -13,8 +13,8 @@ use super::{Examination, PolicySuite, Source, Suite, Way, examine_policy};
 use crate::{
     error::Error,
     policies,
-    program::{Program, Warm},
-    world::QueueingPolicy,
+    program::Program,
+    world::{QueueingPolicy, Warm},
 };
 
 impl Suite for QueueingPolicy {

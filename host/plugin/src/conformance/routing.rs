@@ -26,8 +26,8 @@ use super::{
 use crate::{
     error::Error,
     policies,
-    program::{Program, Warm},
-    world::RoutingPolicy,
+    program::Program,
+    world::{RoutingPolicy, Warm},
 };
 
 /// A topology, the pressures that follow on it, and requests that are asked after each.
@@ -89,7 +89,7 @@ impl PolicySuite for RoutingPolicy {
                 asked.reverse();
             }
             answers.extend(asked);
-            if warm.failed {
+            if warm.failed() {
                 break;
             }
         }

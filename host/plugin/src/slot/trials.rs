@@ -9,9 +9,8 @@ use crate::{
     clock::Clock,
     error::{Error, Fault},
     events::{Bearer, PluginEvent, SwapReason},
-    program::Warm,
     trial::{Trial, TrialEnd, TrialKind},
-    world::World,
+    world::{Warm, World},
 };
 
 /// Where a plugin refuses and the other one of a comparison answers, its refusal counts this many times the answer's cost.

@@ -16,6 +16,8 @@ pub struct Plugin {
     pub licence: String,
     /// The interfaces that it exports: `allocation`, `routing`, `queueing`, `adapter`.
     pub kinds: Vec<String>,
+    /// The worlds of the contract that it implements, in the same order: `allocation-policy`, `shard-adapter`.
+    pub worlds: Vec<String>,
     /// SHA-256 of its file.
     pub digest: String,
     /// Where it came from.
@@ -28,7 +30,7 @@ pub struct Plugin {
     pub component_bytes: u64,
     /// Whether it may serve.
     pub enabled: bool,
-    /// The version of the contract that it was built for.
+    /// The version of the contract that it was built for; several, with commas between, in one that cannot run.
     pub contract: String,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
@@ -36,6 +38,8 @@ pub struct Plugin {
     pub signer: String,
     /// What it asks for beyond the host's defaults, and whether the host grants it.
     pub asks: Vec<Asked>,
+    /// The limits that it gets, by the names of their settings; none for one that cannot run.
+    pub limits: Vec<(String, u64)>,
     /// Why this host cannot run it; empty if it can.
     pub unfit: String,
 }

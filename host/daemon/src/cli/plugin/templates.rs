@@ -57,6 +57,8 @@ pub(super) fn is_plugin_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use host_plugin::Manifest;
 
     use super::*;
@@ -80,7 +82,8 @@ mod tests {
             assert_eq!(manifest.slot().expect("a slot").map(|slot| slot.kind().word()), Some(kind));
             assert!(text("README.md").contains("host plugin install my-plugin.wasm"), "{}", template.name);
             assert!(files.iter().all(|(_, text)| !text.contains(NAME_MARK)), "{}", template.name);
-            assert!(text("wit/plugin.wit").contains("package shardhost:plugin@"), "{}", template.name);
+            let contract: BTreeMap<&str, &str> = files.iter().filter_map(|(path, text)| Some((path.strip_prefix("wit/")?, text.as_str()))).collect();
+            assert!(contract == CONTRACT.into_iter().collect(), "{} brings another contract than the host's", template.name);
         }
     }
 

@@ -3,19 +3,33 @@
 
 use std::sync::Arc;
 
-use host_engine::{Dimension, Engines, Graph, LoadOptions, Shard, Tensor, TensorSpec};
-use wasmtime::component::Resource;
+use host_engine::{Dimension, Engines, LoadOptions, Tensor, TensorSpec};
+use wasmtime::component::{HasSelf, Linker, Resource};
 
-use crate::{
+use super::{
     bindings::{engine, log, types},
     convert,
-    guest::Guest,
+};
+use crate::{
+    guest::{Guest, LoadedGraph, ShardFile},
+    names::PluginKind,
 };
 
-/// A shard that a guest holds a handle of.
-pub type ShardFile = Arc<Shard>;
-/// A graph that a guest holds a handle of.
-pub type LoadedGraph = Box<dyn Graph>;
+/// Whether a guest of these kinds may import an interface of the contract.
+pub(super) fn grants(interface: &str, kinds: &[PluginKind]) -> bool {
+    match interface {
+        "log" | "types" => true,
+        "engine" => kinds.contains(&PluginKind::Adapter),
+        _ => false,
+    }
+}
+
+/// Binds everything that any guest may import. What a guest is not granted was refused before it came here.
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    log::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    engine::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+}
 
 impl log::Host for Guest {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {

@@ -13,9 +13,9 @@ use host_core::{
 };
 use host_engine::{ElementType, EngineInfo};
 
+use super::bindings::{self, engine, log, types};
 use crate::{
-    adapter::{AdapterOffer, Fit, Phase, RunCall},
-    bindings::{self, engine, log, types},
+    adapter::{AdapterOffer, EngineFailure, Fit, Phase, RunCall},
     error::EngineErrorKind,
     events::LogLevel,
 };
@@ -99,6 +99,12 @@ impl From<engine::EngineErrorKind> for EngineErrorKind {
             engine::EngineErrorKind::ProbeFailed => Self::ProbeFailed,
             engine::EngineErrorKind::Failed => Self::Failed,
         }
+    }
+}
+
+impl From<engine::EngineError> for EngineFailure {
+    fn from(error: engine::EngineError) -> Self {
+        Self { kind: error.kind.into(), message: error.message }
     }
 }
 

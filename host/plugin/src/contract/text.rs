@@ -1,0 +1,11 @@
+//! The contract as text: the files of the package `shardhost:plugin`, for whoever writes or packs a plugin.
+
+/// Each file's name and text.
+pub const CONTRACT: [(&str, &str); 6] = [
+    ("plugin.wit", include_str!("../../../../wit/plugin.wit")),
+    ("allocation.wit", include_str!("../../../../wit/allocation.wit")),
+    ("routing.wit", include_str!("../../../../wit/routing.wit")),
+    ("queueing.wit", include_str!("../../../../wit/queueing.wit")),
+    ("adapter.wit", include_str!("../../../../wit/adapter.wit")),
+    ("engine.wit", include_str!("../../../../wit/engine.wit")),
+];
