@@ -11,6 +11,7 @@ pub mod ids;
 pub mod line;
 pub mod link;
 pub mod model;
+pub mod noise;
 pub mod optimum;
 pub mod plan;
 pub mod policy;
