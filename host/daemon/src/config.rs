@@ -46,6 +46,8 @@ pub struct Config {
     pub recording: Recording,
     /// When a device counts as lost.
     pub leases: Leases,
+    /// What was fetched by digest.
+    pub cache: CacheLimits,
     /// The store.
     pub store: StoreLimits,
     /// What is logged, and how.
@@ -225,6 +227,15 @@ pub struct Leases {
     pub lost_after_ms: u64,
 }
 
+/// What the cache may keep of what was fetched by digest.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CacheLimits {
+    /// Most bytes on disk.
+    pub bytes_max: u64,
+    /// Most of what is free on its disk when the host starts, what it holds already included.
+    pub disk_ratio_max: f64,
+}
+
 /// What the store may take.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoreLimits {
@@ -295,6 +306,7 @@ impl Config {
             plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },
             recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
+            cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },
         }

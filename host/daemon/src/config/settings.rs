@@ -263,6 +263,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "record_waiting_max", set: |c, v| number(&mut c.recording.waiting_max, v, 1..=1_000_000), get: |c| json!(c.recording.waiting_max) },
     Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTE_MS), get: |c| json!(c.leases.heartbeat_ms) },
     Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTE_MS), get: |c| json!(c.leases.lost_after_ms) },
+    Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
+    Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
     Setting {
