@@ -17,6 +17,7 @@ pub mod plan;
 pub mod policy;
 pub mod predict;
 pub mod problem;
+pub mod profile;
 pub mod shard;
 pub mod strikes;
 #[cfg(test)]

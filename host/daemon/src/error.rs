@@ -4,7 +4,10 @@
 use std::{error::Error as StdError, fmt};
 
 pub use host_core::error::ErrorKind;
-use host_core::{ids::ModelId, units::Bytes};
+use host_core::{
+    ids::{DeviceId, ModelId},
+    units::Bytes,
+};
 use host_engine::Digest;
 
 use crate::stage_fault::StageFault;
@@ -66,6 +69,8 @@ pub enum Fault {
     DataLocked { data: String, pid: String },
     /// An address that cannot be listened on.
     Address { what: &'static str, address: String },
+    /// A device that this machine cannot simulate.
+    Simulation { device: DeviceId, reason: String },
     /// A socket path longer than the system takes.
     SocketPath { path: String, bytes: usize, max: usize },
     /// The store failed.
@@ -244,6 +249,7 @@ impl fmt::Display for Fault {
             Self::File { doing, path } => write!(f, "cannot {doing} `{path}`"),
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),
             Self::Address { what, address } => write!(f, "{what} cannot listen on {address}"),
+            Self::Simulation { device, reason } => write!(f, "device {device} cannot be simulated: {reason}"),
             Self::SocketPath { path, bytes, max } => {
                 write!(f, "socket path `{path}` has {bytes} bytes, the system takes {max}; choose a shorter data directory with --data")
             }
