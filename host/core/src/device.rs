@@ -24,6 +24,17 @@ impl Roles {
     /// Every place.
     pub const ALL: Self = Self { head: true, body: true, tail: true };
 
+    /// The places that both take.
+    #[must_use]
+    pub fn both(self, other: Self) -> Self {
+        Self { head: self.head && other.head, body: self.body && other.body, tail: self.tail && other.tail }
+    }
+
+    /// Whether there is no place left that it takes.
+    pub fn is_none(self) -> bool {
+        !(self.head || self.body || self.tail)
+    }
+
     /// The role that position `index` of `count` stages asks for and that these roles do not take.
     pub fn missing_at(self, index: usize, count: usize) -> Option<&'static str> {
         let first = index == 0;
@@ -160,6 +171,9 @@ mod tests {
         assert_eq!(body_only.missing_at(0, 1), Some("head"));
         assert_eq!(Roles { head: true, body: false, tail: false }.missing_at(0, 1), Some("tail"));
         assert_eq!(Roles::ALL.missing_at(1, 3), None);
+        let head_only = Roles { head: true, body: false, tail: false };
+        assert_eq!(Roles::ALL.both(body_only), body_only);
+        assert!(head_only.both(body_only).is_none() && !head_only.is_none());
     }
 
     #[test]

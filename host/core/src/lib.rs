@@ -11,11 +11,13 @@ pub mod ids;
 pub mod line;
 pub mod link;
 pub mod model;
+pub mod noise;
 pub mod optimum;
 pub mod plan;
 pub mod policy;
 pub mod predict;
 pub mod problem;
+pub mod profile;
 pub mod shard;
 pub mod strikes;
 #[cfg(test)]

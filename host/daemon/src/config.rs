@@ -1,15 +1,19 @@
 //! Everything that can be set, with its default and its unit. Made only by `resolve`, from file, environment and flags;
 //! what it says was checked. Nothing else in the daemon reads the environment or a config file.
 
+mod local_device;
+mod profile;
 mod resolve;
 mod settings;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
+use host_core::profile::DeviceProfile;
 use host_plugin::Limits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use local_device::LocalDevice;
 pub use resolve::{Flag, Resolved, load};
 pub use settings::show;
 
@@ -34,6 +38,12 @@ pub struct Config {
     pub requests: Requests,
     /// Devices inside this process.
     pub local_devices: Vec<LocalDevice>,
+    /// The profile of the devices that name none.
+    pub profile: Option<PathBuf>,
+    /// How many times slower than in reality the devices of profiles run, network and outages included.
+    pub profile_time_ratio: f64,
+    /// What the profiles say that are named above, in that slower world, by file. `load` reads them.
+    pub profiles: BTreeMap<PathBuf, DeviceProfile>,
     /// Which plugin serves which slot. Slots that are not here have the built-in, or what was installed.
     pub slots: BTreeMap<String, SlotBinding>,
     /// What a plugin may take.
@@ -46,6 +56,8 @@ pub struct Config {
     pub recording: Recording,
     /// When a device counts as lost.
     pub leases: Leases,
+    /// What was fetched by digest.
+    pub cache: CacheLimits,
     /// The store.
     pub store: StoreLimits,
     /// What is logged, and how.
@@ -80,26 +92,6 @@ pub struct Requests {
     pub priority_default: u32,
     /// Largest picture.
     pub image_pixels_max: u64,
-}
-
-/// A device inside the process of the central.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LocalDevice {
-    /// Its id.
-    pub id: String,
-    /// The group of devices that it belongs to.
-    #[serde(default = "site_default")]
-    pub site: String,
-    /// What people call it by.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Memory for shards; without it an equal part of half the machine's.
-    #[serde(default)]
-    pub memory_bytes: Option<u64>,
-    /// How many times slower than this machine it pretends to be.
-    #[serde(default = "slowdown_default")]
-    pub slowdown: f64,
 }
 
 /// A plugin in a slot, as the config names it.
@@ -225,6 +217,15 @@ pub struct Leases {
     pub lost_after_ms: u64,
 }
 
+/// What the cache may keep of what was fetched by digest.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CacheLimits {
+    /// Most bytes on disk.
+    pub bytes_max: u64,
+    /// Most of what is free on its disk when the host starts, what it holds already included.
+    pub disk_ratio_max: f64,
+}
+
 /// What the store may take.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoreLimits {
@@ -289,24 +290,24 @@ impl Config {
                 image_pixels_max: 64_000_000,
             },
             local_devices: LocalDevice::numbered(1),
+            profile: None,
+            profile_time_ratio: 1.0,
+            profiles: BTreeMap::new(),
             slots: BTreeMap::new(),
             plugin_limits: PluginLimits::default(),
             plugin_trust: PluginTrust::default(),
             plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },
             recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
+            cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },
         }
     }
-}
 
-impl LocalDevice {
-    /// So many equal devices: `local-1`, `local-2`, …
-    pub fn numbered(count: usize) -> Vec<Self> {
-        let device =
-            |number| Self { id: format!("local-{number}"), site: site_default(), labels: BTreeMap::new(), memory_bytes: None, slowdown: slowdown_default() };
-        (1..=count).map(device).collect()
+    /// What a device of this process simulates.
+    pub fn profile_of(&self, device: &LocalDevice) -> Option<&DeviceProfile> {
+        self.profiles.get(device.profile.as_ref().or(self.profile.as_ref())?)
     }
 }
 
@@ -342,12 +343,4 @@ impl fmt::Display for Origin {
             Self::File(name) | Self::Environment(name) | Self::Flag(name) => f.write_str(name),
         }
     }
-}
-
-fn site_default() -> String {
-    "local".to_owned()
-}
-
-fn slowdown_default() -> f64 {
-    1.0
 }

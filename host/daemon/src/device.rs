@@ -12,13 +12,18 @@ use std::{
     time::Duration,
 };
 
-use host_core::{ids::OfferId, shard::ShardId, units::Millis};
+use host_core::{
+    ids::OfferId,
+    profile::{Debt, Pace},
+    shard::ShardId,
+    units::Millis,
+};
 use host_engine::{Shard, Tensor};
 use host_plugin::{AdapterInstance, AdapterSlot, RunCall};
 use tokio::sync::oneshot;
 
 use crate::{
-    clock,
+    clock::{self, Clock},
     error::Error,
     metrics::Metrics,
     stage_fault::StageFault,
@@ -131,8 +136,10 @@ pub struct ComputeSettings {
     pub adapter: Arc<AdapterSlot>,
     /// Index of the offer among those that the adapter's `probe` named.
     pub adapter_offer: u32,
-    /// How many times slower than this machine the device pretends to be; 1 is as fast as it is.
-    pub slowdown: f64,
+    /// How many times slower than this machine the device pretends to be.
+    pub pace: Pace,
+    /// What the pace goes by.
+    pub clock: Clock,
     /// Jobs that may wait at once.
     pub queue_depth_max: usize,
     /// Where stage times are counted.
@@ -236,9 +243,10 @@ impl Meter {
 
 fn compute(settings: &ComputeSettings, meter: &Meter, commands: &Receiver<Command>) {
     let mut seats: HashMap<ShardId, Seat> = HashMap::new();
+    let mut debt = Debt::default();
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Run(job) => run(settings, meter, &mut seats, job),
+            Command::Run(job) => run(settings, meter, &mut seats, &mut debt, job),
             Command::Seat { shard, seat, done } => {
                 seats.insert(shard, *seat);
                 let _ = done.send(Ok(()));
@@ -251,7 +259,7 @@ fn compute(settings: &ComputeSettings, meter: &Meter, commands: &Receiver<Comman
     }
 }
 
-fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, Seat>, mut job: Job) {
+fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, Seat>, debt: &mut Debt, mut job: Job) {
     if job.answer.is_closed() {
         return;
     }
@@ -263,15 +271,23 @@ fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, S
     let started = clock::now();
     let ran = seat.wiring.gather(&passage.inputs, &mut job.progress).and_then(|inputs| seat.instance.run(&passage.call, inputs).map_err(Error::from));
     let ran = ran.and_then(|outputs| seat.wiring.scatter(outputs, &mut job.progress));
-    if settings.slowdown > 1.0 {
-        std::thread::sleep(started.elapsed().mul_f64(settings.slowdown - 1.0));
-    }
+    slow_down(settings, debt, started.elapsed());
     let took = started.elapsed();
     meter.count(&hop.shard, took);
     settings.metrics.stage(&hop.shard.model, hop.position, took);
     match ran {
         Ok(()) => job.go_on(),
         Err(error) => job.fail(error),
+    }
+}
+
+/// Waits for as long as the device that is simulated would have gone on computing.
+fn slow_down(settings: &ComputeSettings, debt: &mut Debt, ran: Duration) {
+    let millis = |time: Duration| Millis(time.as_secs_f64() * 1e3);
+    if let Some(wait) = debt.owe(millis(ran), settings.pace.at(settings.clock.millis())) {
+        let asleep = clock::now();
+        std::thread::sleep(Duration::from_secs_f64(wait.0 / 1e3));
+        debt.pay(millis(asleep.elapsed()));
     }
 }
 

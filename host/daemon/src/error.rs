@@ -4,7 +4,11 @@
 use std::{error::Error as StdError, fmt};
 
 pub use host_core::error::ErrorKind;
-use host_core::ids::ModelId;
+use host_core::{
+    ids::{DeviceId, ModelId},
+    units::Bytes,
+};
+use host_engine::Digest;
 
 use crate::stage_fault::StageFault;
 
@@ -65,6 +69,8 @@ pub enum Fault {
     DataLocked { data: String, pid: String },
     /// An address that cannot be listened on.
     Address { what: &'static str, address: String },
+    /// A device that this machine cannot simulate.
+    Simulation { device: DeviceId, reason: String },
     /// A socket path longer than the system takes.
     SocketPath { path: String, bytes: usize, max: usize },
     /// The store failed.
@@ -75,6 +81,12 @@ pub enum Fault {
     StoreBusy { waiting_max: usize },
     /// A blob whose bytes are not what its digest says, or that is not there.
     Blob { digest: String, problem: &'static str },
+    /// A blob for which the cache has no room.
+    CacheFull { digest: Digest, size: Bytes, bytes_max: Bytes, held: Bytes },
+    /// Bytes that were fetched as a blob and are another one.
+    BlobMismatch { expected: Digest, found: Digest },
+    /// The same, with more or fewer bytes than the blob has.
+    BlobLength { digest: Digest, expected: Bytes, found: Bytes },
     /// A model.yaml that is not understood.
     Manifest { path: String, reason: String },
     /// A model that is not loaded.
@@ -133,13 +145,18 @@ impl Error {
             Fault::Plugin(error) => error.kind(),
             Fault::Stage(fault) => fault.kind(),
             Fault::StoreBusy { .. } => ErrorKind::Busy,
+            // One that is larger than the whole cache will never fit.
+            Fault::CacheFull { size, bytes_max, .. } if size <= bytes_max => ErrorKind::Busy,
             Fault::UnknownModel { .. }
             | Fault::UnknownVersion { .. }
             | Fault::Draining
             | Fault::NoHost { .. }
             | Fault::Call { .. }
             | Fault::Fetch { .. }
-            | Fault::FetchLate { .. } => ErrorKind::Unavailable,
+            | Fault::FetchLate { .. }
+            // Somebody else may have the right ones.
+            | Fault::BlobMismatch { .. }
+            | Fault::BlobLength { .. } => ErrorKind::Unavailable,
             Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -232,6 +249,7 @@ impl fmt::Display for Fault {
             Self::File { doing, path } => write!(f, "cannot {doing} `{path}`"),
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),
             Self::Address { what, address } => write!(f, "{what} cannot listen on {address}"),
+            Self::Simulation { device, reason } => write!(f, "device {device} cannot be simulated: {reason}"),
             Self::SocketPath { path, bytes, max } => {
                 write!(f, "socket path `{path}` has {bytes} bytes, the system takes {max}; choose a shorter data directory with --data")
             }
@@ -239,6 +257,11 @@ impl fmt::Display for Fault {
             Self::StoreVersion { path, found, known } => write!(f, "store `{path}` has version {found}, this host knows up to {known}; use a newer host"),
             Self::StoreBusy { waiting_max } => write!(f, "the store is busy: {waiting_max} writes are waiting"),
             Self::Blob { digest, problem } => write!(f, "blob sha256:{digest} {problem}"),
+            Self::CacheFull { digest, size, bytes_max, held } => {
+                write!(f, "blob sha256:{digest} has {size}, the cache holds at most {bytes_max}, of which {held} are in use; raise cache.bytes_max")
+            }
+            Self::BlobMismatch { expected, found } => write!(f, "what was fetched as blob sha256:{expected} has digest sha256:{found}"),
+            Self::BlobLength { digest, expected, found } => write!(f, "blob sha256:{digest} has {} bytes, {} were fetched", expected.0, found.0),
             Self::Manifest { path, reason } => write!(f, "{path}: {reason}"),
             Self::UnknownModel { name } => write!(f, "Request for unknown model: '{name}' is not found"),
             Self::UnknownVersion { name, version, loaded } => {

@@ -6,9 +6,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Uniform numbers from a counter that is mixed (SplitMix64): seeded by the system at start, or by a person for a replay.
+use host_core::noise;
+
+/// Uniform numbers, one after another: seeded by the system at start, or by a person for a replay.
 #[derive(Debug)]
-pub struct Randomness(AtomicU64);
+pub struct Randomness {
+    seed: u64,
+    drawn: AtomicU64,
+}
 
 impl Randomness {
     /// Seeded by the operating system.
@@ -18,16 +23,12 @@ impl Randomness {
 
     /// Always the same numbers for the same seed.
     pub fn seeded(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
+        Self { seed, drawn: AtomicU64::new(0) }
     }
 
     /// Uniform in 0..1.
     pub fn uniform(&self) -> f64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut bits = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        noise::uniform(self.seed, self.drawn.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -1,8 +1,12 @@
 //! What must outlive the process: plan numbers and plans, installed plugins, generations of slots, and blobs by digest.
 //! One thread writes; what it has acknowledged is on disk. The calls block for about a disk's flush, so async code asks
-//! from a blocking thread where it minds. A second implementation would offer the same calls.
+//! from a blocking thread where it minds. A second implementation would offer the same calls. Beside it lies the `cache` of what
+//! could be fetched again.
 
 mod blobs;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing is fetched by digest yet: devices in other processes will be the first"))]
+pub mod cache;
+mod digest_folder;
 mod lock;
 mod records;
 mod writer;

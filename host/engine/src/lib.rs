@@ -23,14 +23,14 @@ mod tensor;
 mod tract;
 
 pub use calibrate::{calibrate, calibrate_together};
-pub use digest::Digest;
+pub use digest::{Digest, Digester};
 pub use element_type::ElementType;
 pub use engine::{Engine, EngineInfo, Engines, Graph, LoadOptions, OpenDimensions, check_inputs, run_rows};
 pub use error::{Error, ErrorKind, Fault};
 pub use generate::{CnnSize, DecoderSize, EncoderSize, Kind, MlpSize, generate};
 pub use golden::{Golden, check as check_golden};
 pub use inspect::{InspectOptions, Inspection, inspect, inspect_with};
-pub use onnx::OnnxFile;
+pub use onnx::{OnnxFile, map_file};
 pub use seed::Seed;
 pub use spec::{Dimension, TensorSpec};
 pub use split::{Shard, split};

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+pub use mapping::map as map_file;
 use prost::Message as _;
 
 use crate::{

@@ -1,22 +1,25 @@
 //! Numbers that look random and are the same for the same seed on every machine: for generated weights and golden inputs.
 
-/// A SplitMix64 stream (Steele, Lea and Flood, 2014): 64 bits of state, no two seeds alike.
+use host_core::noise;
+
+/// A stream of such numbers.
 #[derive(Clone, Debug)]
-pub struct Seed(u64);
+pub struct Seed {
+    seed: u64,
+    drawn: u64,
+}
 
 impl Seed {
     /// A stream of its own for each number.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { seed, drawn: 0 }
     }
 
     /// The next 64 bits.
     pub fn next_bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        let bits = noise::bits(self.seed, self.drawn);
+        self.drawn = self.drawn.wrapping_add(1);
+        bits
     }
 
     /// A float in -1 to 1.

@@ -53,6 +53,8 @@ pub enum Fault {
     TextBytes { tensor: String, index: usize },
     /// A recording that does not hold together.
     Recording { what: String },
+    /// Compressed bytes that do not expand, or not to what is accepted.
+    Compressed { problem: &'static str, bytes_max: usize },
     /// An answer that JSON has no number for.
     NotFinite { tensor: String, index: usize, value: f64 },
 }
@@ -127,6 +129,7 @@ impl fmt::Display for Error {
             }
             Fault::TextBytes { tensor, index } => write!(f, "`{tensor}`: text element {index} names more bytes than there are"),
             Fault::Recording { what } => write!(f, "the recording cannot be read: {what}"),
+            Fault::Compressed { problem, bytes_max } => write!(f, "compressed bytes {problem}; at most {bytes_max} bytes are accepted"),
             Fault::NotFinite { tensor, index, value } => {
                 write!(f, "output `{tensor}`: element {index} is {value}, which JSON cannot hold; ask for binary_data")
             }

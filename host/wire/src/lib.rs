@@ -2,6 +2,7 @@
 //! Pure: bytes in, values out; no sockets, no files, no clock. Called by the daemon, and by its command line as a client.
 
 pub mod admin;
+pub mod compression;
 pub mod error;
 pub mod oip;
 pub mod recording;

@@ -43,9 +43,12 @@ pub(super) struct RunArgs {
     /// Where clients reach the host [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
-    /// Devices inside this process [default: 1]
-    #[arg(long, value_name = "N")]
+    /// Devices inside this process: how many, or the files of their profiles with commas between them [default: 1]
+    #[arg(long, value_name = "N|FILE,FILE")]
     local_devices: Option<String>,
+    /// Simulate the device of this profile
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Allow addresses that others can reach, without TLS and tokens
     #[arg(long)]
     insecure: bool,
@@ -73,7 +76,8 @@ impl RunArgs {
         flags.extend(self.record.iter().map(|path| path_flag("--record", "record", path)));
         flags.extend(self.models.iter().map(|path| path_flag("--models", "models", path)));
         flags.extend(self.http.iter().map(|address| text_flag("--http", "http.address", address)));
-        flags.extend(self.local_devices.iter().map(|count| text_flag("--local-devices", "local_devices", count)));
+        flags.extend(self.local_devices.iter().map(|devices| text_flag("--local-devices", "local_devices", devices)));
+        flags.extend(self.profile.iter().map(|path| path_flag("--profile", "profile", path)));
         if self.allow_unsigned {
             flags.push(text_flag("--allow-unsigned", "plugin_trust.allow_unsigned", "always"));
         }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Config, Origin,
+    Config, Origin, profile,
     settings::{SETTINGS, Setting, variable},
 };
 use crate::error::{Error, Fault};
@@ -54,14 +54,16 @@ pub struct Resolved {
     pub warnings: Vec<String>,
 }
 
-/// Reads the file that the flag or the environment names, and the environment, and resolves.
+/// Reads the file that the flag or the environment names, and the environment, resolves, and reads the profiles that are named.
 pub fn load(file: Option<PathBuf>, flags: Vec<Flag>) -> Result<Resolved, Error> {
     let environment: BTreeMap<String, String> =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     let file = file.or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
     let file = file.map(|path| read(&path).map(|text| (path.display().to_string(), text))).transpose()?;
     let data_default = dirs::data_dir().map(|folder| folder.join("shardhost"));
-    resolve(&Sources { file, environment, flags, data_default })
+    let mut resolved = resolve(&Sources { file, environment, flags, data_default })?;
+    resolved.config.profiles = profile::read_all(&resolved.config)?;
+    Ok(resolved)
 }
 
 /// Pure: the same sources give the same config, or the same list of faults.
@@ -93,7 +95,7 @@ impl Resolver {
             Ok(()) => {
                 self.resolved.origins.insert(setting.key, origin);
             }
-            Err(expected) => self.faults.push(format!("{} is {} ({origin}), {expected}", setting.key, shown(value))),
+            Err(expected) => self.faults.push(format!("{} is {} ({origin}), {expected}", setting.key, shown(&value.to_string()))),
         }
     }
 
@@ -178,9 +180,9 @@ fn siblings(prefix: &str) -> String {
     names.join(", ")
 }
 
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() > 80 { text.chars().take(80).chain("…".chars()).collect() } else { text }
+/// As much of a value as fits an error.
+pub(super) fn shown(value: &str) -> String {
+    if value.chars().count() > 80 { value.chars().take(80).chain("…".chars()).collect() } else { value.to_owned() }
 }
 
 #[cfg(test)]
@@ -249,12 +251,12 @@ mod tests {
         assert_eq!(
             faults(&sources),
             [
-                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, leases, store, log",
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, leases, cache, store, log",
                 "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
                 "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
                 "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",
                 "drain_ms_max is \"soon\" (HOST_DRAIN_MS_MAX), it must be a whole number from 0 to 3600000",
-                "local_devices is \"0\" (--local-devices), it must be a whole number from 1 to 64, or a list of devices",
+                "local_devices is \"0\" (--local-devices), it must be a whole number from 1 to 64, profiles such as rk3588.toml,desktop.toml, or a list of devices",
                 "--set: there is no setting `colour`; `host config show` lists them",
             ]
         );
@@ -272,7 +274,7 @@ mod tests {
     fn devices_and_slots_are_read_from_the_file_and_from_json_text() {
         let file = "local_devices:\n  - { id: fast }\n  - { id: slow, site: shed, slowdown: 4, memory_bytes: 1000000, labels: { rack: b } }\nslots:\n  routing: round-robin-routing\n";
         let config = resolve(&sources(file)).expect("sound").config;
-        assert_eq!(config.local_devices[1].slowdown, 4.0);
+        assert_eq!(config.local_devices[1].slowdown, Some(4.0));
         assert_eq!(config.slots["routing"].plugin, "round-robin-routing");
         let mut sources = sources("");
         sources.flags = vec![flag("--set", "local_devices", r#"[{"id":"x"}]"#)];

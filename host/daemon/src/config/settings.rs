@@ -3,16 +3,11 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
-use host_core::ids::{DeviceId, SiteName};
 use serde_json::{Value, json};
 
-use super::{AllowUnsigned, Config, LocalDevice, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding};
+use super::{AllowUnsigned, Config, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, local_device};
 use crate::shelf;
 
-/// Most devices in one process; each has its own threads.
-const LOCAL_DEVICES_MAX: usize = 64;
-/// Largest slowdown that is still of use for trying things out.
-const SLOWDOWN_MAX: f64 = 10_000.0;
 const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
 /// A guest's stack lies on that of the thread that calls, and those of the host have 2 MiB.
@@ -53,7 +48,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "requests.priority_levels", set: |c, v| number(&mut c.requests.priority_levels, v, 1..=64), get: |c| json!(c.requests.priority_levels) },
     Setting { key: "requests.priority_default", set: |c, v| number(&mut c.requests.priority_default, v, 1..=64), get: |c| json!(c.requests.priority_default) },
     Setting { key: "requests.image_pixels_max", set: |c, v| number(&mut c.requests.image_pixels_max, v, 1..=GIB), get: |c| json!(c.requests.image_pixels_max) },
-    Setting { key: "local_devices", set: |c, v| local_devices(&mut c.local_devices, v), get: |c| json!(c.local_devices) },
+    Setting { key: "local_devices", set: |c, v| local_device::read(&mut c.local_devices, v), get: |c| json!(c.local_devices) },
+    Setting { key: "profile", set: |c, v| path(c.profile.get_or_insert_default(), v), get: |c| json!(c.profile) },
+    Setting { key: "profile_time_ratio", set: |c, v| ratio(&mut c.profile_time_ratio, v, 1.0..=10_000.0), get: |c| json!(c.profile_time_ratio) },
     Setting { key: "slots", set: |c, v| slots(&mut c.slots, v), get: |c| json!(c.slots) },
     Setting {
         key: "plugin_limits.component_bytes_max",
@@ -263,6 +260,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "record_waiting_max", set: |c, v| number(&mut c.recording.waiting_max, v, 1..=1_000_000), get: |c| json!(c.recording.waiting_max) },
     Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTE_MS), get: |c| json!(c.leases.heartbeat_ms) },
     Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTE_MS), get: |c| json!(c.leases.lost_after_ms) },
+    Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
+    Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
     Setting {
@@ -308,7 +307,7 @@ fn path(field: &mut PathBuf, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-fn number<T: TryFrom<u64>>(field: &mut T, value: &Value, range: RangeInclusive<u64>) -> Result<(), String> {
+pub(super) fn number<T: TryFrom<u64>>(field: &mut T, value: &Value, range: RangeInclusive<u64>) -> Result<(), String> {
     let read = text(value).and_then(|text| text.trim().parse::<u64>().ok()).filter(|number| range.contains(number));
     let expected = || format!("it must be a whole number from {} to {}", range.start(), range.end());
     *field = read.and_then(|number| T::try_from(number).ok()).ok_or_else(expected)?;
@@ -359,35 +358,6 @@ fn log_format(field: &mut LogFormat, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A count of equal devices, or a list of them.
-fn local_devices(field: &mut Vec<LocalDevice>, value: &Value) -> Result<(), String> {
-    let max = LOCAL_DEVICES_MAX;
-    let Value::Array(entries) = structured(value) else {
-        let mut count = 0usize;
-        number(&mut count, value, 1..=max as u64).map_err(|expected| format!("{expected}, or a list of devices"))?;
-        *field = LocalDevice::numbered(count);
-        return Ok(());
-    };
-    if entries.is_empty() || entries.len() > max {
-        return Err(format!("it must list 1 to {max} devices, it has {}", entries.len()));
-    }
-    let mut devices: Vec<LocalDevice> = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let device: LocalDevice = serde_json::from_value(entry).map_err(|error| format!("device {index}: {error}"))?;
-        DeviceId::parse(&device.id).map_err(|error| error.to_string())?;
-        SiteName::parse(&device.site).map_err(|error| error.to_string())?;
-        if !(1.0..=SLOWDOWN_MAX).contains(&device.slowdown) {
-            return Err(format!("device `{}`: slowdown is {}, it must be 1 to {SLOWDOWN_MAX}", device.id, device.slowdown));
-        }
-        if devices.iter().any(|other| other.id == device.id) {
-            return Err(format!("device `{}` is there twice", device.id));
-        }
-        devices.push(device);
-    }
-    *field = devices;
-    Ok(())
-}
-
 /// By slot: a plugin's name or path, or an object with `plugin` and `config`.
 fn slots(field: &mut BTreeMap<String, SlotBinding>, value: &Value) -> Result<(), String> {
     let Value::Object(entries) = structured(value) else {
@@ -407,7 +377,7 @@ fn slots(field: &mut BTreeMap<String, SlotBinding>, value: &Value) -> Result<(),
 }
 
 /// Environment and flags give lists and objects as JSON text.
-fn structured(value: &Value) -> Value {
+pub(super) fn structured(value: &Value) -> Value {
     match value {
         Value::String(text) if text.trim_start().starts_with(['[', '{']) => serde_json::from_str(text).unwrap_or_else(|_| value.clone()),
         _ => value.clone(),
