@@ -12,6 +12,7 @@ use std::{
 };
 
 use running::{Host, samples, text};
+use serde_json::Value;
 
 /// Pictures that go through each plugin.
 const PICTURES: usize = 20;
@@ -91,14 +92,97 @@ fn serves(host: &Host, file: &Path, name: &str, slot: &str) {
     assert_eq!((plugin["version"].as_str(), plugin["licence"].as_str()), (Some("0.1.0"), Some("Apache-2.0")), "{plugin}");
 }
 
+/// What a person adds to a routing policy who looks for a mistake: it prints in each route, and fails in `configure` if it is told to.
+struct Talk {
+    language: &'static str,
+    file: &'static str,
+    /// Where it goes, and what stands there.
+    added: &'static [(&'static str, &'static str)],
+    level: &'static str,
+}
+
+const TALKS: [Talk; 4] = [
+    Talk {
+        language: "rust",
+        file: "src/lib.rs",
+        added: &[
+            ("fn configure(config: &str) -> Result<Self, String> {", "assert!(!config.contains(\"fail\"), \"it cannot count\");"),
+            ("fn route(&mut self, request: &RouteRequest) -> Result<Vec<u32>, Refusal> {", "eprintln!(\"it routes {}\", request.ordinal);"),
+        ],
+        level: "warn",
+    },
+    Talk {
+        language: "c",
+        file: "plugin.c",
+        added: &[
+            (
+                "bool exports_shardhost_plugin_plugin_configure(routing_policy_string_t *config, routing_policy_string_t *err) {",
+                "if (config->len > 2) { fprintf(stderr, \"it cannot count\\n\"); abort(); }",
+            ),
+            (
+                "bool exports_shardhost_plugin_routing_route(request_t *request, routing_policy_list_u32_t *ret, refusal_t *err) {",
+                "printf(\"it routes %u\\n\", (unsigned)request->ordinal);",
+            ),
+        ],
+        level: "info",
+    },
+    Talk {
+        language: "python",
+        file: "policy.py",
+        added: &[
+            ("    def configure(self, config: str) -> None:", "\n        if 'fail' in config: raise ValueError('it cannot count')"),
+            ("    def route(self, request) -> list[int]:", "\n        import sys; print('it routes', request.ordinal, file=sys.stderr)"),
+        ],
+        level: "warn",
+    },
+    Talk {
+        language: "javascript",
+        file: "policy.js",
+        added: &[
+            ("  configure(config) {", "if (config.includes('fail')) throw new Error('it cannot count');"),
+            ("  route(request) {", "console.log('it routes', request.ordinal);"),
+        ],
+        level: "info",
+    },
+];
+
+/// Adds the talk of its language to a routing policy.
+fn made_to_talk(folder: &Path, talk: &Talk) {
+    let path = folder.join(talk.file);
+    let mut source = fs::read_to_string(&path).expect("the template wrote it");
+    for (place, added) in talk.added {
+        assert!(source.contains(place), "{} has no {place}", talk.file);
+        source = source.replacen(place, &format!("{place} {added}"), 1);
+    }
+    fs::write(path, source).expect("written");
+}
+
+/// What the policy printed is in its log, and its last words are in the reason for which it does not start.
+fn talks(host: &Host, file: &Path, name: &str, talk: &Talk) {
+    let lines = host.json(&["plugin", "logs", name]);
+    let printed: Vec<&Value> =
+        lines.as_array().expect("lines").iter().filter(|line| line["line"].as_str().is_some_and(|line| line.starts_with("it routes "))).collect();
+    assert!(printed.len() >= PICTURES && printed.iter().all(|line| line["level"] == talk.level), "{lines}");
+    let refused = host.command(&["plugin", "install", &file.display().to_string(), "--plugin-config", "{\"fail\": 1}"]);
+    let said = text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("it cannot count"), "{said}");
+}
+
 fn templates_serve(language: &str, kinds: &[(&str, &str)]) {
     let mut host = None;
     for (kind, slot) in kinds {
         let name = format!("my-{kind}-{language}");
         let folder = written(&format!("{kind}-{language}"), &name);
+        let talk = TALKS.iter().find(|talk| *kind == "routing" && talk.language == language);
+        if let Some(talk) = talk {
+            made_to_talk(&folder, talk);
+        }
         let Some(file) = built(&folder, &name) else { return };
         let host = host.get_or_insert_with(|| Host::start(&["--local-devices", "3", "--models", "models"]));
         serves(host, &file, &name, slot);
+        if let Some(talk) = talk {
+            talks(host, &file, &name, talk);
+        }
     }
 }
 

@@ -41,7 +41,9 @@ impl<W: World> Program<W> {
         let plugin = || self.package.name.to_string();
         let mut store = self.sandbox.store(&self.limits);
         arm(&mut store, &self.limits.of("configure"));
-        let world = W::instantiate(&self.ready, &mut store).map_err(|error| {
+        let instantiated = W::instantiate(&self.ready, &mut store);
+        store.data_mut().log.end();
+        let world = instantiated.map_err(|error| {
             let fault = fault_of(&store, &error, &self.limits.of("configure"));
             // What is not of the guest's making is about types that do not fit, and only the whole of it says which.
             let reason = if fault.kind == StrikeKind::Invalid { format!("{error:#}") } else { fault.to_string() };
@@ -76,7 +78,9 @@ impl<W: World> Warm<W> {
     pub(crate) fn call<T>(&mut self, function: &'static str, call: impl FnOnce(&W, &mut Store<Guest>) -> wasmtime::Result<T>) -> Result<T, PolicyFault> {
         let limits = self.limits.of(function);
         arm(&mut self.store, &limits);
-        call(&self.world, &mut self.store).map_err(|error| {
+        let answer = call(&self.world, &mut self.store);
+        self.store.data_mut().log.end();
+        answer.map_err(|error| {
             self.failed = true;
             fault_of(&self.store, &error, &limits)
         })
@@ -86,14 +90,14 @@ impl<W: World> Warm<W> {
 /// What wasmtime's error means for the plugin.
 fn fault_of(store: &Store<Guest>, error: &wasmtime::Error, limits: &CallLimits) -> PolicyFault {
     let guest = store.data();
-    let own_words = guest.log.last_error().map(|line| format!(": {line}")).unwrap_or_default();
+    let own_words = guest.log.last_words().map(|words| format!(": {words}")).unwrap_or_default();
     // A guest that is refused memory mostly dies of it, and on its way asks for a place to say so.
     let interrupted = error.downcast_ref::<Trap>() == Some(&Trap::Interrupt);
     if let Some(refused) = guest.memory.refused.as_ref().filter(|_| !interrupted) {
         return PolicyFault { kind: StrikeKind::Memory, message: format!("{refused}{own_words}") };
     }
     if let Some(Broke(fault)) = error.downcast_ref::<Broke>() {
-        return fault.clone();
+        return PolicyFault { message: format!("{}{own_words}", fault.message), ..fault.clone() };
     }
     let root = error.root_cause().to_string();
     let (kind, message) = match error.downcast_ref::<Trap>() {
