@@ -211,6 +211,7 @@ mod tests {
             "host plugin rollback routing --to 2",
             "host plugin new -t routing-rust my-policy",
             "host plugin build my-policy",
+            "host plugin dev my-policy --slot routing",
             "host plugin pack core.wasm --world routing-policy",
             "host plugin swap routing round-robin-routing",
             "host run --record decisions.jsonl",

@@ -3,10 +3,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use host_core::{
-    policy::{PolicyFault, StrikeKind},
-    units::Millis,
-};
+use host_core::policy::{PolicyFault, StrikeKind};
 use host_engine::{Engines, Graph, Shard, Tensor};
 use wasmtime::{
     ResourceLimiter, UpdateDeadline,
@@ -14,8 +11,8 @@ use wasmtime::{
 };
 
 use crate::{
+    call_log::CallLog,
     clock::{Clock, thread_time},
-    events::LogLevel,
     limits::{CallLimits, Limits},
     meter::{Judgement, Meter},
 };
@@ -44,16 +41,15 @@ impl Guest {
                 refused: None,
             },
             call: CallClock::new(Duration::ZERO, Clock::start()),
-            log: CallLog { lines: Vec::new(), dropped: 0, lines_max: limits.log_lines_max, line_bytes_max: limits.log_line_bytes_max },
+            log: CallLog::new(limits.log_lines_max, limits.log_line_bytes_max),
             handles: Handles::new(engines, limits),
         }
     }
 
-    /// Forgets what the call before left.
+    /// Forgets what the call before left, apart from lines that nobody took.
     pub(crate) fn begin(&mut self, limits: &CallLimits) {
         self.memory.refused = None;
-        self.log.lines.clear();
-        self.log.dropped = 0;
+        self.log.begin();
         self.handles.made_bytes = 0;
         self.handles.made_bytes_max = limits.returned_bytes_max;
         self.call = CallClock::new(limits.deadline, self.call.clock);
@@ -155,59 +151,6 @@ impl CallClock {
     }
 }
 
-/// Lines that the guest wrote during this call.
-pub(crate) struct CallLog {
-    pub lines: Vec<(LogLevel, String)>,
-    pub dropped: u32,
-    lines_max: usize,
-    line_bytes_max: usize,
-}
-
-impl CallLog {
-    pub(crate) fn write(&mut self, level: LogLevel, mut line: String) {
-        if self.lines.len() >= self.lines_max {
-            self.dropped = self.dropped.saturating_add(1);
-            return;
-        }
-        if line.len() > self.line_bytes_max {
-            let end = (0..=self.line_bytes_max).rev().find(|&end| line.is_char_boundary(end)).unwrap_or(0);
-            line.truncate(end);
-            // Else each line that is kept would hold the memory of the whole one.
-            line.shrink_to_fit();
-        }
-        self.lines.push((level, line));
-    }
-
-    /// The last error, which of a panic is its text.
-    pub(crate) fn last_error(&self) -> Option<&str> {
-        self.lines.iter().rev().find(|(level, _)| *level == LogLevel::Error).map(|(_, line)| line.as_str())
-    }
-}
-
-/// How many lines of a plugin are passed on within a second.
-pub(crate) struct LogVolume {
-    lines_per_second_max: u32,
-    second: f64,
-    left: usize,
-}
-
-impl LogVolume {
-    pub(crate) fn new(lines_per_second_max: u32) -> Self {
-        Self { lines_per_second_max, second: f64::NEG_INFINITY, left: 0 }
-    }
-
-    /// How many of so many lines may be passed on now.
-    pub(crate) fn take(&mut self, now: Millis, lines: usize) -> usize {
-        let second = (now.0 / 1e3).floor();
-        if second > self.second {
-            (self.second, self.left) = (second, self.lines_per_second_max as usize);
-        }
-        let taken = lines.min(self.left);
-        self.left -= taken;
-        taken
-    }
-}
-
 /// How a guest broke a rule in a call to the host.
 #[derive(Debug)]
 pub(crate) struct Broke(pub PolicyFault);
@@ -226,12 +169,14 @@ impl fmt::Display for Broke {
 
 impl Error for Broke {}
 
-/// Tensors, shards and graphs that the guest holds handles of.
+/// Tensors, shards and graphs that the guest holds handles of, and how often it holds its output.
 pub(crate) struct Handles {
     pub engines: Arc<Engines>,
     pub tensors: ResourceTable,
     pub shards: ResourceTable,
     pub graphs: ResourceTable,
+    /// Handles of its output that the guest holds. Nothing is behind them, but each takes a place in a table of the host's.
+    outputs: usize,
     /// Bytes that went through the guest's memory.
     pub copied_bytes: u64,
     /// Bytes of the tensors that the guest made in this call. They lie in the host's memory, where no limit of the guest's
@@ -249,7 +194,7 @@ impl Handles {
         };
         // The host hands out shards, one to an instance.
         let (tensors, shards, graphs) = (table(limits.tensors_max), table(1), table(limits.graphs_max));
-        Self { engines, tensors, shards, graphs, copied_bytes: 0, made_bytes: 0, made_bytes_max: 0 }
+        Self { engines, tensors, shards, graphs, outputs: 0, copied_bytes: 0, made_bytes: 0, made_bytes_max: 0 }
     }
 
     /// Counts a tensor that the guest makes.
@@ -266,6 +211,21 @@ impl Handles {
     pub(crate) fn hold_tensor(&mut self, tensor: Tensor) -> Result<Resource<Tensor>, Broke> {
         let max = self.tensors.max_capacity();
         self.tensors.push(tensor).map_err(|_| Broke::memory(format!("it holds more than {max} tensors")))
+    }
+
+    /// Counts a handle of its output that the guest is given.
+    pub(crate) fn hold_output(&mut self) -> Result<(), Broke> {
+        let max = self.tensors.max_capacity();
+        if self.outputs >= max {
+            return Err(Broke::memory(format!("it holds more than {max} handles of its output")));
+        }
+        self.outputs += 1;
+        Ok(())
+    }
+
+    /// The guest has dropped one of those.
+    pub(crate) fn forget_output(&mut self) {
+        self.outputs = self.outputs.saturating_sub(1);
     }
 
     /// Takes the shard in that the instance is to drive.
@@ -286,17 +246,5 @@ impl Handles {
             self.tensors = ResourceTable::new();
             self.tensors.set_max_capacity(capacity_max);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plugin_has_so_many_lines_in_each_second() {
-        let mut volume = LogVolume::new(5);
-        assert_eq!([volume.take(Millis(0.0), 3), volume.take(Millis(900.0), 3), volume.take(Millis(999.0), 1)], [3, 2, 0]);
-        assert_eq!([volume.take(Millis(1000.0), 2), volume.take(Millis(1001.0), 9)], [2, 3]);
     }
 }

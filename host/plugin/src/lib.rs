@@ -38,6 +38,7 @@
 mod adapter;
 mod builtin;
 mod cache;
+mod call_log;
 mod clock;
 mod compiler;
 mod conformance;
@@ -61,6 +62,7 @@ mod program;
 mod rehearse;
 mod sandbox;
 mod slot;
+mod system;
 mod trial;
 mod witness;
 mod workbench;

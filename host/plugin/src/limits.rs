@@ -25,13 +25,13 @@ pub struct Limits {
     pub returned_bytes_max: usize,
     /// The same for `allocate` and `review`, whose plans are larger.
     pub allocation_returned_bytes_max: usize,
-    /// Log lines kept of one call; further ones are dropped and counted.
+    /// Lines kept of what one call logs and prints; further ones are dropped and counted.
     pub log_lines_max: usize,
     /// Bytes kept of one log line.
     pub log_line_bytes_max: usize,
     /// Log lines that are passed on of one plugin within a second; further ones are dropped and counted.
     pub log_lines_per_second_max: u32,
-    /// Tensors that a guest may hold at once.
+    /// Tensors that a guest may hold at once, and handles of its output.
     pub tensors_max: usize,
     /// Graphs that a guest may hold at once. An instance drives one shard, so more than a few are a leak.
     pub graphs_max: usize,

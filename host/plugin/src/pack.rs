@@ -67,7 +67,7 @@ fn component(parts: &Parts<'_>, world: Option<&str>) -> Result<Vec<u8>, String> 
         let world = contract.select_world(&[package], Some(world)).map_err(|error| format!("{error:#}"))?;
         embed_component_metadata(&mut module, &contract, world, StringEncoding::UTF8, false).map_err(|error| format!("{error:#}"))?;
     }
-    // A guest gets no WASI. The adapter turns what a C library imports into components' imports, which the host lets trap.
+    // The adapter turns what a C library imports into components' imports. The host answers those that print; most others trap.
     let mut encoder = ComponentEncoder::default();
     let filled = encoder.validate(true).module(&module);
     let filled = filled.and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER));

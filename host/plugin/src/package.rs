@@ -38,7 +38,7 @@ pub struct Package {
     pub kinds: Vec<PluginKind>,
     /// Everything that it exports, with versions.
     pub exports: Vec<String>,
-    /// Everything that it imports, with versions. What is not of the contract is there but traps when it is called.
+    /// Everything that it imports, with versions. What is neither of the contract nor for printing is there but traps when it is called.
     pub imports: Vec<String>,
     /// What it asks for; its name and description are filled in from the component where the manifest has none.
     pub manifest: Manifest,

@@ -76,7 +76,9 @@ impl Cage {
     pub(crate) fn call<T>(&mut self, function: &'static str, call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>) -> Result<T, PolicyFault> {
         let limits = self.limits.of(function);
         arm(&mut self.store, &limits);
-        call(&mut self.store).map_err(|error| {
+        let answer = call(&mut self.store);
+        self.store.data_mut().log.end();
+        answer.map_err(|error| {
             self.failed = true;
             fault_of(&self.store, &error, &limits)
         })
@@ -86,7 +88,9 @@ impl Cage {
     pub(crate) fn instantiate<T>(&mut self, make: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>) -> Result<T, NotStarted> {
         let limits = self.limits.of("configure");
         arm(&mut self.store, &limits);
-        make(&mut self.store).map_err(|error| {
+        let made = make(&mut self.store);
+        self.store.data_mut().log.end();
+        made.map_err(|error| {
             let fault = fault_of(&self.store, &error, &limits);
             // What is not of the guest's making is about types that do not fit, and only the whole of it says which.
             NotStarted::Failed(if fault.kind == StrikeKind::Invalid { format!("{error:#}") } else { fault.to_string() })
@@ -126,14 +130,14 @@ pub(crate) trait Caged {
 /// What wasmtime's error means for the plugin.
 fn fault_of(store: &Store<Guest>, error: &wasmtime::Error, limits: &CallLimits) -> PolicyFault {
     let guest = store.data();
-    let own_words = guest.log.last_error().map(|line| format!(": {line}")).unwrap_or_default();
+    let own_words = guest.log.last_words().map(|words| format!(": {words}")).unwrap_or_default();
     // A guest that is refused memory mostly dies of it, and on its way asks for a place to say so.
     let interrupted = error.downcast_ref::<Trap>() == Some(&Trap::Interrupt);
     if let Some(refused) = guest.memory.refused.as_ref().filter(|_| !interrupted) {
         return PolicyFault { kind: StrikeKind::Memory, message: format!("{refused}{own_words}") };
     }
     if let Some(Broke(fault)) = error.downcast_ref::<Broke>() {
-        return fault.clone();
+        return PolicyFault { message: format!("{}{own_words}", fault.message), ..fault.clone() };
     }
     let root = error.root_cause().to_string();
     let (kind, message) = match error.downcast_ref::<Trap>() {

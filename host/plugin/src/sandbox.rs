@@ -11,11 +11,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use host_core::policy::{PolicyFault, StrikeKind};
 use host_engine::Engines;
 use wasmtime::{
     Config, Engine, Store,
-    component::{Component, InstancePre, Linker, ResourceType, types::ComponentItem},
+    component::{Component, InstancePre, Linker},
 };
 
 use crate::{
@@ -23,10 +22,11 @@ use crate::{
     cache::{self, Cache},
     compiler::Compiler,
     error::{Error, Fault},
-    guest::{Broke, Guest},
+    guest::Guest,
     limits::{CallLimits, Limits},
     meter::EPOCH,
-    package::{PACKAGE, Package},
+    package::Package,
+    system,
 };
 
 /// Address space set aside for each linear memory. Larger ones grow by moving.
@@ -78,13 +78,13 @@ impl Sandbox {
         Ok(component)
     }
 
-    /// Code with its imports bound. What is not of the contract traps when it is called: a guest without WASI runs as long
-    /// as it needs none.
+    /// Code with its imports bound. What is neither of the contract nor in [`system`] traps when it is called: a guest runs as
+    /// long as it needs none of it.
     pub(crate) fn link(&self, package: &Package) -> Result<InstancePre<Guest>, Error> {
         let component = self.component(package)?;
         let mut linker = Linker::<Guest>::new(&self.engine);
         let linked = (package.contract.link)(&mut linker)
-            .and_then(|()| refuse_others(&mut linker, &self.engine, &component))
+            .and_then(|()| system::bind(&mut linker, &self.engine, &component))
             .and_then(|()| linker.instantiate_pre(&component));
         linked.map_err(|error| Fault::Start { plugin: package.name.to_string(), reason: format!("{error:#}") }.into())
     }
@@ -120,33 +120,6 @@ fn engine(limits: &Limits) -> Result<Engine, Error> {
 pub(crate) fn precompile(component: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
     let fault = |error: wasmtime::Error| Fault::NotCompiled { reason: format!("{error:#}") }.into();
     engine(limits)?.precompile_component(component).map_err(fault)
-}
-
-/// Binds what is not of the contract to a refusal that names it. A guest that never calls it runs well: the standard library
-/// of most languages imports more than a policy uses.
-///
-/// Interfaces of the contract are left alone. They are bound already, under a version that stands for all compatible ones,
-/// and a function that they lack must refuse the plugin when it is installed, not when it is called.
-fn refuse_others(linker: &mut Linker<Guest>, engine: &Engine, component: &Component) -> wasmtime::Result<()> {
-    for (interface, item) in component.component_type().imports(engine) {
-        let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
-        if interface.starts_with(PACKAGE) {
-            continue;
-        }
-        let mut refusing = linker.instance(interface)?;
-        for (name, item) in instance.exports(engine) {
-            match item.ty {
-                ComponentItem::ComponentFunc(_) => {
-                    let message = format!("it called `{interface}#{name}`, which no guest is granted");
-                    refusing.func_new(name, move |_, _, _, _| Err(Broke(PolicyFault { kind: StrikeKind::Trap, message: message.clone() }).into()))?;
-                }
-                // Only refused functions could make one, so there is never one to drop.
-                ComponentItem::Resource(_) => refusing.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?,
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Readies a store for one call.

@@ -22,10 +22,10 @@ use host_core::{
 use host_engine::Digest;
 
 use crate::{
+    call_log::LogVolume,
     clock::{CallTimer, Clock},
     error::{Error, Fault},
     events::{Bearer, EventSink, PluginEvent, SwapReason},
-    guest::LogVolume,
     keeper::{Keeper, Kept},
     names::SlotName,
     program::{Caged, Program},
@@ -373,7 +373,7 @@ impl<W: World> Slot<W> {
         answer.map(|answer| (answer, took)).map_err(NoAnswer::Failed)
     }
 
-    /// Counts a call and passes on what the guest logged.
+    /// Counts a call and passes on what the guest logged and printed.
     pub(crate) fn note<T>(&self, version: &Version<W>, warm: &mut Warm<W>, answer: &Answer<T>, took: Duration) {
         let guest = warm.guest_mut();
         let mut counts = lock(&version.tenant.counts);
@@ -383,13 +383,10 @@ impl<W: World> Slot<W> {
         counts.faults += u64::from(answer.is_err());
         counts.memory_bytes = counts.memory_bytes.max(guest.memory.bytes as u64);
         counts.late_epochs_max = counts.late_epochs_max.max(guest.call.late().unwrap_or_default());
-        let wrote = guest.log.lines.len();
-        if wrote > 0 {
-            guest.log.lines.truncate(lock(&version.tenant.log_volume).take(self.around.clock.now(), wrote));
-        }
-        counts.log_lines_dropped += u64::from(guest.log.dropped) + (wrote - guest.log.lines.len()) as u64;
+        let (lines, dropped) = guest.log.take(|lines| lock(&version.tenant.log_volume).take(self.around.clock.now(), lines));
+        counts.log_lines_dropped += dropped;
         drop(counts);
-        for (level, line) in guest.log.lines.drain(..) {
+        for (level, line) in lines {
             self.around.events.send(PluginEvent::Log { slot: self.name.clone(), plugin: Arc::clone(&version.bearer.plugin), level, line });
         }
     }

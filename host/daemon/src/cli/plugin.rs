@@ -2,6 +2,9 @@
 
 mod bench;
 mod build;
+mod dev;
+mod edits;
+mod entry;
 mod new;
 mod pack;
 mod report;
@@ -34,6 +37,9 @@ pub(super) enum PluginCommand {
     New(new::NewArgs),
     /// Build the plugin in a folder with the tools of its language
     Build(build::BuildArgs),
+    /// Build the plugin in a folder and install it, again each time that its sources are saved, as with
+    /// `install --accept-worse`; Ctrl-C ends it and leaves the last version that was installed in service
+    Dev(dev::DevArgs),
     /// Make an installable component of a core module, or describe a component
     Pack(pack::PackArgs),
     /// Fetch, verify, compile and rehearse a component, and swap it in while requests run
@@ -187,6 +193,7 @@ pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: Plugin
     match command {
         PluginCommand::New(args) => new::new(screen, &args),
         PluginCommand::Build(args) => build::build(screen, &args),
+        PluginCommand::Dev(args) => dev::dev(global, screen, args).await,
         PluginCommand::Pack(args) => pack::pack_file(screen, args),
         PluginCommand::Install(args) => install(global, screen, args).await,
         PluginCommand::Swap { slot, plugin, config } => {
@@ -222,17 +229,21 @@ pub(super) async fn plugin(global: &Global, screen: &mut Screen, command: Plugin
 }
 
 async fn install(global: &Global, screen: &mut Screen, args: InstallArgs) -> Result<(), Error> {
+    installed(screen, &sent(global, &Admin::find(global)?, args).await?)
+}
+
+/// Has the running host install a plugin.
+async fn sent(global: &Global, admin: &Admin, args: InstallArgs) -> Result<Installed, Error> {
     let InstallArgs { source, slot, config, digest, canary, shadow, accept_worse } = args;
     let query = InstallQuery { source: source.clone(), slot, config, digest, canary, shadow, accept_worse, ..InstallQuery::default() };
     let origin = Origin::parse(&source)?;
-    let admin = Admin::find(global)?;
     if origin.is_remote() {
-        return installed(screen, &admin.post("/plugins", &InstallQuery { remote: Some(source), ..query }, Vec::new()).await?);
+        return admin.post("/plugins", &InstallQuery { remote: Some(source), ..query }, Vec::new()).await;
     }
     // What a file says is for the host to verify; here nothing limits it but memory.
     let found = origin.fetch(&config::load(None, global.flags())?.config.plugin_fetch, usize::MAX).await?;
     let query = InstallQuery { manifest: found.manifest, signature: found.signature, ..query };
-    installed(screen, &admin.post("/plugins", &query, found.bytes.to_vec()).await?)
+    admin.post("/plugins", &query, found.bytes.to_vec()).await
 }
 
 async fn change(global: &Global, screen: &mut Screen, (action, done): (&str, &str), plugin: String) -> Result<(), Error> {

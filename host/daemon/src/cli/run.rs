@@ -206,7 +206,7 @@ fn say(line: &str) {
 }
 
 /// Cancelled with the first SIGTERM or SIGINT; the second one ends the process at once.
-fn stop_signal() -> Result<CancellationToken, Error> {
+pub(super) fn stop_signal() -> Result<CancellationToken, Error> {
     let fault = |error: std::io::Error| Error::from(Fault::File { doing: "listen for", path: "signals".into() }).because(error);
     let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;

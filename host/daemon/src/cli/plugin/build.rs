@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use host_plugin::{Manifest, Parts, pack};
+use host_plugin::{Manifest, Package, Parts, PluginKind, pack};
 
 use super::{
     super::screen::Screen,
@@ -23,21 +23,27 @@ pub(in crate::cli) struct BuildArgs {
 }
 
 pub(super) fn build(screen: &mut Screen, args: &BuildArgs) -> Result<(), Error> {
-    let folder = fs::canonicalize(&args.folder).map_err(|error| file_fault("find", &args.folder, error))?;
+    let (package, file) = built(&args.folder)?;
+    write(screen, &package, &file)
+}
+
+/// Builds the plugin of a folder; also says which file it belongs in. Nothing but the compiler writes to the folder.
+pub(super) fn built(named: &Path) -> Result<(Package, PathBuf), Error> {
+    let folder = fs::canonicalize(named).map_err(|error| file_fault("find", named, error))?;
     let path = folder.join("plugin.toml");
     let text = fs::read_to_string(&path).map_err(|error| file_fault("read", &path, error))?;
     let manifest = Manifest::read(&path.display().to_string(), &text)?;
     let usage = |reason: &str| Error::from(Fault::Usage { reason: format!("{} {reason}", path.display()) });
     let build = manifest.build.as_ref().ok_or_else(|| usage("does not say how to build it: `[build]` with `language` is missing"))?;
-    let world = manifest.slot()?.map(|slot| slot.kind().world());
+    let kind = manifest.slot()?.map(|slot| slot.kind());
     let name = manifest.name.clone().ok_or_else(|| usage("has no `name`"))?;
     // In the folder as it was named: that is what a person reads.
-    let file = args.folder.join(format!("{name}.wasm"));
+    let file = named.join(format!("{name}.wasm"));
     let wit = folder.join(&build.wit);
-    let sources = Sources { folder: &folder, wit: &wit, world };
+    let sources = Sources { folder: &folder, wit: &wit, kind };
     let bytes = toolchain::compile(&sources, build)?;
-    let package = pack(Parts { source: &file_name(&file), bytes, manifest: Some(&text), world, wit: Some(&wit) })?;
-    write(screen, &package, &file)
+    let package = pack(Parts { source: &file_name(&file), bytes, manifest: Some(&text), world: kind.map(PluginKind::world), wit: Some(&wit) })?;
+    Ok((package, file))
 }
 
 fn file_name(path: &Path) -> String {

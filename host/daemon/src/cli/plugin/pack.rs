@@ -45,9 +45,14 @@ pub(super) fn pack_file(screen: &mut Screen, args: PackArgs) -> Result<(), Error
     write(screen, &package, &to)
 }
 
+/// Writes a plugin to a file.
+pub(super) fn save(package: &Package, to: &Path) -> Result<(), Error> {
+    fs::write(to, &package.bytes).map_err(|error| file_fault("write", to, error))
+}
+
 /// Writes a plugin and says what it is.
 pub(super) fn write(screen: &mut Screen, package: &Package, to: &Path) -> Result<(), Error> {
-    fs::write(to, &package.bytes).map_err(|error| file_fault("write", to, error))?;
+    save(package, to)?;
     let path = to.display().to_string();
     if screen.is_json() {
         let source = PluginSource { name: path.clone(), bytes: package.bytes.clone(), manifest: None };

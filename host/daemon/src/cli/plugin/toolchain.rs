@@ -8,10 +8,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use host_plugin::{Build, Language, RustTarget};
+use host_plugin::{Build, Language, PluginKind, RustTarget};
 use serde_json::Value;
 
-use super::pack::file_fault;
+use super::{
+    entry::{self, Entry},
+    pack::file_fault,
+};
 use crate::error::{Error, Fault};
 
 /// Where a compiler that is told a file name writes; removed once it is read.
@@ -24,8 +27,8 @@ pub(super) struct Sources<'a> {
     pub folder: &'a Path,
     /// Folder of the contract.
     pub wit: &'a Path,
-    /// The world that it implements; Rust sources say it themselves.
-    pub world: Option<&'a str>,
+    /// What it implements; Rust sources say it themselves.
+    pub kind: Option<PluginKind>,
 }
 
 /// A component or a core module, as the language's compiler writes it.
@@ -38,9 +41,9 @@ pub(super) fn compile(sources: &Sources<'_>, build: &Build) -> Result<Vec<u8>, E
     }
 }
 
-impl<'a> Sources<'a> {
-    fn world(&self) -> Result<&'a str, Error> {
-        self.world.ok_or_else(|| Fault::Usage { reason: "plugin.toml has no `slot`, which says what the plugin implements".to_owned() }.into())
+impl Sources<'_> {
+    fn kind(&self) -> Result<PluginKind, Error> {
+        self.kind.ok_or_else(|| Fault::Usage { reason: "plugin.toml has no `slot`, which says what the plugin implements".to_owned() }.into())
     }
 
     /// Runs a compiler that writes the part file, and takes that file away.
@@ -87,7 +90,7 @@ fn built_by_cargo(messages: &[u8]) -> Option<PathBuf> {
 }
 
 fn c(sources: &Sources<'_>) -> Result<Vec<u8>, Error> {
-    let world = sources.world()?;
+    let world = sources.kind()?.world();
     let mut compiler = c_compiler()?;
     let name = compiler.get_program().to_string_lossy().into_owned();
     compiler.args(["-Oz", "-Wall", "-mexec-model=reactor", "-Wl,-s", "-o", PART]);
@@ -140,19 +143,23 @@ fn c_compiler() -> Result<Command, Error> {
 
 fn python(sources: &Sources<'_>) -> Result<Vec<u8>, Error> {
     let program = tool("componentize-py", &sources.folder.join(".venv/bin"), "run `pip install -r requirements.txt` in the plugin's folder")?;
+    let _entry = Entry::python(sources.folder)?;
     let mut command = Command::new(program);
-    command.arg("--wit-path").arg(sources.wit).args(["--world", sources.world()?, "componentize", "policy"]);
-    // A guest gets no WASI; what the interpreter asks for when it starts is answered when it is built.
+    command.arg("--wit-path").arg(sources.wit).args(["--world", sources.kind()?.world(), "componentize", entry::PYTHON_MODULE]);
+    command.args(["--python-path", ".", "--python-path", entry::FOLDER]);
+    // A guest gets next to nothing of WASI; what the interpreter asks for when it starts is answered when it is built.
     command.args(["--stub-wasi", "--output", PART]);
     sources.written_by(command, "componentize-py")
 }
 
 fn javascript(sources: &Sources<'_>) -> Result<Vec<u8>, Error> {
     let program = tool("componentize-qjs", &sources.folder.join("node_modules/.bin"), "run `npm install` in the plugin's folder")?;
+    let kind = sources.kind()?;
+    let _entry = Entry::javascript(sources.folder, kind)?;
     let mut command = Command::new(program);
-    command.arg("--wit").arg(sources.wit).args(["--world", sources.world()?, "--js", "policy.js"]);
-    // The contract has no asynchronous functions, and a guest gets no WASI.
-    command.args(["--sync", "--stub-wasi", "--output", PART]);
+    command.arg("--wit").arg(sources.wit).args(["--world", kind.world(), "--js", entry::JAVASCRIPT_FILE, "--module-root", "."]);
+    // The contract has no asynchronous functions. WASI stays: the interpreter prints why it fails, and asks for nothing else.
+    command.args(["--sync", "--output", PART]);
     sources.written_by(command, "componentize-qjs")
 }
 
