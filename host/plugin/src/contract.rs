@@ -25,7 +25,7 @@ static CONTRACTS: [&Contract; 1] = [&v0_1::CONTRACT];
 
 /// One version of the contract, as this host speaks it.
 pub(crate) struct Contract {
-    /// As it stands in the names of interfaces. Guests of earlier compatible versions are called through the same bindings.
+    /// As it stands in the names of interfaces. Guests of every compatible version are called through the same bindings.
     pub version: Version,
     /// Whether a guest of these kinds may import an interface of the contract, named without package and version.
     pub grants: fn(interface: &str, kinds: &[PluginKind]) -> bool,
@@ -58,10 +58,11 @@ impl Contract {
         CONTRACTS.map(|contract| contract.version.to_string()).join(", ")
     }
 
-    /// Whether a version is this one or an earlier one that semver calls compatible with it.
+    /// Whether semver calls a version compatible with this one. It may be a later one: what a guest uses of it that this host
+    /// does not have is named when the guest is linked.
     fn speaks(&self, version: &Version) -> bool {
         let line = |version: &Version| if version.major == 0 { (0, version.minor) } else { (version.major, 0) };
-        version.pre.is_empty() && line(version) == line(&self.version) && version.cmp_precedence(&self.version).is_le()
+        version.pre.is_empty() && line(version) == line(&self.version)
     }
 }
 
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_spoken_with_the_earlier_ones_of_its_line() {
+    fn a_version_is_spoken_with_those_that_are_compatible_with_it() {
         struct Case {
             ours: (u64, u64, u64),
             theirs: &'static str,
@@ -92,11 +93,12 @@ mod tests {
             Case { ours: (0, 1, 0), theirs: "0.1.0", spoken: true },
             Case { ours: (0, 1, 2), theirs: "0.1.0", spoken: true },
             Case { ours: (0, 1, 2), theirs: "0.1.2+built-today", spoken: true },
-            Case { ours: (0, 1, 2), theirs: "0.1.3", spoken: false },
+            Case { ours: (0, 1, 2), theirs: "0.1.3", spoken: true },
             Case { ours: (0, 1, 2), theirs: "0.1.2-draft", spoken: false },
             Case { ours: (0, 2, 0), theirs: "0.1.0", spoken: false },
             Case { ours: (1, 4, 0), theirs: "1.3.9", spoken: true },
-            Case { ours: (1, 4, 0), theirs: "1.5.0", spoken: false },
+            Case { ours: (1, 4, 0), theirs: "1.5.0", spoken: true },
+            Case { ours: (1, 4, 0), theirs: "2.0.0", spoken: false },
             Case { ours: (1, 4, 0), theirs: "0.4.0", spoken: false },
         ];
         for Case { ours: (major, minor, patch), theirs, spoken } in cases {

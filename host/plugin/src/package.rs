@@ -111,7 +111,7 @@ fn is_text(bytes: &[u8]) -> bool {
 /// What the sections of a component say.
 #[derive(Default)]
 pub(crate) struct Contents {
-    pub exports: Vec<String>,
+    exports: Vec<String>,
     pub imports: Vec<String>,
     name: Option<String>,
     version: Option<String>,
@@ -162,21 +162,17 @@ impl Contents {
         }
     }
 
-    /// The version of the contract that all exports of ours have.
+    /// The contract that all exports of ours name.
     fn contract(&self, source: &str) -> Result<&'static Contract, Error> {
         let mut agreed: Option<&'static Contract> = None;
         for (interface, version) in self.exports.iter().filter_map(|export| of_contract(export)).filter(|(interface, _)| is_known(interface)) {
-            let expected = match (Contract::of(version), agreed) {
-                (Some(contract), Some(before)) if contract == before => continue,
-                (Some(contract), None) => {
-                    agreed = Some(contract);
-                    continue;
-                }
-                // Two versions in one plugin: it is called through one of them.
-                (_, Some(before)) => before.version.to_string(),
-                (None, None) => Contract::spoken(),
-            };
-            return Err(Fault::ContractVersion { plugin: source.to_owned(), interface: interface.to_owned(), found: version.to_owned(), expected }.into());
+            let contract = Contract::of(version);
+            if contract.is_none() || agreed.is_some_and(|before| contract != Some(before)) {
+                // A plugin is called through one version: what one export names holds for the next ones.
+                let expected = agreed.map_or_else(Contract::spoken, |before| before.version.to_string());
+                return Err(Fault::ContractVersion { plugin: source.to_owned(), interface: interface.to_owned(), found: version.to_owned(), expected }.into());
+            }
+            agreed = contract;
         }
         agreed.ok_or_else(|| Fault::NoInterface { plugin: source.to_owned(), exports: self.exports.clone() }.into())
     }
@@ -198,6 +194,7 @@ impl Contents {
         self.exports.iter().filter_map(|export| of_contract(export)).any(|(exported, _)| exported == interface)
     }
 
+    /// The contract through which a plugin can be called, or why it cannot.
     fn check(&self, source: &str) -> Result<&'static Contract, Error> {
         let plugin = || source.to_owned();
         let contract = self.contract(source)?;
@@ -210,7 +207,7 @@ impl Contents {
         }
         let granted = |import: &str| match of_contract(import) {
             Some((interface, version)) => Contract::of(version) == Some(contract) && (contract.grants)(interface, &kinds),
-            // What is of no one's contract but WASI's traps when it is called.
+            // Nothing else but WASI, which traps when it is called.
             None => import.starts_with("wasi:"),
         };
         match self.imports.iter().find(|import| !granted(import)) {
