@@ -19,8 +19,6 @@ mod manifest;
 mod metrics;
 mod models;
 mod pipeline;
-mod postprocess;
-mod preprocess;
 mod pulse;
 mod recorder;
 mod repository;
