@@ -19,6 +19,7 @@ mod manifest;
 mod metrics;
 mod models;
 mod pipeline;
+mod pki;
 mod pulse;
 mod recorder;
 mod repository;
