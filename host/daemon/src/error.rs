@@ -10,7 +10,7 @@ use host_core::{
 };
 use host_engine::Digest;
 
-use crate::{pki::PkiFault, stage_fault::StageFault};
+use crate::{pki::PkiFault, stage_fault::StageFault, store::JoinRefusal};
 
 /// An error of the daemon.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub enum Fault {
     Stage(StageFault),
     /// What is wrong with keys and certificates.
     Pki(PkiFault),
+    /// Why a device gets no certificate.
+    Join(JoinRefusal),
     /// Two plugins of the plugins folder that name the same slot.
     TwoClaims { slot: String, one: String, two: String },
     /// Words that say no place where a plugin is.
@@ -196,6 +198,12 @@ impl From<PkiFault> for Error {
     }
 }
 
+impl From<JoinRefusal> for Error {
+    fn from(refusal: JoinRefusal) -> Self {
+        Fault::Join(refusal).into()
+    }
+}
+
 impl From<host_core::error::Error> for Error {
     fn from(error: host_core::error::Error) -> Self {
         Fault::Core(error).into()
@@ -242,6 +250,7 @@ impl fmt::Display for Fault {
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
             Self::Pki(fault) => fault.fmt(f),
+            Self::Join(refusal) => refusal.fmt(f),
             Self::TwoClaims { slot, one, two } => write!(f, "slot {slot} is claimed by `{one}` and by `{two}`; bind one of them in the config"),
             Self::Origin { text, reason } => write!(f, "`{text}` names no plugin: {reason}"),
             Self::Fetch { origin } => write!(f, "`{origin}` could not be fetched"),
