@@ -43,6 +43,21 @@ pub(super) struct RunArgs {
     /// Where clients reach the host [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
+    /// Let devices join, where they reach this host [default: closed; without an address 127.0.0.1:23457]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = config::JOIN_ADDRESS)]
+    join_listen: Option<String>,
+    /// Join the central at this address as a device
+    #[arg(long, value_name = "ADDRESS")]
+    join: Option<String>,
+    /// Token to join with the first time, which `host token create` prints on the central
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Who this host is as a device
+    #[arg(long, value_name = "ID")]
+    device_id: Option<String>,
+    /// Where other hosts reach this one, if it cannot know itself
+    #[arg(long, value_name = "ADDRESS")]
+    advertise: Option<String>,
     /// Devices inside this process: how many, or the files of their profiles with commas between them [default: 1]
     #[arg(long, value_name = "N|FILE,FILE")]
     local_devices: Option<String>,
@@ -76,6 +91,14 @@ impl RunArgs {
         flags.extend(self.record.iter().map(|path| path_flag("--record", "record", path)));
         flags.extend(self.models.iter().map(|path| path_flag("--models", "models", path)));
         flags.extend(self.http.iter().map(|address| text_flag("--http", "http.address", address)));
+        let joining = [
+            ("--join-listen", "join.address", &self.join_listen),
+            ("--join", "join.central", &self.join),
+            ("--token", "join.token", &self.token),
+            ("--device-id", "join.device_id", &self.device_id),
+            ("--advertise", "join.advertise", &self.advertise),
+        ];
+        flags.extend(joining.into_iter().filter_map(|(flag, key, value)| Some(text_flag(flag, key, value.as_ref()?))));
         flags.extend(self.local_devices.iter().map(|devices| text_flag("--local-devices", "local_devices", devices)));
         flags.extend(self.profile.iter().map(|path| path_flag("--profile", "profile", path)));
         if self.allow_unsigned {
