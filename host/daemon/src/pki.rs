@@ -19,6 +19,7 @@ mod random;
 mod request;
 mod revoked;
 mod subject;
+mod tokens;
 
 pub use authority::Authority;
 pub use certificate::{Certificate, Serial, Validity};
@@ -28,6 +29,7 @@ pub use identity::{Identity, IdentityFolder};
 pub use request::SigningRequest;
 pub use revoked::Revoked;
 pub use subject::{CENTRAL, Subject};
+pub use tokens::{JoinDoor, Tokens};
 
 #[cfg(test)]
 mod tests;

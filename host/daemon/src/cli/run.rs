@@ -20,6 +20,7 @@ use crate::{
     error::{Error, Fault},
     logging,
     metrics::Metrics,
+    pki::{JoinDoor, Tokens},
     service::Service,
     store::Store,
 };
@@ -134,6 +135,8 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let socket = admin::listen(&config.data)?;
     let http = listen(&config).await?;
     let address = http.local_addr().map_err(|error| Error::from(Fault::Address { what: "http", address: config.http.address.to_string() }).because(error))?;
+    let join = config.join.address.map(|address| JoinDoor::open(&config.data, &config.join, address)).transpose()?;
+    let tokens = Tokens::new(store.clone(), &config.join, join);
     let metrics = Arc::new(Metrics::new());
     let starting = Central::start(config.clone(), store.clone(), metrics.clone());
     let central = tokio::select! {
@@ -147,7 +150,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let shelf = central.shelf().clone();
     let watch = shelf.watch()?;
     let component_bytes_max = config.plugin_limits.guest.component_bytes_max;
-    let admin_door = AdminDoor { service, store, shelf, http: Some(address.to_string()), component_bytes_max };
+    let admin_door = AdminDoor { service, store, shelf, tokens, http: Some(address.to_string()), component_bytes_max };
     spawn_http(&mut doors, http, client_door, closing.clone());
     spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
     if !address.ip().is_loopback() {
