@@ -2,6 +2,7 @@
 //! is made for its owner alone.
 
 mod plugins;
+mod tokens;
 
 use std::{
     fs, io,
@@ -23,6 +24,7 @@ use crate::{
     api::{metadata_tensors, no_route, read_query, wrong_method},
     error::{Error, Fault},
     models::Model,
+    pki::Tokens,
     service::Service,
     shelf::Shelf,
     store::Store,
@@ -46,6 +48,8 @@ pub struct AdminDoor {
     pub store: Store,
     /// The plugins.
     pub shelf: Shelf,
+    /// Join tokens.
+    pub tokens: Tokens,
     /// Where clients reach the host.
     pub http: Option<String>,
     /// Largest plugin that is taken.
@@ -87,6 +91,7 @@ pub fn router(door: AdminDoor) -> Router {
         .route("/plan/history", get(history))
         .route("/plan/explain/{model}", get(explain))
         .merge(plugins::routes())
+        .merge(tokens::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(door)

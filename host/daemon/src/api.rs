@@ -5,6 +5,8 @@ mod body;
 pub mod error;
 mod infer;
 mod metadata;
+mod postprocess;
+mod preprocess;
 mod render;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod replay;
 mod run;
 mod screen;
 mod status;
+mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -74,6 +75,9 @@ enum Command {
     /// Look at devices
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// Let devices join
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Look at plans and why they are as they are
     #[command(subcommand)]
     Plan(plan::PlanCommand),
@@ -156,6 +160,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
         Command::Status => status::status(global, &mut screen).await,
         Command::Model(command) => model::model(global, &mut screen, command).await,
         Command::Device(command) => device::device(global, &mut screen, command).await,
+        Command::Token(command) => token::token(global, &mut screen, command).await,
         Command::Plan(command) => plan::plan(global, &mut screen, command).await,
         Command::Plugin(command) => plugin::plugin(global, &mut screen, command).await,
         Command::Replay(args) => replay::replay(global, &mut screen, args),
@@ -207,6 +212,12 @@ mod tests {
             "host model split digits --cuts 2,5 --folder out",
             "host plan explain digits",
             "host plan history --count 3",
+            "host run --join-listen",
+            "host run --join-listen 0.0.0.0:23457 --advertise shed.local:23457",
+            "host run --join shed.local:23457 --token shj1.x --device-id pi-4 --advertise pi-4.local:23458",
+            "host token create --ttl 24h --uses 3 --roles head,body,tail",
+            "host token list -o json",
+            "host token revoke 0123456789abcdef",
             "host plugin install x.wasm --slot routing",
             "host plugin rollback routing --to 2",
             "host plugin new -t routing-rust my-policy",

@@ -9,7 +9,8 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The time of day in milliseconds since 1970, for records that people read. It may jump; nothing is decided by it.
+/// The time of day in milliseconds since 1970, for records that people read, and for what ends at a date: join tokens and
+/// certificates. It may jump; nothing else is decided by it.
 pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,21 +1,30 @@
 //! Everything that can be set, with its default and its unit. Made only by `resolve`, from file, environment and flags;
 //! what it says was checked. Nothing else in the daemon reads the environment or a config file.
 
+mod address;
 mod local_device;
 mod profile;
 mod resolve;
 mod settings;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
-use host_core::profile::DeviceProfile;
+use host_core::{ids::DeviceId, profile::DeviceProfile};
 use host_plugin::Limits;
+use host_wire::join::JoinToken;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use address::HostAddress;
 pub use local_device::LocalDevice;
 pub use resolve::{Flag, Resolved, load};
 pub use settings::show;
+
+/// Where devices join a host that says no more than that they may.
+pub const JOIN_ADDRESS: &str = "127.0.0.1:23457";
+/// How long a join token may be good: a second to a year.
+pub const TOKEN_TTL_MS: RangeInclusive<u64> = 1_000..=365 * DAY_MS;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What one host does.
 #[derive(Clone, PartialEq, Debug)]
@@ -54,6 +63,8 @@ pub struct Config {
     pub plugin_fetch: PluginFetch,
     /// Where decisions are recorded; none without a file.
     pub recording: Recording,
+    /// How devices in other processes come to this host, or how this host comes to a central.
+    pub join: Join,
     /// When a device counts as lost.
     pub leases: Leases,
     /// What was fetched by digest.
@@ -208,6 +219,32 @@ pub struct Recording {
     pub waiting_max: usize,
 }
 
+/// How devices in other processes come to this host, or how this host comes to a central. A host does one or the other.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Join {
+    /// Where devices join. The port stays closed unless an address is given. It needs no `--insecure`: whoever comes needs a token
+    /// or a certificate, and everything goes over TLS.
+    pub address: Option<SocketAddr>,
+    /// How long a join token is good when whoever creates it does not say.
+    pub token_ttl_ms: u64,
+    /// How long a device's certificate is good. A device asks for the next one after two thirds of that.
+    pub certificate_ms: u64,
+    /// From the opening of a connection until it is known who is there.
+    pub handshake_ms_max: u64,
+    /// Connections of other hosts that are open at once.
+    pub connections_max: usize,
+    /// Those of them of which it is not yet known who is there.
+    pub handshakes_max: usize,
+    /// The central that this host joins as a device.
+    pub central: Option<HostAddress>,
+    /// What it joins with the first time; never shown.
+    pub token: Option<JoinToken>,
+    /// Who it wants to be.
+    pub device_id: Option<DeviceId>,
+    /// Where other hosts reach this one, where it is not where it listens.
+    pub advertise: Option<HostAddress>,
+}
+
 /// When a device counts as lost.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Leases {
@@ -298,6 +335,7 @@ impl Config {
             plugin_trust: PluginTrust::default(),
             plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },
             recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
+            join: Join::default(),
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
@@ -326,6 +364,23 @@ impl Default for PluginLimits {
             log_lines_kept_max: 1_000,
             audit_bytes_max: 16 << 20,
             rehearsed_problems_max: 32,
+        }
+    }
+}
+
+impl Default for Join {
+    fn default() -> Self {
+        Self {
+            address: None,
+            token_ttl_ms: DAY_MS,
+            certificate_ms: 30 * DAY_MS,
+            handshake_ms_max: 5_000,
+            connections_max: 1_024,
+            handshakes_max: 64,
+            central: None,
+            token: None,
+            device_id: None,
+            advertise: None,
         }
     }
 }

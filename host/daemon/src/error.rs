@@ -10,7 +10,7 @@ use host_core::{
 };
 use host_engine::Digest;
 
-use crate::stage_fault::StageFault;
+use crate::{pki::PkiFault, stage_fault::StageFault, store::JoinRefusal};
 
 /// An error of the daemon.
 #[derive(Debug)]
@@ -35,6 +35,10 @@ pub enum Fault {
     Plugin(host_plugin::Error),
     /// What went wrong on the way through the stages.
     Stage(StageFault),
+    /// What is wrong with keys and certificates.
+    Pki(PkiFault),
+    /// Why a device gets no certificate.
+    Join(JoinRefusal),
     /// Two plugins of the plugins folder that name the same slot.
     TwoClaims { slot: String, one: String, two: String },
     /// Words that say no place where a plugin is.
@@ -144,6 +148,7 @@ impl Error {
             Fault::Engine(error) => error.kind(),
             Fault::Plugin(error) => error.kind(),
             Fault::Stage(fault) => fault.kind(),
+            Fault::Pki(fault) => fault.kind(),
             Fault::StoreBusy { .. } => ErrorKind::Busy,
             // One that is larger than the whole cache will never fit.
             Fault::CacheFull { size, bytes_max, .. } if size <= bytes_max => ErrorKind::Busy,
@@ -184,6 +189,18 @@ impl From<Fault> for Error {
 impl From<StageFault> for Error {
     fn from(fault: StageFault) -> Self {
         Fault::Stage(fault).into()
+    }
+}
+
+impl From<PkiFault> for Error {
+    fn from(fault: PkiFault) -> Self {
+        Fault::Pki(fault).into()
+    }
+}
+
+impl From<JoinRefusal> for Error {
+    fn from(refusal: JoinRefusal) -> Self {
+        Fault::Join(refusal).into()
     }
 }
 
@@ -232,6 +249,8 @@ impl fmt::Display for Fault {
             Self::Engine(error) => error.fmt(f),
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
+            Self::Pki(fault) => fault.fmt(f),
+            Self::Join(refusal) => refusal.fmt(f),
             Self::TwoClaims { slot, one, two } => write!(f, "slot {slot} is claimed by `{one}` and by `{two}`; bind one of them in the config"),
             Self::Origin { text, reason } => write!(f, "`{text}` names no plugin: {reason}"),
             Self::Fetch { origin } => write!(f, "`{origin}` could not be fetched"),

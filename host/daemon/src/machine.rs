@@ -1,5 +1,10 @@
 //! What this machine has and how hard it works, as the operating system says. A system that does not say counts as idle.
 
+/// What the machine is called in its network, if it says.
+pub fn name() -> Option<String> {
+    sysinfo::System::host_name().ok().filter(|name| !name.is_empty())
+}
+
 /// Reads memory and load.
 #[derive(Debug)]
 pub struct Machine(Option<sysinfo::System>);

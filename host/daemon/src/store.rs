@@ -1,4 +1,5 @@
-//! What must outlive the process: plan numbers and plans, installed plugins, generations of slots, and blobs by digest.
+//! What must outlive the process: plan numbers and plans, installed plugins, generations of slots, join tokens, devices that
+//! enrolled, and blobs by digest.
 //! One thread writes; what it has acknowledged is on disk. The calls block for about a disk's flush, so async code asks
 //! from a blocking thread where it minds. A second implementation would offer the same calls. Beside it lies the `cache` of what
 //! could be fetched again.
@@ -6,9 +7,12 @@
 mod blobs;
 #[cfg_attr(not(test), expect(dead_code, reason = "nothing is fetched by digest yet: devices in other processes will be the first"))]
 pub mod cache;
+mod devices;
 mod digest_folder;
+mod enrolment;
 mod lock;
 mod records;
+mod tokens;
 mod writer;
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
@@ -18,7 +22,9 @@ use host_core::plan::CheckedPlan;
 use host_engine::Digest;
 use host_wire::admin;
 
+pub use enrolment::JoinRefusal;
 pub use records::{GenerationRecord, PluginRecord};
+pub use tokens::TokenRecord;
 
 use crate::{
     config::StoreLimits,

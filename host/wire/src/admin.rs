@@ -3,6 +3,7 @@
 mod device;
 mod plan;
 mod plugin;
+mod token;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,
     RollbackQuery, Slot, SlotQuery, SlotStats, Trial,
 };
+pub use token::{NewToken, RevokeQuery, Token, TokenQuery};
 
 use crate::oip::TensorMetadata;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 pub use host_core::error::ErrorKind;
 
-use crate::oip::Datatype;
+use crate::{join::TokenProblem, oip::Datatype};
 
 /// An error of this crate.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,6 +55,10 @@ pub enum Fault {
     Recording { what: String },
     /// Compressed bytes that do not expand, or not to what is accepted.
     Compressed { problem: &'static str, bytes_max: usize },
+    /// A text that is no join token.
+    JoinToken(TokenProblem),
+    /// A text that is no token's id.
+    TokenId { text: String },
     /// An answer that JSON has no number for.
     NotFinite { tensor: String, index: usize, value: f64 },
 }
@@ -130,6 +134,8 @@ impl fmt::Display for Error {
             Fault::TextBytes { tensor, index } => write!(f, "`{tensor}`: text element {index} names more bytes than there are"),
             Fault::Recording { what } => write!(f, "the recording cannot be read: {what}"),
             Fault::Compressed { problem, bytes_max } => write!(f, "compressed bytes {problem}; at most {bytes_max} bytes are accepted"),
+            Fault::JoinToken(problem) => write!(f, "the join token cannot be used: {problem}"),
+            Fault::TokenId { text } => write!(f, "`{text}` is no token id, which is 16 hexadecimal digits"),
             Fault::NotFinite { tensor, index, value } => {
                 write!(f, "output `{tensor}`: element {index} is {value}, which JSON cannot hold; ask for binary_data")
             }

@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod compression;
 pub mod error;
+pub mod join;
 pub mod oip;
 pub mod recording;
+pub mod roles;
 pub mod schedule;

@@ -13,13 +13,12 @@ use host_core::units::Millis;
 use host_engine::Tensor;
 use host_wire::oip::{self, Parameter, Parameters, RequestedOutput};
 
-use super::{Door, body, metadata::find, render};
+use super::{Door, body, metadata::find, preprocess, render};
 use crate::{
     clock,
     error::{Error, Fault},
     metrics::{Metrics, Outcome},
     models::Model,
-    preprocess,
     request::{Request, Signature},
 };
 

@@ -3,11 +3,10 @@
 use host_engine::Tensor;
 use host_wire::oip::{self, Datatype, Encoded, Form, Output, RequestedOutput};
 
-use super::infer::Asked;
+use super::{infer::Asked, postprocess};
 use crate::{
     error::{Error, Fault},
     models::Model,
-    postprocess,
     request::Answer,
     stage_fault::StageFault,
 };

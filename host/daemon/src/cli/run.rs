@@ -20,6 +20,7 @@ use crate::{
     error::{Error, Fault},
     logging,
     metrics::Metrics,
+    pki::{JoinDoor, Tokens},
     service::Service,
     store::Store,
 };
@@ -43,6 +44,21 @@ pub(super) struct RunArgs {
     /// Where clients reach the host [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
+    /// Let devices join, where they reach this host [default: closed; without an address 127.0.0.1:23457]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = config::JOIN_ADDRESS)]
+    join_listen: Option<String>,
+    /// Join the central at this address as a device
+    #[arg(long, value_name = "ADDRESS")]
+    join: Option<String>,
+    /// Token to join with the first time, which `host token create` prints on the central
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Who this host is as a device
+    #[arg(long, value_name = "ID")]
+    device_id: Option<String>,
+    /// Where other hosts reach this one, if it cannot know itself
+    #[arg(long, value_name = "ADDRESS")]
+    advertise: Option<String>,
     /// Devices inside this process: how many, or the files of their profiles with commas between them [default: 1]
     #[arg(long, value_name = "N|FILE,FILE")]
     local_devices: Option<String>,
@@ -76,6 +92,14 @@ impl RunArgs {
         flags.extend(self.record.iter().map(|path| path_flag("--record", "record", path)));
         flags.extend(self.models.iter().map(|path| path_flag("--models", "models", path)));
         flags.extend(self.http.iter().map(|address| text_flag("--http", "http.address", address)));
+        let joining = [
+            ("--join-listen", "join.address", &self.join_listen),
+            ("--join", "join.central", &self.join),
+            ("--token", "join.token", &self.token),
+            ("--device-id", "join.device_id", &self.device_id),
+            ("--advertise", "join.advertise", &self.advertise),
+        ];
+        flags.extend(joining.into_iter().filter_map(|(flag, key, value)| Some(text_flag(flag, key, value.as_ref()?))));
         flags.extend(self.local_devices.iter().map(|devices| text_flag("--local-devices", "local_devices", devices)));
         flags.extend(self.profile.iter().map(|path| path_flag("--profile", "profile", path)));
         if self.allow_unsigned {
@@ -111,6 +135,8 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let socket = admin::listen(&config.data)?;
     let http = listen(&config).await?;
     let address = http.local_addr().map_err(|error| Error::from(Fault::Address { what: "http", address: config.http.address.to_string() }).because(error))?;
+    let join = config.join.address.map(|address| JoinDoor::open(&config.data, &config.join, address)).transpose()?;
+    let tokens = Tokens::new(store.clone(), &config.join, join);
     let metrics = Arc::new(Metrics::new());
     let starting = Central::start(config.clone(), store.clone(), metrics.clone());
     let central = tokio::select! {
@@ -124,7 +150,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let shelf = central.shelf().clone();
     let watch = shelf.watch()?;
     let component_bytes_max = config.plugin_limits.guest.component_bytes_max;
-    let admin_door = AdminDoor { service, store, shelf, http: Some(address.to_string()), component_bytes_max };
+    let admin_door = AdminDoor { service, store, shelf, tokens, http: Some(address.to_string()), component_bytes_max };
     spawn_http(&mut doors, http, client_door, closing.clone());
     spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
     if !address.ip().is_loopback() {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Config, Origin, profile,
-    settings::{SETTINGS, Setting, variable},
+    settings::{NOT_SHOWN, SECRET, SETTINGS, Setting, variable},
 };
 use crate::error::{Error, Fault};
 
@@ -95,7 +95,10 @@ impl Resolver {
             Ok(()) => {
                 self.resolved.origins.insert(setting.key, origin);
             }
-            Err(expected) => self.faults.push(format!("{} is {} ({origin}), {expected}", setting.key, shown(&value.to_string()))),
+            Err(expected) => {
+                let value = if SECRET.contains(&setting.key) { NOT_SHOWN.to_owned() } else { shown(&value.to_string()) };
+                self.faults.push(format!("{} is {value} ({origin}), {expected}", setting.key));
+            }
         }
     }
 
@@ -154,6 +157,23 @@ impl Resolver {
                 leases.lost_after_ms, leases.heartbeat_ms
             ));
         }
+        self.check_join();
+    }
+
+    fn check_join(&mut self) {
+        let join = &self.resolved.config.join;
+        if let (Some(central), Some(address)) = (&join.central, join.address) {
+            self.faults.push(format!("join.central is {central} and join.address is {address}; a host joins a central or lets devices join, not both"));
+        }
+        // A token in the environment is there for every command of this user, also those that join nothing.
+        let by_flag = matches!(self.resolved.origins.get("join.token"), Some(Origin::Flag(_)));
+        if join.central.is_none() && by_flag {
+            self.faults.push("join.token is there, but join.central is not; name the central with --join".into());
+        }
+        if join.handshakes_max > join.connections_max {
+            self.faults
+                .push(format!("join.handshakes_max is {}, it must be at most join.connections_max, which is {}", join.handshakes_max, join.connections_max));
+        }
     }
 }
 
@@ -187,6 +207,8 @@ pub(super) fn shown(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use host_wire::join::{Fingerprint, JoinToken, TokenId, TokenSecret};
+
     use super::*;
     use crate::config::show;
 
@@ -251,7 +273,7 @@ mod tests {
         assert_eq!(
             faults(&sources),
             [
-                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, leases, cache, store, log",
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, cache, store, log",
                 "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
                 "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
                 "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",
@@ -279,6 +301,49 @@ mod tests {
         let mut sources = sources("");
         sources.flags = vec![flag("--set", "local_devices", r#"[{"id":"x"}]"#)];
         assert_eq!(resolve(&sources).expect("sound").config.local_devices[0].id, "x");
+    }
+
+    #[test]
+    fn a_host_joins_or_lets_join_and_says_which_settings_disagree() {
+        let token = JoinToken { id: TokenId([1; 8]), secret: TokenSecret([2; 16]), fingerprint: Fingerprint([3; 32]) };
+        let mut both = sources("join: { address: \"127.0.0.1:23457\", connections_max: 10, handshakes_max: 11 }");
+        both.flags = vec![flag("--join", "join.central", "shed:23457"), flag("--token", "join.token", &token.text())];
+        assert_eq!(
+            faults(&both),
+            [
+                "join.central is shed:23457 and join.address is 127.0.0.1:23457; a host joins a central or lets devices join, not both",
+                "join.handshakes_max is 11, it must be at most join.connections_max, which is 10",
+            ]
+        );
+        let mut alone = sources("");
+        alone.flags = vec![flag("--token", "join.token", &token.text())];
+        assert_eq!(faults(&alone), ["join.token is there, but join.central is not; name the central with --join"]);
+        let mut around = sources("");
+        around.environment = BTreeMap::from([("HOST_JOIN_TOKEN".into(), token.text())]);
+        assert_eq!(resolve(&around).expect("sound").config.join.token.as_ref(), Some(&token));
+        alone.flags.push(flag("--join", "join.central", "shed:23457"));
+        assert_eq!(resolve(&alone).expect("sound").config.join.token, Some(token));
+    }
+
+    #[test]
+    fn a_join_token_is_repeated_nowhere() {
+        let token = JoinToken { id: TokenId([1; 8]), secret: TokenSecret([2; 16]), fingerprint: Fingerprint([3; 32]) }.text();
+        let mut secret = sources("");
+        secret.flags = vec![flag("--join", "join.central", "shed:23457"), flag("--token", "join.token", &token)];
+        let resolved = resolve(&secret).expect("sound");
+        let row = show(&resolved).into_iter().find(|row| row.0 == "join.token").expect("a row");
+        assert_eq!((row.1, row.2.to_string()), (Value::from("not shown"), "--token".to_owned()));
+        assert!(!format!("{resolved:?}").contains(&token));
+        secret.flags[1] = flag("--token", "join.token", &token[..60]);
+        let expected = "join.token is not shown (--token), the join token cannot be used: it has 60 characters, a whole one has 85; its end is missing";
+        assert_eq!(faults(&secret), [expected]);
+    }
+
+    #[test]
+    fn a_device_cannot_be_the_central() {
+        let mut named = sources("");
+        named.flags = vec![flag("--device-id", "join.device_id", "Central")];
+        assert_eq!(faults(&named), ["join.device_id is \"Central\" (--device-id), device id `Central` is the central's, choose another"]);
     }
 
     #[test]

@@ -3,13 +3,17 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
+use host_core::ids::DeviceId;
+use host_wire::join::JoinToken;
 use serde_json::{Value, json};
 
-use super::{AllowUnsigned, Config, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, local_device};
-use crate::shelf;
+use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device};
+use crate::{pki::Subject, shelf};
 
 const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
+/// Where a host is, as settings write it.
+const HOST_ADDRESS: &str = "a name or address with a port, such as shed.local:23457";
 /// A guest's stack lies on that of the thread that calls, and those of the host have 2 MiB.
 const STACK_BYTES_MAX: u64 = 1 << 20;
 
@@ -21,6 +25,11 @@ pub(super) struct Setting {
     pub set: fn(&mut Config, &Value) -> Result<(), String>,
     get: fn(&Config) -> Value,
 }
+
+/// Settings whose values are not repeated, neither by `config show` nor in a fault.
+pub(super) const SECRET: [&str; 2] = ["join.token", "plugin_fetch.registries"];
+/// What is printed instead.
+pub(super) const NOT_SHOWN: &str = "not shown";
 
 /// Every setting, in the order in which `config show` prints them.
 pub(super) static SETTINGS: &[Setting] = &[
@@ -258,6 +267,28 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "record", set: |c, v| path(c.recording.file.get_or_insert_default(), v), get: |c| json!(c.recording.file) },
     Setting { key: "record_bytes_max", set: |c, v| number(&mut c.recording.bytes_max, v, 1024..=1024 * GIB), get: |c| json!(c.recording.bytes_max) },
     Setting { key: "record_waiting_max", set: |c, v| number(&mut c.recording.waiting_max, v, 1..=1_000_000), get: |c| json!(c.recording.waiting_max) },
+    Setting {
+        key: "join.address",
+        set: |c, v| given(&mut c.join.address, v, "an address such as 127.0.0.1:23457"),
+        get: |c| json!(c.join.address.map(|address| address.to_string())),
+    },
+    Setting { key: "join.token_ttl_ms", set: |c, v| number(&mut c.join.token_ttl_ms, v, TOKEN_TTL_MS), get: |c| json!(c.join.token_ttl_ms) },
+    Setting {
+        key: "join.certificate_ms",
+        set: |c, v| number(&mut c.join.certificate_ms, v, 60 * MINUTE_MS..=3_650 * DAY_MS),
+        get: |c| json!(c.join.certificate_ms),
+    },
+    Setting { key: "join.handshake_ms_max", set: |c, v| number(&mut c.join.handshake_ms_max, v, 100..=MINUTE_MS), get: |c| json!(c.join.handshake_ms_max) },
+    Setting { key: "join.connections_max", set: |c, v| number(&mut c.join.connections_max, v, 1..=1_000_000), get: |c| json!(c.join.connections_max) },
+    Setting { key: "join.handshakes_max", set: |c, v| number(&mut c.join.handshakes_max, v, 1..=1_000_000), get: |c| json!(c.join.handshakes_max) },
+    Setting { key: "join.central", set: |c, v| given(&mut c.join.central, v, HOST_ADDRESS), get: |c| json!(c.join.central.as_ref().map(ToString::to_string)) },
+    Setting { key: "join.token", set: |c, v| join_token(&mut c.join.token, v), get: |c| json!(c.join.token.as_ref().map(|_| NOT_SHOWN)) },
+    Setting { key: "join.device_id", set: |c, v| device_id(&mut c.join.device_id, v), get: |c| json!(c.join.device_id.as_ref().map(ToString::to_string)) },
+    Setting {
+        key: "join.advertise",
+        set: |c, v| given(&mut c.join.advertise, v, HOST_ADDRESS),
+        get: |c| json!(c.join.advertise.as_ref().map(ToString::to_string)),
+    },
     Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTE_MS), get: |c| json!(c.leases.heartbeat_ms) },
     Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTE_MS), get: |c| json!(c.leases.lost_after_ms) },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
@@ -298,6 +329,26 @@ fn text(value: &Value) -> Option<String> {
 fn parsed<T: FromStr>(field: &mut T, value: &Value, expected: &str) -> Result<(), String> {
     let read = text(value).and_then(|text| text.trim().parse().ok());
     *field = read.ok_or_else(|| format!("it must be {expected}"))?;
+    Ok(())
+}
+
+/// Something that nobody has to say.
+fn given<T: FromStr>(field: &mut Option<T>, value: &Value, expected: &str) -> Result<(), String> {
+    let read = text(value).and_then(|text| text.trim().parse().ok());
+    *field = Some(read.ok_or_else(|| format!("it must be {expected}"))?);
+    Ok(())
+}
+
+fn join_token(field: &mut Option<JoinToken>, value: &Value) -> Result<(), String> {
+    let text = text(value).ok_or("it must be a text, as `host token create` prints it")?;
+    *field = Some(JoinToken::parse(&text).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+fn device_id(field: &mut Option<DeviceId>, value: &Value) -> Result<(), String> {
+    let id = DeviceId::parse(&text(value).ok_or("it must be a text")?).map_err(|error| error.to_string())?;
+    Subject::device(&id).map_err(|error| error.to_string())?;
+    *field = Some(id);
     Ok(())
 }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use host_wire::admin;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::{devices, tokens};
 use crate::error::{Error, Fault};
 
 /// The version of the tables that this host writes.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
-/// Times are SQLite's own, in milliseconds since 1970: the store is not asked to believe a caller's clock.
-const SCHEMA: &str = "
+/// The tables of version 2. Times are SQLite's own, in milliseconds since 1970: the store is not asked to believe a caller's clock.
+const VERSION_2: &str = "
 CREATE TABLE plan (
     number INTEGER PRIMARY KEY,
     made_at_ms INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
@@ -99,9 +100,15 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
     match found {
         SCHEMA_VERSION => {}
-        0 | 1 => {
-            let change = if found == 0 { SCHEMA } else { FROM_VERSION_1 };
-            let script = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+        0..SCHEMA_VERSION => {
+            let to_version_2 = match found {
+                0 => VERSION_2,
+                1 => FROM_VERSION_1,
+                _ => "",
+            };
+            // Version 3 added tables and changed none.
+            let (tokens, devices) = (tokens::TABLES, devices::TABLES);
+            let script = format!("BEGIN IMMEDIATE; {to_version_2} {tokens} {devices} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
             connection.execute_batch(&script).map_err(fault)?;
         }
         _ => return Err(Fault::StoreVersion { path: path.display().to_string(), found, known: SCHEMA_VERSION }.into()),
@@ -195,10 +202,10 @@ fn read_generation(row: &Row<'_>) -> rusqlite::Result<GenerationRecord> {
 }
 
 /// SQLite counts to 2^63; nothing that is counted here comes near.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }

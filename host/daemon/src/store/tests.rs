@@ -83,5 +83,26 @@ fn a_store_of_a_newer_host_is_refused() {
     drop(open(data.path()));
     rusqlite::Connection::open(data.path().join("host.sqlite")).expect("opens").pragma_update(None, "user_version", 99).expect("set");
     let error = Store::open(data.path(), StoreLimits::default()).expect_err("newer");
-    assert!(error.to_string().contains("has version 99, this host knows up to 2"), "{error}");
+    assert!(error.to_string().contains("has version 99, this host knows up to 3"), "{error}");
+}
+
+#[test]
+fn a_store_of_an_earlier_version_keeps_what_it_has_and_gets_the_new_tables() {
+    let data = tempfile::tempdir().expect("a folder");
+    let store = open(data.path());
+    store.put_plugin(PluginRecord { name: "greedy".into(), digest: "d".into(), ..PluginRecord::default() }).expect("kept");
+    drop(store);
+    let earlier = [
+        ("DROP TABLE token; DROP TABLE device; DROP TABLE certificate;", 2),
+        ("ALTER TABLE plugin DROP COLUMN enabled; ALTER TABLE plugin DROP COLUMN signer; DROP TABLE token; DROP TABLE device; DROP TABLE certificate;", 1),
+    ];
+    for (change, version) in earlier {
+        let connection = rusqlite::Connection::open(data.path().join("host.sqlite")).expect("opens");
+        connection.execute_batch(change).expect("taken back");
+        connection.pragma_update(None, "user_version", version).expect("set");
+        drop(connection);
+        let store = open(data.path());
+        assert_eq!(store.plugins().expect("read")[0].name, "greedy", "from version {version}");
+        assert_eq!((store.tokens().expect("read"), store.enrolled_devices().expect("read")), (Vec::new(), Vec::new()), "from version {version}");
+    }
 }
