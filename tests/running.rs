@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ pub fn root() -> PathBuf {
 pub struct Host {
     child: Child,
     data: tempfile::TempDir,
+    said: Arc<Mutex<Vec<String>>>,
     /// `http://127.0.0.1:PORT`
     pub url: String,
 }
@@ -32,20 +34,31 @@ impl Host {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), flags)
     }
 
+    /// The same with these variables in its environment.
+    pub fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::started(tempfile::tempdir().expect("a temporary folder"), flags, environment)
+    }
+
     /// The same in a data directory that was used before.
     pub fn start_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
+        Self::started(data, flags, &[])
+    }
+
+    fn started(data: tempfile::TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_host"))
             .current_dir(root())
             .args(["run", "--http", "127.0.0.1:0", "--data"])
             .arg(data.path())
             .args(flags)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the host starts");
-        drain(child.stdout.take().expect("piped"));
-        drain(child.stderr.take().expect("piped"));
-        let mut host = Self { child, data, url: String::new() };
+        let said = Arc::default();
+        drain(child.stdout.take().expect("piped"), &said);
+        drain(child.stderr.take().expect("piped"), &said);
+        let mut host = Self { child, data, said, url: String::new() };
         host.url = host.wait_ready();
         host
     }
@@ -73,6 +86,11 @@ impl Host {
     /// Its data directory.
     pub fn data(&self) -> &Path {
         self.data.path()
+    }
+
+    /// What it printed so far.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().expect("no test panics while it holds this").clone()
     }
 
     /// Its process.
@@ -125,10 +143,12 @@ impl Drop for Host {
 }
 
 /// Reads a child's output so that it never blocks; shown when the test fails.
-fn drain(stream: impl std::io::Read + Send + 'static) {
+fn drain(stream: impl std::io::Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
+    let said = Arc::clone(said);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             eprintln!("host: {line}");
+            said.lock().expect("no test panics while it holds this").push(line);
         }
     });
 }

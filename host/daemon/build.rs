@@ -10,6 +10,9 @@ use std::{
 
 use toml::{Table, Value};
 
+/// What plugins in Rust depend on.
+const SDK: &str = "shardhost-sdk";
+
 fn main() -> ExitCode {
     match embed() {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,9 +35,10 @@ fn embed() -> Result<(), String> {
 
     let workspace = table(&root.join("Cargo.toml"))?;
     let manifest = standalone(table(&root.join("sdk/Cargo.toml"))?, &workspace).ok_or("sdk/Cargo.toml names something that Cargo.toml does not have")?;
-    let dependencies: Vec<String> = manifest.get("dependencies").and_then(Value::as_table).map(|table| table.keys().cloned().collect()).unwrap_or_default();
+    let lock = table(&root.join("Cargo.lock"))?;
+    let locked = locked(&lock, SDK).ok_or_else(|| format!("Cargo.lock does not have {SDK}"))?;
     write(&out.join("sdk.toml"), &manifest.to_string())?;
-    write(&out.join("plugin.lock"), &pruned(table(&root.join("Cargo.lock"))?, dependencies).to_string())?;
+    write(&out.join("plugin.lock"), &pruned(lock, locked).to_string())?;
 
     let templates = root.join("sdk/templates");
     let mut code = String::from("const TEMPLATES: &[Template] = &[\n");
@@ -66,6 +70,13 @@ fn standalone(mut manifest: Table, workspace: &Table) -> Option<Table> {
     Some(manifest)
 }
 
+/// What a package depends on, as the lock file names it: a name, and a version where there are several.
+fn locked(lock: &Table, package: &str) -> Option<Vec<String>> {
+    let packages = lock.get("package")?.as_array()?;
+    let found = packages.iter().find(|found| found.get("name").and_then(Value::as_str) == Some(package))?;
+    Some(found.get("dependencies")?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
 /// The lock file with these packages and all that they need, and nothing else.
 fn pruned(lock: Table, wanted: Vec<String>) -> Table {
     let packages = lock.get("package").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -73,7 +84,6 @@ fn pruned(lock: Table, wanted: Vec<String>) -> Table {
     let mut open = wanted;
     let mut kept = BTreeSet::new();
     while let Some(reference) = open.pop() {
-        // A name, and a version where there are several.
         let (name, version) = reference.split_once(' ').map_or((reference.as_str(), None), |(name, rest)| (name, rest.split(' ').next()));
         let found = packages.iter().position(|package| text(package, "name") == name && version.is_none_or(|version| text(package, "version") == version));
         let Some(index) = found.filter(|index| kept.insert(*index)) else { continue };

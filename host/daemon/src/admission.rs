@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     metrics::{Metrics, Waits},
     stage_fault::StageFault,
+    telemetry::traces::Trace,
 };
 
 /// Ordinals of arrivals wrap here.
@@ -45,6 +46,8 @@ pub struct Caller<'a> {
     pub deadline: Millis,
     /// What serving it is expected to take.
     pub expected: Millis,
+    /// Where its spans belong.
+    pub trace: &'a Trace,
 }
 
 /// The gate that every request passes.
@@ -126,7 +129,12 @@ impl Admission {
     /// Asks the queueing slot about one arrival. The line may move meanwhile; how many may wait is held by the line itself.
     fn rank(&self, caller: &Caller<'_>, now: Millis) -> Result<f64, Error> {
         let arrival = self.lock().arrival(caller, now, self.limits.waiting_max);
-        let decision = self.policy.admit(&arrival)?;
+        let asked = self.policy.bearer().map(|_| caller.trace.span("admit"));
+        let decided = self.policy.admit(&arrival);
+        if let Some(span) = asked {
+            span.decided(&decided);
+        }
+        let decision = decided?;
         if decision.by.generation.0 > 0 || decision.fallback.is_some() {
             self.metrics.plugin_call(&decision.by.plugin, "admit", decision.outcome(), decision.took);
         }

@@ -26,6 +26,7 @@ use crate::{
     error::{Error, Fault},
     metrics::{Metrics, TEXT_TYPE},
     service::Service,
+    telemetry::traces::Traces,
 };
 
 /// Largest body of a route that takes a few words.
@@ -38,6 +39,8 @@ pub struct Door {
     pub service: Arc<dyn Service>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Where their traces begin.
+    pub traces: Traces,
     /// Largest body of a request.
     pub body_bytes_max: usize,
     /// Largest picture.
@@ -46,8 +49,8 @@ pub struct Door {
 
 impl Door {
     /// With the limits of a config.
-    pub fn new(service: Arc<dyn Service>, metrics: Arc<Metrics>, config: &Config) -> Self {
-        Self { service, metrics, body_bytes_max: config.http.body_bytes_max, image_pixels_max: config.requests.image_pixels_max }
+    pub fn new(service: Arc<dyn Service>, metrics: Arc<Metrics>, traces: Traces, config: &Config) -> Self {
+        Self { service, metrics, traces, body_bytes_max: config.http.body_bytes_max, image_pixels_max: config.requests.image_pixels_max }
     }
 }
 

@@ -41,6 +41,7 @@ use crate::{
     start::{Started, start_devices},
     status,
     store::Store,
+    telemetry::traces::Traces,
 };
 
 /// Events that may wait for the control loop; whoever sends more waits.
@@ -67,7 +68,7 @@ struct Inner {
 
 impl Central {
     /// Starts plugins, devices and models, and returns when each model serves or was refused.
-    pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>) -> Result<Self, Error> {
+    pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces) -> Result<Self, Error> {
         let clock = Clock::start();
         let engines = Arc::new(Engines::default());
         let found = repository::scan(&config.models)?;
@@ -87,7 +88,7 @@ impl Central {
         .await?;
         let last = store.last_plan()?.unwrap_or_default();
         let links = hop::links_between(&devices.iter().map(|started| started.device.id.clone()).collect::<Vec<_>>());
-        let central = Self::assemble(Parts { config, clock, store, metrics, shelf, recorder, skipped, last, links, devices: &devices });
+        let central = Self::assemble(Parts { config, clock, store, metrics, traces, shelf, recorder, skipped, last, links, devices: &devices });
         central.run(devices, models).await;
         Ok(central)
     }
@@ -103,6 +104,7 @@ impl Central {
             plugins: plugins.clone(),
             store: parts.store,
             metrics: parts.metrics.clone(),
+            traces: parts.traces,
         }));
         let limits = AdmissionLimits {
             running_max: parts.config.requests.running_max,
@@ -331,6 +333,7 @@ struct Parts<'a> {
     clock: Clock,
     store: Store,
     metrics: Arc<Metrics>,
+    traces: Traces,
     shelf: Shelf,
     recorder: Recorder,
     skipped: Vec<admin::Skipped>,

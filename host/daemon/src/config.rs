@@ -3,6 +3,7 @@
 
 mod address;
 mod local_device;
+mod opentelemetry;
 mod profile;
 mod resolve;
 mod settings;
@@ -71,6 +72,8 @@ pub struct Config {
     pub cache: CacheLimits,
     /// The store.
     pub store: StoreLimits,
+    /// Whether spans are sent, and how long at the end.
+    pub traces: Traces,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -274,6 +277,15 @@ pub struct StoreLimits {
     pub waiting_writes_max: usize,
 }
 
+/// Spans for a collector. The standard variables of OpenTelemetry say the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traces {
+    /// Whether they name a collector.
+    pub export: bool,
+    /// How long a stopping host sends what is left.
+    pub flush_ms_max: u64,
+}
+
 /// What is logged, and how.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Log {
@@ -339,6 +351,7 @@ impl Config {
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
+            traces: Traces { export: false, flush_ms_max: 2_000 },
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },
         }
     }

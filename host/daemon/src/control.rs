@@ -32,6 +32,7 @@ use crate::{
     serving::Serving,
     stage_fault::StageFault,
     store::Store,
+    telemetry::traces::Traces,
 };
 
 /// Pressures that differ by less are the same to a routing policy.
@@ -48,6 +49,7 @@ pub struct Control {
     plugins: Arc<PluginHost>,
     store: Store,
     metrics: Arc<Metrics>,
+    traces: Traces,
     settled: watch::Sender<bool>,
 }
 
@@ -65,6 +67,8 @@ pub struct ControlParts {
     pub store: Store,
     /// Where what happens is counted.
     pub metrics: Arc<Metrics>,
+    /// Where spans are made of allocations.
+    pub traces: Traces,
 }
 
 impl Control {
@@ -80,6 +84,7 @@ impl Control {
             plugins: parts.plugins,
             store: parts.store,
             metrics: parts.metrics,
+            traces: parts.traces,
             settled: watch::Sender::new(false),
         }
     }
@@ -169,7 +174,12 @@ impl Control {
 
     async fn solve(&self, ticket: Ticket, problem: Arc<Problem>) -> Event {
         let plugins = self.plugins.clone();
-        let solving = tokio::task::spawn_blocking(move || plugins.allocation().allocate(&problem));
+        let span = self.traces.own("allocate", problem.model.id());
+        let solving = tokio::task::spawn_blocking(move || {
+            let decided = plugins.allocation().allocate(&problem);
+            span.decided(&decided);
+            decided
+        });
         let refused = |reason: String| Err(Refusal { reason, nearest: None, short: Bytes::ZERO });
         let outcome: Result<Proposal, Refusal> = match solving.await {
             Ok(Ok(decision)) => decision.answer.map(|allocated| allocated.proposal),

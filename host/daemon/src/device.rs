@@ -27,6 +27,7 @@ use crate::{
     error::Error,
     metrics::Metrics,
     stage_fault::StageFault,
+    telemetry::traces::Trace,
     wiring::{Progress, Wiring},
 };
 
@@ -74,6 +75,8 @@ pub struct Passage {
     pub inputs: Vec<Tensor>,
     /// The stages, in order.
     pub hops: Vec<Hop>,
+    /// Where its spans belong.
+    pub trace: Trace,
 }
 
 /// One stage of a passage.
@@ -268,11 +271,13 @@ fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, S
     let Some(seat) = seats.get_mut(&hop.shard) else {
         return job.fail(StageFault::ShardGone { shard: hop.shard.clone(), offer: settings.offer.clone() }.into());
     };
+    let span = passage.trace.span("stage");
     let started = clock::now();
     let ran = seat.wiring.gather(&passage.inputs, &mut job.progress).and_then(|inputs| seat.instance.run(&passage.call, inputs).map_err(Error::from));
     let ran = ran.and_then(|outputs| seat.wiring.scatter(outputs, &mut job.progress));
     slow_down(settings, debt, started.elapsed());
     let took = started.elapsed();
+    span.stage(&hop.shard, settings.offer.device.as_str(), seat.instance.bearer().map(AsRef::as_ref), &ran);
     meter.count(&hop.shard, took);
     settings.metrics.stage(&hop.shard.model, hop.position, took);
     match ran {

@@ -75,6 +75,8 @@ pub enum Fault {
     Address { what: &'static str, address: String },
     /// A device that this machine cannot simulate.
     Simulation { device: DeviceId, reason: String },
+    /// Spans that cannot be sent as the environment says.
+    Traces,
     /// A socket path longer than the system takes.
     SocketPath { path: String, bytes: usize, max: usize },
     /// The store failed.
@@ -269,6 +271,7 @@ impl fmt::Display for Fault {
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),
             Self::Address { what, address } => write!(f, "{what} cannot listen on {address}"),
             Self::Simulation { device, reason } => write!(f, "device {device} cannot be simulated: {reason}"),
+            Self::Traces => f.write_str("spans cannot be sent as the OTEL variables say"),
             Self::SocketPath { path, bytes, max } => {
                 write!(f, "socket path `{path}` has {bytes} bytes, the system takes {max}; choose a shorter data directory with --data")
             }

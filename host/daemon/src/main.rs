@@ -13,7 +13,6 @@ mod device;
 mod error;
 mod explain;
 mod hop;
-mod logging;
 mod machine;
 mod manifest;
 mod metrics;
@@ -32,6 +31,7 @@ mod stage_fault;
 mod start;
 mod status;
 mod store;
+mod telemetry;
 mod wiring;
 
 fn main() -> std::process::ExitCode {

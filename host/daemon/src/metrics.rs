@@ -267,7 +267,8 @@ impl Default for Metrics {
 }
 
 impl Outcome {
-    fn word(self) -> &'static str {
+    /// A word for labels.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Invalid => "invalid",

@@ -26,6 +26,7 @@ use crate::{
     seed::Randomness,
     serving::Serving,
     stage_fault::StageFault,
+    telemetry::traces::Trace,
     wiring::Progress,
 };
 
@@ -56,8 +57,10 @@ impl Pipeline {
     /// Answers one request, or says why not. Dropping the future cancels it: stages skip what nobody waits for.
     pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
         let expected = self.serving.load().expected(&request.model.id);
-        let caller = Caller { model: &request.model.id, class: request.class, deadline: request.deadline, expected };
+        let caller = Caller { model: &request.model.id, class: request.class, deadline: request.deadline, expected, trace: &request.trace };
+        let waiting = request.trace.span("queue");
         let _turn = self.admission.enter(caller).await?;
+        drop(waiting);
         let rows = rows(&request)?;
         let mut failure = None;
         for _ in 0..self.limits.attempts_max {
@@ -89,14 +92,14 @@ impl Pipeline {
     /// Names the device that a request of this size would go to, by a routing slot; runs nothing.
     pub fn route(&self, model: &Model, slot: Option<&str>, input: Bytes, sequence_key: u32) -> Result<(Vec<Hop>, String), Error> {
         let serving = self.serving.load_full();
-        let (hops, _counted, policy) = self.choose(&serving, model, slot, input, sequence_key)?;
+        let (hops, _counted, policy) = self.choose(&serving, model, slot, input, sequence_key, &Trace::default())?;
         Ok((hops, policy))
     }
 
     async fn attempt(&self, request: &Request, rows: &[Vec<Tensor>]) -> Result<Answer, Error> {
         let serving = self.serving.load_full();
         let input = Bytes(request.inputs.iter().map(|(_, tensor)| tensor.data().len() as u64).sum());
-        let (hops, _on_the_way, policy) = self.choose(&serving, &request.model, request.routing.as_deref(), input, request.sequence_key)?;
+        let (hops, _on_the_way, policy) = self.choose(&serving, &request.model, request.routing.as_deref(), input, request.sequence_key, &request.trace)?;
         let call = RunCall {
             request: self.requests.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff,
             sequence: request.sequence_key,
@@ -106,7 +109,7 @@ impl Pipeline {
             batch: 1,
         };
         let until = self.clock.until(request.deadline);
-        let answers = tokio::time::timeout(until, run_rows(&call, &hops, rows)).await;
+        let answers = tokio::time::timeout(until, run_rows(&call, &request.trace, &hops, rows)).await;
         let answers = answers.map_err(|_| Error::from(StageFault::Late { doing: "in its stages" }))??;
         Ok(Answer { outputs: join(&request.model, answers)?, policy })
     }
@@ -118,6 +121,7 @@ impl Pipeline {
         slot: Option<&str>,
         input: Bytes,
         sequence_key: u32,
+        trace: &Trace,
     ) -> Result<(Vec<Hop>, crate::serving::OnTheWay, String), Error> {
         let not_ready = || Error::from(StageFault::NoReplica { model: model.id.clone() });
         let index = serving.model(&model.id).ok_or_else(not_ready)?;
@@ -129,7 +133,10 @@ impl Pipeline {
             input,
             outstanding: serving.outstanding(index),
         };
-        let decision = self.plugins.routing(slot)?.route(serving.snapshot(), &route)?;
+        let span = trace.span("route");
+        let decided = self.plugins.routing(slot)?.route(serving.snapshot(), &route);
+        span.decided(&decided);
+        let decision = decided?;
         self.metrics.plugin_call(&decision.by.plugin, "route", decision.outcome(), decision.took);
         let policy = decision.by.to_string();
         let path = decision.answer.map_err(|refusal| Error::from(StageFault::RouteRefused { model: model.id.clone(), refusal }))?;
@@ -152,12 +159,12 @@ fn rows(request: &Request) -> Result<Vec<Vec<Tensor>>, Error> {
     Ok((0..count).map(|row| columns.iter().filter_map(|column| column.get(row).cloned()).collect()).collect())
 }
 
-async fn run_rows(call: &RunCall, hops: &[Hop], rows: &[Vec<Tensor>]) -> Result<Vec<Progress>, Error> {
+async fn run_rows(call: &RunCall, trace: &Trace, hops: &[Hop], rows: &[Vec<Tensor>]) -> Result<Vec<Progress>, Error> {
     let Some(first) = hops.first() else { return Err(StageFault::NothingSent { what: "a path" }.into()) };
     let mut waiting = Vec::with_capacity(rows.len());
     for inputs in rows {
         let (answer, answered) = oneshot::channel();
-        let passage = Arc::new(Passage { call: *call, inputs: inputs.clone(), hops: hops.to_vec() });
+        let passage = Arc::new(Passage { call: *call, inputs: inputs.clone(), hops: hops.to_vec(), trace: trace.clone() });
         first.seat.submit(Job { passage, position: 0, progress: Progress::default(), answer });
         waiting.push(answered);
     }

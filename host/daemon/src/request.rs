@@ -11,6 +11,7 @@ use host_wire::oip;
 use crate::{
     error::{Error, Fault},
     models::Model,
+    telemetry::traces::Trace,
 };
 
 /// A request that fits its model.
@@ -28,6 +29,8 @@ pub struct Request {
     pub sequence_key: u32,
     /// The routing slot that was asked for, without `routing/`.
     pub routing: Option<String>,
+    /// Where its spans belong.
+    pub trace: Trace,
 }
 
 /// What a request led to.

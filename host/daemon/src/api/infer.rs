@@ -20,6 +20,7 @@ use crate::{
     metrics::{Metrics, Outcome},
     models::Model,
     request::{Request, Signature},
+    telemetry::traces::Trace,
 };
 
 /// Says which routing plugin chose the path of an answer.
@@ -46,13 +47,14 @@ pub(super) async fn infer_version(
 }
 
 async fn answer(door: &Door, model: Arc<Model>, RawQuery(query): RawQuery, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
-    let count = Count { metrics: &door.metrics, model: &model, started: clock::now(), outcome: Outcome::Cancelled };
-    let done = attempt(door, &model, query.as_deref(), headers, body).await;
+    let trace = door.traces.request(headers, &model.id);
+    let count = Count { metrics: &door.metrics, trace, model: &model, started: clock::now(), outcome: Outcome::Cancelled };
+    let done = attempt(door, &count.trace, &model, query.as_deref(), headers, body).await;
     count.done(done.as_ref().map_or_else(|error| error.kind().into(), |_| Outcome::Success));
     done
 }
 
-async fn attempt(door: &Door, model: &Arc<Model>, query: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
+async fn attempt(door: &Door, trace: &Trace, model: &Arc<Model>, query: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
     let form = BodyForm::of(headers)?;
     let body = body::read(body, door.body_bytes_max).await?;
     let asked = match form {
@@ -63,9 +65,10 @@ async fn attempt(door: &Door, model: &Arc<Model>, query: Option<&str>, headers: 
         }
         BodyForm::Protocol { header_length } => protocol(model, &body, header_length)?,
     };
-    let request = asked.request(door, model.clone())?;
+    let request = asked.request(door, trace, model.clone())?;
     let answer = door.service.infer(request).await?;
     let policy = answer.policy.clone();
+    trace.policy(&policy);
     let encoded = render::encode(model, &asked, answer)?;
     let mut response = Response::new(Body::from(encoded.body));
     let types = if encoded.header_length.is_some() { "application/octet-stream" } else { "application/json" };
@@ -91,7 +94,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn request(&self, door: &Door, model: Arc<Model>) -> Result<Request, Error> {
+    fn request(&self, door: &Door, trace: &Trace, model: Arc<Model>) -> Result<Request, Error> {
         let fault = |what, reason: &str| Error::from(Fault::Query { what, reason: reason.to_owned() });
         let timeout = match self.parameters.get("timeout") {
             None | Some(Parameter::Integer(0)) => None,
@@ -115,6 +118,7 @@ impl Asked {
             class: door.service.class(priority)?,
             sequence_key: self.parameters.get("sequence_id").map_or(0, sequence_key),
             routing,
+            trace: trace.clone(),
         })
     }
 }
@@ -189,6 +193,7 @@ fn sequence_key(id: &Parameter) -> u32 {
 /// Counts a request when it is over, also when its client goes away.
 struct Count<'a> {
     metrics: &'a Metrics,
+    trace: Trace,
     model: &'a Model,
     started: Instant,
     outcome: Outcome,
@@ -203,5 +208,6 @@ impl Count<'_> {
 impl Drop for Count<'_> {
     fn drop(&mut self) {
         self.metrics.request(&self.model.id, self.outcome, self.started.elapsed());
+        self.trace.end(self.outcome);
     }
 }

@@ -105,7 +105,7 @@ fn models() -> Vec<Arc<Model>> {
 
 fn door(ready: bool) -> Door {
     let service = Arc::new(Counting { models: models(), ready });
-    Door { service, metrics: Arc::new(Metrics::new()), body_bytes_max: 20_000, image_pixels_max: 1024 }
+    Door { service, metrics: Arc::new(Metrics::new()), traces: Traces::none(), body_bytes_max: 20_000, image_pixels_max: 1024 }
 }
 
 async fn send(door: &Door, request: HttpRequest<Body>) -> HttpResponse<Bytes> {

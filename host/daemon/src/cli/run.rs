@@ -18,11 +18,11 @@ use crate::{
     clock,
     config::{self, Config, Flag},
     error::{Error, Fault},
-    logging,
     metrics::Metrics,
     pki::{JoinDoor, Tokens},
     service::Service,
     store::Store,
+    telemetry::{logging, traces::Traces},
 };
 
 /// How often a host that others can reach without TLS says so.
@@ -138,7 +138,8 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let join = config.join.address.map(|address| JoinDoor::open(&config.data, &config.join, address)).transpose()?;
     let tokens = Tokens::new(store.clone(), &config.join, join);
     let metrics = Arc::new(Metrics::new());
-    let starting = Central::start(config.clone(), store.clone(), metrics.clone());
+    let traces = Traces::start(&config.traces)?;
+    let starting = Central::start(config.clone(), store.clone(), metrics.clone(), traces.clone());
     let central = tokio::select! {
         central = starting => central?,
         () = stop.cancelled() => return Ok(()),
@@ -146,7 +147,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let service: Arc<dyn Service> = Arc::new(central.clone());
     let mut doors = JoinSet::new();
     let closing = CancellationToken::new();
-    let client_door = api::router(Door::new(service.clone(), metrics, &config));
+    let client_door = api::router(Door::new(service.clone(), metrics, traces.clone(), &config));
     let shelf = central.shelf().clone();
     let watch = shelf.watch()?;
     let component_bytes_max = config.plugin_limits.guest.component_bytes_max;
@@ -166,6 +167,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     if closed.is_err() {
         tracing::warn!(open_ms_max = CLOSE_MAX.as_millis() as u64, "connections were still open and are cut");
     }
+    traces.finish().await;
     // The next host makes its own; leaving it would only show commands a door that nobody opens.
     let _ = std::fs::remove_file(admin::socket_path(&config.data));
     Ok(())

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Config, Origin, profile,
+    Config, Origin, opentelemetry, profile,
     settings::{NOT_SHOWN, SECRET, SETTINGS, Setting, variable},
 };
 use crate::error::{Error, Fault};
@@ -35,7 +35,7 @@ pub struct Flag {
 struct Sources {
     /// Name and text of the config file.
     file: Option<(String, String)>,
-    /// Variables; those that do not start with `HOST_` are ignored.
+    /// Variables; those that do not start with `HOST_`, and are no standard ones of OpenTelemetry, are ignored.
     environment: BTreeMap<String, String>,
     /// Flags, the last one wins.
     flags: Vec<Flag>,
@@ -123,6 +123,9 @@ impl Resolver {
     }
 
     fn environment(&mut self, variables: &BTreeMap<String, String>) {
+        let (export, warnings) = opentelemetry::read(variables);
+        self.resolved.config.traces.export = export;
+        self.resolved.warnings.extend(warnings);
         for (name, value) in variables.iter().filter(|(name, _)| name.starts_with("HOST_") && *name != FILE_VARIABLE) {
             match SETTINGS.iter().find(|setting| variable(setting.key) == *name) {
                 Some(setting) => self.set(setting, &Value::String(value.clone()), Origin::Environment(name.clone())),
@@ -273,7 +276,7 @@ mod tests {
         assert_eq!(
             faults(&sources),
             [
-                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, cache, store, log",
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, cache, store, traces, log",
                 "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
                 "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
                 "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",

@@ -300,6 +300,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.store.waiting_writes_max, v, 1..=1_000_000),
         get: |c| json!(c.store.waiting_writes_max),
     },
+    Setting { key: "traces.flush_ms_max", set: |c, v| number(&mut c.traces.flush_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.traces.flush_ms_max) },
     Setting { key: "log.filter", set: |c, v| parsed(&mut c.log.filter, v, "a filter such as info"), get: |c| json!(c.log.filter) },
     Setting { key: "log.format", set: |c, v| log_format(&mut c.log.format, v), get: |c| json!(if c.log.format == LogFormat::Json { "json" } else { "text" }) },
 ];
