@@ -29,6 +29,20 @@ pub struct Host {
 }
 
 impl Host {
+    /// Starts a device of a central that devices may join, with these flags besides, and waits until it attends.
+    pub fn join(central: &Self, id: &str, flags: &[&str]) -> Self {
+        let token = central.json(&["token", "create"]);
+        let (address, token) = (token["central"].as_str().expect("an address"), token["text"].as_str().expect("a token"));
+        Self::join_in(tempfile::tempdir().expect("a temporary folder"), &[&["--join", address, "--token", token, "--device-id", id], flags].concat())
+    }
+
+    /// Starts a device in a data directory that may have been used before.
+    pub fn join_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
+        let mut device = Self::spawn(data, flags, &[]);
+        device.wait_for("attending");
+        device
+    }
+
     /// Starts a host with these flags besides and waits until it is ready.
     pub fn start(flags: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), flags)
@@ -45,9 +59,16 @@ impl Host {
     }
 
     fn started(data: tempfile::TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut host = Self::spawn(data, &[&["--http", "127.0.0.1:0"], flags].concat(), environment);
+        let status = host.wait_for("ready");
+        host.url = format!("http://{}", status["http"].as_str().expect("an address").trim_start_matches("http://"));
+        host
+    }
+
+    fn spawn(data: tempfile::TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_host"))
             .current_dir(root())
-            .args(["run", "--http", "127.0.0.1:0", "--data"])
+            .args(["run", "--data"])
             .arg(data.path())
             .args(flags)
             .envs(environment.iter().copied())
@@ -58,9 +79,7 @@ impl Host {
         let said = Arc::default();
         drain(child.stdout.take().expect("piped"), &said);
         drain(child.stderr.take().expect("piped"), &said);
-        let mut host = Self { child, data, said, url: String::new() };
-        host.url = host.wait_ready();
-        host
+        Self { child, data, said, url: String::new() }
     }
 
     /// Runs `host` with these arguments against this host.
@@ -119,15 +138,16 @@ impl Host {
         std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder"))
     }
 
-    fn wait_ready(&mut self) -> String {
+    /// Waits until it says that it is in this state; its status.
+    fn wait_for(&mut self, state: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(self.child.try_wait().expect("the child can be asked").is_none(), "the host ended while it started");
-            assert!(Instant::now() < deadline, "the host was not ready in time");
+            assert!(Instant::now() < deadline, "the host was not {state} in time");
             let output = self.command(&["status", "-o", "json"]);
             let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            if let (Some("ready"), Some(address)) = (status["state"].as_str(), status["http"].as_str()) {
-                return format!("http://{}", address.trim_start_matches("http://"));
+            if status["state"] == state {
+                return status;
             }
             std::thread::sleep(Duration::from_millis(20));
         }

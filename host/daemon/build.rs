@@ -1,4 +1,4 @@
-//! Embeds the templates of `host plugin new` and the SDK that plugins in Rust are written with. The SDK is published nowhere, so
+//! Makes the services of the protocols between hosts. Embeds the templates of `host plugin new` and the SDK that plugins in Rust are written with. The SDK is published nowhere, so
 //! its manifest is rewritten to stand alone, and new plugins start with a lock file that names the versions of this workspace.
 
 use std::{
@@ -14,13 +14,22 @@ use toml::{Table, Value};
 const SDK: &str = "shardhost-sdk";
 
 fn main() -> ExitCode {
-    match embed() {
+    match embed().and_then(|()| services()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             println!("cargo::error={message}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes the services of the protocols between hosts; their messages are those of host-wire.
+fn services() -> Result<(), String> {
+    let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../wire/proto");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let parsed = protox::compile(["peer.proto"], [folder]).map_err(|error| error.to_string())?;
+    let builder = tonic_prost_build::configure().extern_path(".shardhost.peer.v1", "::host_wire::peer::pb");
+    builder.compile_fds(parsed).map_err(|error| error.to_string())
 }
 
 fn embed() -> Result<(), String> {

@@ -7,151 +7,68 @@ use std::{
 };
 
 use crate::{
-    device::{Device, DeviceState, Pressures},
-    error::{Error, Fault},
-    ids::{AcceleratorName, DeviceId, ModelId, OfferId, Ticket},
-    link::Links,
-    model::ModelProfile,
-    plan::{CheckedPlan, Replica},
-    policy::Refusal,
-    problem::{Exclusion, Placement, Problem, Proposal},
-    shard::ShardId,
+    error::Error,
+    ids::{DeviceId, ModelId, PlanNumber, Ticket},
+    link::{LinkSettings, Links, MeasuredLinks},
+    plan::{CheckedPlan, Plan},
+    problem::Problem,
     topology::Topology,
-    units::{Bytes, Millis},
+    units::Millis,
 };
 
+mod census;
+mod devices;
+mod event;
+mod flaps;
+mod lease;
+mod models;
 mod planning;
 mod reason;
+mod record;
+mod rejoin;
 mod rollout;
 #[cfg(test)]
 mod tests;
 
+pub use census::{Census, DeviceCensus, Supply};
+pub use event::{Effect, Event};
+pub use flaps::FlapSettings;
 pub use reason::Reason;
+pub use record::{DeviceRecord, HeldShard, ModelRecord, ShardState};
 
-/// Most refused loads that are remembered for one model; the oldest are forgotten first.
-const EXCLUSIONS_MAX: usize = 256;
-/// Weight of the newest measured stage time against the mean of those before.
-const MEASURED_WEIGHT: f64 = 0.2;
+use lease::LeaseTime;
+use record::Duty;
+use rejoin::Rejoin;
 
-/// Times that the control plane goes by.
+/// Times and limits that the control plane goes by.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ClusterSettings {
     /// A device that is silent for this long is lost.
     pub lease: Millis,
+    /// How often `Tick` comes. One that is later by more than half a lease says that the central slept, and takes nothing off
+    /// the leases of its devices but this.
+    pub tick: Millis,
+    /// How long a restarted central waits for the devices of before until it has anything planned.
+    pub rejoin: Millis,
     /// How long a plan is expected to be in force, for weighing the gain of a change.
     pub horizon: Millis,
+    /// When a device comes and goes too often.
+    pub flaps: FlapSettings,
+    /// How measured links are taken.
+    pub links: LinkSettings,
 }
 
 impl Default for ClusterSettings {
     fn default() -> Self {
-        Self { lease: Millis(1_500.0), horizon: Millis(600_000.0) }
+        Self {
+            lease: Millis(1_500.0),
+            tick: Millis(500.0),
+            rejoin: Millis(5_000.0),
+            horizon: Millis(600_000.0),
+            flaps: FlapSettings::default(),
+            links: LinkSettings::default(),
+        }
     }
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A device says what it has. One that was lost comes back to its place.
-    Joined { device: Device, now: Millis },
-    /// A device is alive, and how hard it works.
-    Heartbeat { device: DeviceId, pressures: Pressures, now: Millis },
-    /// A device should give its work away.
-    DrainAsked { device: DeviceId },
-    /// A device left on its own account.
-    Left { device: DeviceId },
-    /// Time went by.
-    Tick { now: Millis },
-    /// A model should be served.
-    ModelAdded { profile: Arc<ModelProfile>, placement: Placement },
-    /// A model should be served no more.
-    ModelRemoved { model: ModelId },
-    /// The allocation policy answered.
-    Solved { ticket: Ticket, outcome: Result<Proposal, Refusal> },
-    /// A shard is ready on an offer.
-    Loaded { offer: OfferId, shard: ShardId },
-    /// An offer could not take a shard after all.
-    LoadFailed { offer: OfferId, shard: ShardId, reason: String },
-    /// A shard is gone from an offer.
-    Unloaded { offer: OfferId, shard: ShardId },
-    /// A stage ran.
-    Measured { offer: OfferId, shard: ShardId, run: Millis },
-    /// Every model should be placed again: another allocation policy is in service, or a person asks.
-    ReplanAsked,
-}
-
-/// Something to do. No effect names a lost device.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Ask the allocation policy, and answer with `Solved` and the same ticket.
-    Solve { ticket: Ticket, problem: Arc<Problem> },
-    /// Load a shard, then say `Loaded` or `LoadFailed`.
-    Load { offer: OfferId, shard: ShardId },
-    /// Finish what is under way on a shard, drop it, then say `Unloaded`.
-    Unload { offer: OfferId, shard: ShardId },
-    /// Route by this topology from now on.
-    Serve { topology: Arc<Topology> },
-    /// Keep this plan where it survives a restart.
-    Record { plan: CheckedPlan, reason: Reason },
-    /// Tell whoever watches that a model could not be placed.
-    Refused { model: ModelId, refusal: Refusal },
-    /// Tell the device, or whoever asked, that the event was not accepted.
-    Rejected { error: Error },
-}
-
-/// Where a shard on a device is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ShardState {
-    /// On its way.
-    Loading,
-    /// It can run.
-    Ready,
-    /// It finishes what it has.
-    Unloading,
-}
-
-/// A shard that a device holds, or is about to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HeldShard {
-    /// Where it is in its life.
-    pub state: ShardState,
-    /// The memory that is counted for it.
-    pub need: Bytes,
-}
-
-/// What the cluster knows of a device.
-#[derive(Clone, PartialEq, Debug)]
-pub struct DeviceRecord {
-    /// What it said of itself.
-    pub device: Device,
-    /// Where it is in its life.
-    pub state: DeviceState,
-    /// Ordinal of its first join.
-    pub joined: u32,
-    /// When it last gave a sign of life.
-    pub seen: Millis,
-    /// How hard it works.
-    pub pressures: Pressures,
-    /// What it holds.
-    pub shards: BTreeMap<(AcceleratorName, ShardId), HeldShard>,
-}
-
-/// What the cluster knows of a model.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ModelRecord {
-    /// Its blocks and costs.
-    pub profile: Arc<ModelProfile>,
-    /// Where it may go.
-    pub placement: Placement,
-    /// Why it could not be placed, or not better, when it was last tried.
-    pub refusal: Option<Refusal>,
-    /// What was proposed with the plan in force: the bound that no plan beats, 0 if none was proved.
-    pub bound: f64,
-    /// Loads that were refused.
-    pub exclusions: Vec<Exclusion>,
-    /// Replicas of earlier plans that serve until one of the plan in force is ready.
-    outgoing: Vec<Replica>,
-    /// Mean of measured run times.
-    measured: BTreeMap<(OfferId, ShardId), Millis>,
 }
 
 /// What the allocation policy was asked and has not answered yet.
@@ -160,17 +77,24 @@ struct Question {
     ticket: Ticket,
     problem: Arc<Problem>,
     reason: Reason,
+    /// Whether something has changed since that may let the model fit: then a refusal is not the last word.
+    outdated: bool,
 }
 
 /// The whole state of the control plane.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     settings: ClusterSettings,
+    time: LeaseTime,
     devices: BTreeMap<DeviceId, DeviceRecord>,
+    /// How many strangers have joined.
+    joins: u32,
     models: BTreeMap<ModelId, ModelRecord>,
-    links: Links,
+    links: MeasuredLinks,
     plan: CheckedPlan,
     topology: Arc<Topology>,
+    /// What a restarted central still waits for.
+    rejoin: Option<Rejoin>,
     to_place: BTreeMap<ModelId, Reason>,
     asked: Option<Question>,
     ticket: Ticket,
@@ -178,39 +102,62 @@ pub struct Cluster {
 
 impl Cluster {
     /// An empty pool whose plan numbers go on after `last`.
-    pub fn new(settings: ClusterSettings, last: crate::ids::PlanNumber) -> Self {
+    pub fn new(settings: ClusterSettings, last: PlanNumber) -> Self {
         Self {
             settings,
+            time: LeaseTime::default(),
             devices: BTreeMap::new(),
+            joins: 0,
             models: BTreeMap::new(),
-            links: Links::default(),
+            links: MeasuredLinks::default(),
             plan: CheckedPlan::of_nothing(last),
             topology: Arc::default(),
+            rejoin: None,
             to_place: BTreeMap::new(),
             asked: None,
             ticket: Ticket::default(),
         }
     }
 
+    /// The pool of a restarted central, with the plan that the store kept. That plan is in force as far as its devices are
+    /// back and its models are added; nobody is asked for another one before all of them are, those of `expected` too,
+    /// which were there but had no part in the plan, or `ClusterSettings::rejoin` is over since the first event. What is
+    /// missing then is lost. Models that do not exist any more should be taken out of `plan` before, or they are waited for.
+    pub fn with_plan(settings: ClusterSettings, plan: Plan, expected: BTreeSet<DeviceId>) -> Self {
+        let number = plan.number;
+        Self { rejoin: Rejoin::new(plan, expected), ..Self::new(settings, number) }
+    }
+
     /// Sets what is known of the ways between devices.
     #[must_use]
     pub fn with_links(mut self, links: Links) -> Self {
-        self.links = links;
+        self.links = links.into();
         self
     }
 
     /// Takes one event and says what to do about it.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let quiet = event.is_quiet();
+        let was_at_rest = !quiet && self.is_at_rest();
         if let Err(error) = self.take(event, &mut effects) {
             effects.push(Effect::Rejected { error });
         }
-        self.roll_out(&mut effects);
+        if quiet {
+            return effects;
+        }
+        self.rejoin(&mut effects);
+        // Before anything is said about the pool that those who leave are still part of.
+        let leaving = self.ready_to_leave(was_at_rest);
+        self.lose(&leaving, &mut effects);
+        self.give_up_unheld(&mut effects);
         self.ask(&mut effects);
+        self.roll_out(&mut effects);
+        self.report_drained(&mut effects);
         effects
     }
 
-    /// Every device that ever joined, lost ones too.
+    /// Every device that ever joined and was not removed, lost ones too.
     pub fn devices(&self) -> &BTreeMap<DeviceId, DeviceRecord> {
         &self.devices
     }
@@ -230,9 +177,14 @@ impl Cluster {
         &self.topology
     }
 
-    /// Models that still wait for the allocation policy.
+    /// Whether a model has a replica in the plan, is about to get one, or may get back the one that it had.
+    pub fn is_hopeful(&self, model: &ModelId) -> bool {
+        !self.planned(model).is_empty() || self.is_being_placed(model) || self.rejoin.as_ref().is_some_and(|rejoin| rejoin.waits_for(model))
+    }
+
+    /// Whether models still wait for the allocation policy, or a restarted central for its devices.
     pub fn is_planning(&self) -> bool {
-        self.asked.is_some() || !self.to_place.is_empty()
+        self.asked.is_some() || !self.to_place.is_empty() || self.rejoin.is_some()
     }
 
     /// Whether something is being loaded or unloaded.
@@ -240,27 +192,32 @@ impl Cluster {
         self.devices.values().flat_map(|record| record.shards.values()).any(|held| held.state != ShardState::Ready)
     }
 
+    fn is_at_rest(&self) -> bool {
+        !self.is_planning() && !self.is_moving()
+    }
+
     fn take(&mut self, event: Event, effects: &mut Vec<Effect>) -> Result<(), Error> {
         match event {
-            Event::Joined { device, now } => self.join(device, now),
+            Event::Joined { device, held, now } => {
+                let now = self.time.of_event(now, &self.settings)?;
+                self.join(device, held, now, effects)
+            }
             Event::Heartbeat { device, pressures, now } => {
-                let record = self.live(&device)?;
-                record.seen = now;
-                record.pressures = pressures;
-                Ok(())
+                let now = self.time.of_event(now, &self.settings)?;
+                self.beat(&device, pressures, now)
             }
-            Event::DrainAsked { device } => {
-                self.live(&device)?.state = DeviceState::Draining;
-                self.place_all(&Reason::Draining(device));
-                Ok(())
-            }
-            Event::Left { device } => {
-                self.live(&device)?;
-                self.lose(&BTreeSet::from([device]), effects);
-                Ok(())
-            }
+            Event::Away { device } => self.cut(device, effects),
+            Event::Left { device } => self.leave(device, effects),
+            Event::CordonAsked { device } => self.cordon(&device),
+            Event::UncordonAsked { device } => self.resume(&device, &[Duty::Cordoned], "uncordoned"),
+            Event::DrainAsked { device } => self.drain(&device),
+            Event::UndrainAsked { device } => self.resume(&device, &[Duty::Draining, Duty::Leaving], "undrained"),
+            Event::RemoveAsked { device } => self.remove_device(device, effects),
+            Event::Labelled { device, labels } => self.label(&device, labels),
+            Event::LinkMeasured { source, target, reach } => self.measure_link(source, target, reach),
             Event::Tick { now } => {
-                self.expire(now, effects);
+                let now = self.time.tick(now, &self.settings)?;
+                self.pass(now, effects);
                 Ok(())
             }
             Event::ModelAdded { profile, placement } => {
@@ -272,9 +229,9 @@ impl Cluster {
                 self.solved(ticket, outcome, effects);
                 Ok(())
             }
-            Event::Loaded { offer, shard } => self.set_shard(offer, shard, Some(ShardState::Ready)),
-            Event::LoadFailed { offer, shard, reason } => self.exclude(offer, shard, reason),
-            Event::Unloaded { offer, shard } => self.set_shard(offer, shard, None),
+            Event::Loaded { offer, shard } => self.answered(offer, shard, ShardState::Loading, Some(ShardState::Ready)).map(drop),
+            Event::LoadFailed { offer, shard, reason } => self.exclude(offer, shard, reason, effects),
+            Event::Unloaded { offer, shard } => self.answered(offer, shard, ShardState::Unloading, None).map(drop),
             Event::Measured { offer, shard, run } => {
                 self.measure(offer, shard, run);
                 Ok(())
@@ -284,118 +241,5 @@ impl Cluster {
                 Ok(())
             }
         }
-    }
-
-    fn join(&mut self, device: Device, now: Millis) -> Result<(), Error> {
-        device.check()?;
-        let known = self.devices.get(&device.id);
-        if known.is_some_and(|record| record.state != DeviceState::Lost) {
-            return Err(Fault::LiveDevice { device: device.id }.into());
-        }
-        let joined = known.map_or(u32::try_from(self.devices.len()).unwrap_or(u32::MAX), |record| record.joined);
-        let record = DeviceRecord { state: DeviceState::Ready, joined, seen: now, pressures: Pressures::default(), shards: BTreeMap::new(), device };
-        let id = record.device.id.clone();
-        self.devices.insert(id.clone(), record);
-        self.place_all(&Reason::Joined(id));
-        Ok(())
-    }
-
-    fn live(&mut self, device: &DeviceId) -> Result<&mut DeviceRecord, Error> {
-        let record = self.devices.get_mut(device).filter(|record| record.state != DeviceState::Lost);
-        record.ok_or_else(|| Fault::UnknownDevice { device: device.clone() }.into())
-    }
-
-    fn expire(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        let silent = |record: &&DeviceRecord| record.state != DeviceState::Lost && (now - record.seen).0 > self.settings.lease.0;
-        let lost: BTreeSet<DeviceId> = self.devices.values().filter(silent).map(|record| record.device.id.clone()).collect();
-        self.lose(&lost, effects);
-    }
-
-    /// All at once: a plan between two losses would name a device that is about to be lost.
-    fn lose(&mut self, lost: &BTreeSet<DeviceId>, effects: &mut Vec<Effect>) {
-        for record in self.devices.values_mut().filter(|record| lost.contains(&record.device.id)) {
-            record.state = DeviceState::Lost;
-            record.shards.clear();
-        }
-        let uses = |replica: &Replica| replica.stages.iter().any(|stage| lost.contains(&stage.offer.device));
-        for model in self.models.values_mut() {
-            model.outgoing.retain(|replica| !uses(replica));
-            model.measured.retain(|(offer, _), _| !lost.contains(&offer.device));
-        }
-        let mut models = self.plan.plan().models.clone();
-        let reason = Reason::Lost(lost.clone());
-        for (model, replicas) in &mut models {
-            let before = replicas.len();
-            replicas.retain(|replica| !uses(replica));
-            if replicas.len() < before {
-                self.to_place.insert(model.clone(), reason.clone());
-            }
-        }
-        // Fewer replicas always fit where more did.
-        self.put_in_force(models, reason, effects);
-    }
-
-    fn add_model(&mut self, profile: Arc<ModelProfile>, placement: Placement) {
-        let id = profile.id().clone();
-        let record = ModelRecord { profile, placement, refusal: None, bound: 0.0, exclusions: Vec::new(), outgoing: Vec::new(), measured: BTreeMap::new() };
-        self.models.entry(id.clone()).or_insert(record);
-        self.to_place.insert(id.clone(), Reason::Added(id));
-    }
-
-    fn remove_model(&mut self, model: &ModelId, effects: &mut Vec<Effect>) -> Result<(), Error> {
-        self.models.remove(model).ok_or_else(|| Fault::UnknownModel { model: model.clone() })?;
-        self.to_place.remove(model);
-        let mut models = self.plan.plan().models.clone();
-        models.remove(model);
-        self.put_in_force(models, Reason::Removed(model.clone()), effects);
-        Ok(())
-    }
-
-    fn place_all(&mut self, reason: &Reason) {
-        self.to_place.extend(self.models.keys().map(|model| (model.clone(), reason.clone())));
-    }
-
-    fn set_shard(&mut self, offer: OfferId, shard: ShardId, state: Option<ShardState>) -> Result<(), Error> {
-        let record = self.live(&offer.device)?;
-        let key = (offer.accelerator, shard);
-        match state {
-            // A report about something that was never asked for changes nothing.
-            Some(state) => {
-                if let Some(held) = record.shards.get_mut(&key) {
-                    held.state = state;
-                }
-            }
-            None => {
-                record.shards.remove(&key);
-            }
-        }
-        Ok(())
-    }
-
-    fn exclude(&mut self, offer: OfferId, shard: ShardId, reason: String) -> Result<(), Error> {
-        let record = self.live(&offer.device)?;
-        record.shards.remove(&(offer.accelerator.clone(), shard.clone()));
-        let Some(model) = self.models.get_mut(&shard.model) else { return Ok(()) };
-        if model.exclusions.len() == EXCLUSIONS_MAX {
-            model.exclusions.remove(0);
-        }
-        self.to_place.insert(shard.model.clone(), Reason::LoadRefused(offer.clone(), shard.clone()));
-        model.exclusions.push(Exclusion { offer, shard, reason });
-        Ok(())
-    }
-
-    fn measure(&mut self, offer: OfferId, shard: ShardId, run: Millis) {
-        let sound = run.0.is_finite() && run.0 >= 0.0;
-        if let Some(model) = self.models.get_mut(&shard.model).filter(|_| sound) {
-            let mean = model.measured.entry((offer, shard)).or_insert(run);
-            mean.0 += MEASURED_WEIGHT * (run.0 - mean.0);
-        }
-    }
-}
-
-impl ModelRecord {
-    /// The mean of measured run times of a shard on an offer.
-    pub fn measured(&self, offer: &OfferId, shard: &ShardId) -> Option<Millis> {
-        self.measured.get(&(offer.clone(), shard.clone())).copied()
     }
 }

@@ -136,14 +136,22 @@ impl Device {
     }
 }
 
-/// Where a device is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Where a device is in its life. One that was removed is forgotten and is in none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum DeviceState {
     /// It takes work.
     Ready,
+    /// Its connection is cut and its lease still runs. Nothing is routed to it; what was planned for it stays planned, and if
+    /// it comes back in time it goes on where it was.
+    Away,
+    /// It keeps what it serves and gets nothing new.
+    Cordoned,
     /// Its work moves away; then it may leave.
     Draining,
-    /// Its lease ended.
+    /// It came and went too often. It gets nothing new until it has been there for a while, and what it still serves moves away
+    /// where it can.
+    Damped,
+    /// Its lease ended, or it left.
     Lost,
 }
 
@@ -151,7 +159,10 @@ impl fmt::Display for DeviceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ready => "ready",
+            Self::Away => "away",
+            Self::Cordoned => "cordoned",
             Self::Draining => "draining",
+            Self::Damped => "damped",
             Self::Lost => "lost",
         })
     }

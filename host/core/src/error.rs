@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::{
+    device::DeviceState,
     ids::{DeviceId, ModelId, NAME_BYTES_MAX, OfferId},
+    link::Endpoint,
     shard::{BlockRange, ShardId},
     units::Bytes,
 };
@@ -60,6 +62,12 @@ pub enum Fault {
     UnknownDevice { device: DeviceId },
     /// A device that joins although one with its id is alive.
     LiveDevice { device: DeviceId },
+    /// A device that speaks although its connection is cut.
+    AwayDevice { device: DeviceId },
+    /// Something that should be undone and was never asked of a device.
+    NotAsked { device: DeviceId, state: DeviceState, undone: &'static str },
+    /// A link whose measured numbers make no sense.
+    Link { source: Endpoint, target: Endpoint, field: &'static str, value: f64, needed: &'static str },
     /// A stage in a place of the chain that its offer does not take.
     Role { shard: ShardId, offer: OfferId, role: &'static str },
     /// A stage that was refused before.
@@ -75,7 +83,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match *self.0 {
             Fault::QueueFull { .. } => ErrorKind::Busy,
-            Fault::UnknownOffer { .. } | Fault::UnknownModel { .. } | Fault::UnknownDevice { .. } => ErrorKind::Unavailable,
+            Fault::UnknownOffer { .. } | Fault::UnknownModel { .. } | Fault::UnknownDevice { .. } | Fault::AwayDevice { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::Invalid,
         }
     }
@@ -116,6 +124,9 @@ impl fmt::Display for Error {
             Fault::UnknownOffer { offer } => write!(f, "offer {offer} is made by no live device"),
             Fault::UnknownDevice { device } => write!(f, "device {device} is not known"),
             Fault::LiveDevice { device } => write!(f, "device {device} is alive, a second one with its id cannot join"),
+            Fault::AwayDevice { device } => write!(f, "device {device} is away: its connection is cut"),
+            Fault::NotAsked { device, state, undone } => write!(f, "device {device} is {state}, it cannot be {undone}"),
+            Fault::Link { source, target, field, value, needed } => write!(f, "link from {source} to {target}: {field} is {value}, it must be {needed}"),
             Fault::Role { shard, offer, role } => write!(f, "shard {shard} would be the {role} of its chain, but {offer} does not take that role"),
             Fault::Excluded { shard, offer, reason } => write!(f, "shard {shard} was refused by {offer} before: {reason}"),
             Fault::Memory { offer, range, need, have } => {

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+mod measured;
+
+pub use measured::{Endpoint, LinkChange, LinkSettings, MeasuredLinks, Reach};
+
 use crate::{
     ids::{DeviceId, SiteName},
     units::{Bytes, Millis},
@@ -27,6 +31,12 @@ impl Speed {
     /// How long this many bytes take.
     pub fn time(self, size: Bytes) -> Millis {
         Millis(self.latency.0 + size.as_f64() / self.bytes_per_ms)
+    }
+
+    /// This way and then another, each taking the whole message before it goes on.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        Self { latency: self.latency + next.latency, bytes_per_ms: 1.0 / (1.0 / self.bytes_per_ms + 1.0 / next.bytes_per_ms) }
     }
 }
 
@@ -63,6 +73,15 @@ impl Default for Links {
 mod tests {
     use super::*;
     use crate::testing::{device_id, site};
+
+    #[test]
+    fn two_ways_in_a_row_take_as_long_as_both() {
+        let slow = Speed { latency: Millis(1.0), bytes_per_ms: 4.0 };
+        let both = slow.then(Speed { latency: Millis(2.0), bytes_per_ms: 4.0 });
+        assert_eq!((both.latency, both.time(Bytes(8))), (Millis(3.0), Millis(7.0)));
+        assert_eq!(slow.then(Speed::FREE), slow);
+        assert_eq!(Speed::FREE.then(Speed::FREE), Speed::FREE);
+    }
 
     #[test]
     fn a_measured_link_wins_over_the_sites_default() {

@@ -164,7 +164,7 @@ mod tests {
         for (name, &(slow, memory)) in ["a", "b", "c", "d"].into_iter().zip(devices) {
             let mut device = device(name, Bytes::mib(memory));
             device.offers[0].cost = device.offers[0].cost.slowed(slow);
-            cluster.apply(Event::Joined { device, now: Millis(0.0) });
+            cluster.apply(Event::Joined { device, held: Vec::new(), now: Millis(0.0) });
         }
         cluster.apply(Event::ModelAdded { profile: uniform_model("m", blocks), placement });
         cluster.problem(&model_id("m")).expect("the model is known")

@@ -27,6 +27,18 @@ pub struct Replica {
     pub stages: Vec<Stage>,
 }
 
+impl Replica {
+    /// Whether one of its stages is on this device.
+    pub fn uses(&self, device: &DeviceId) -> bool {
+        self.stages.iter().any(|stage| stage.offer.device == *device)
+    }
+
+    /// Whether activations go from the first of these devices straight to the second.
+    pub fn sends(&self, source: &DeviceId, target: &DeviceId) -> bool {
+        self.stages.windows(2).any(|pair| pair[0].offer.device == *source && pair[1].offer.device == *target)
+    }
+}
+
 /// The intended replicas of all models. Nothing in it is believed until `check` has proved it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
@@ -68,6 +80,11 @@ impl CheckedPlan {
     /// The plan that holds nothing fits everywhere.
     pub(crate) fn of_nothing(number: PlanNumber) -> Self {
         Self(Plan { number, ..Plan::default() })
+    }
+
+    /// The same under another number, which the proof does not depend on.
+    pub(crate) fn numbered(self, number: PlanNumber) -> Self {
+        Self(Plan { number, ..self.0 })
     }
 
     /// The plan behind the proof.

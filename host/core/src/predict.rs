@@ -97,7 +97,7 @@ mod tests {
         let mut slow = device("b", Bytes::mib(9));
         slow.offers[0].cost = slow.offers[0].cost.slowed(2.0);
         for device in [device("a", Bytes::mib(9)), slow] {
-            cluster.apply(Event::Joined { device, now: Millis(0.0) });
+            cluster.apply(Event::Joined { device, held: Vec::new(), now: Millis(0.0) });
         }
         cluster.apply(Event::ModelAdded { profile: uniform_model("m", 4), placement: Placement::default() });
         cluster.problem(&model_id("m")).expect("the model is known")

@@ -2,23 +2,26 @@
 //! handle; what it starts ends with `drain`.
 
 use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use host_core::{
     cluster::{Cluster, ClusterSettings, Event},
     ids::{ModelId, PlanNumber},
     link::Links,
+    plan::Plan,
     units::{Bytes, Millis},
 };
 use host_engine::Engines;
 use host_wire::{admin, schedule};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{Admission, AdmissionLimits},
@@ -29,13 +32,15 @@ use crate::{
     explain, hop,
     metrics::Metrics,
     models::Model,
+    peer::Remotes,
     pipeline::{Pipeline, PipelineLimits},
+    pool::{Pool, PoolParts},
     pulse,
     recorder::Recorder,
     repository::{self, Found},
     request::{Answer, Request},
     seed::Randomness,
-    serving::Serving,
+    serving::Served,
     shelf::Shelf,
     stage_fault::StageFault,
     start::{Started, start_devices},
@@ -64,12 +69,19 @@ struct Inner {
     draining: AtomicBool,
     events: Mutex<Option<mpsc::Sender<Event>>>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
+    /// Cancelled once devices are no longer served.
+    closing: CancellationToken,
+    /// Where devices join, if they may.
+    joined_at: std::sync::OnceLock<Option<SocketAddr>>,
 }
 
 impl Central {
     /// Starts plugins, devices and models, and returns when each model serves or was refused.
-    pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces) -> Result<Self, Error> {
+    /// Devices in other processes may join through the listener, if there is one.
+    pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces, joining: Option<TcpListener>) -> Result<Self, Error> {
         let clock = Clock::start();
+        let run = pulse::process_number();
+        let pool = Pool::new(&config, &store, &clock, joining)?;
         let engines = Arc::new(Engines::default());
         let found = repository::scan(&config.models)?;
         let skipped = found.skipped.iter().map(|(folder, reason)| admin::Skipped { folder: folder.clone(), reason: reason.clone() }).collect();
@@ -86,21 +98,45 @@ impl Central {
             move || start_devices(&config, &plugins, &engines, &metrics)
         })
         .await?;
-        let last = store.last_plan()?.unwrap_or_default();
+        let last = last_plan(&store, &models)?;
         let links = hop::links_between(&devices.iter().map(|started| started.device.id.clone()).collect::<Vec<_>>());
-        let central = Self::assemble(Parts { config, clock, store, metrics, traces, shelf, recorder, skipped, last, links, devices: &devices });
-        central.run(devices, models).await;
+        let computes = devices.iter().flat_map(|device| &device.local.computes);
+        let handles = computes.map(|compute| (compute.handle().offer.clone(), compute.handle().clone())).collect();
+        let remotes = pool.remotes.clone();
+        let parts = Parts {
+            config: config.clone(),
+            clock: clock.clone(),
+            store: store.clone(),
+            metrics,
+            traces: traces.clone(),
+            shelf,
+            recorder,
+            skipped,
+            last,
+            links,
+            devices: &devices,
+            remotes,
+            run,
+        };
+        let central = Self::assemble(parts);
+        let events = central.run(devices, models).await;
+        let parts = PoolParts { config: &config, store: &store, clock: &clock, run, computes: handles, events, shards: central.0.control.clone(), traces };
+        central.0.joined_at.set(pool.open(parts, &central.0.closing)?).ok();
+        central.0.control.settled().await;
+        central.0.started.store(true, Ordering::Release);
         Ok(central)
     }
 
     fn assemble(parts: Parts<'_>) -> Self {
-        let settings = ClusterSettings { lease: Millis(parts.config.leases.lost_after_ms as f64), ..ClusterSettings::default() };
-        let serving = Arc::new(ArcSwap::from_pointee(Serving::default()));
+        let leases = &parts.config.leases;
+        let settings = ClusterSettings { lease: Millis(leases.lost_after_ms as f64), tick: Millis(leases.heartbeat_ms as f64), ..ClusterSettings::default() };
+        let serving = Arc::new(Served::default());
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {
-            cluster: Cluster::new(settings, PlanNumber(parts.last)).with_links(parts.links),
+            cluster: Cluster::with_plan(settings, parts.last, BTreeSet::new()).with_links(parts.links),
             serving: serving.clone(),
             computes: parts.devices.iter().flat_map(|device| device.local.computes.clone()).collect(),
+            remotes: parts.remotes,
             plugins: plugins.clone(),
             store: parts.store,
             metrics: parts.metrics.clone(),
@@ -112,13 +148,18 @@ impl Central {
             classes: parts.config.requests.priority_levels,
         };
         let pipeline = Pipeline {
-            limits: PipelineLimits { attempts_max: parts.config.requests.attempts_max },
+            limits: PipelineLimits {
+                attempts_max: parts.config.requests.attempts_max,
+                replica_wait_max: Duration::from_millis(parts.config.requests.replica_wait_ms_max),
+            },
             clock: parts.clock.clone(),
             admission: Admission::new(limits, parts.clock.clone(), plugins.queueing().clone(), parts.metrics.clone()),
             plugins,
             serving,
             randomness: Randomness::from_system(),
             requests: AtomicU32::new(0),
+            run: parts.run,
+            passages: AtomicU64::new(0),
             metrics: parts.metrics.clone(),
         };
         Self(Arc::new(Inner {
@@ -133,10 +174,12 @@ impl Central {
             draining: AtomicBool::new(false),
             events: Mutex::new(None),
             tasks: tokio::sync::Mutex::default(),
+            closing: CancellationToken::new(),
+            joined_at: std::sync::OnceLock::new(),
         }))
     }
 
-    async fn run(&self, devices: Vec<Started>, models: Vec<Arc<Model>>) {
+    async fn run(&self, devices: Vec<Started>, models: Vec<Arc<Model>>) -> mpsc::WeakSender<Event> {
         let inner = &self.0;
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let mut tasks = inner.tasks.lock().await;
@@ -144,7 +187,7 @@ impl Central {
         let now = inner.clock.millis();
         let (mut joining, mut locals) = (Vec::new(), Vec::new());
         for started in devices {
-            joining.push(Event::Joined { device: started.device, now });
+            joining.push(Event::Joined { device: started.device, held: Vec::new(), now });
             locals.push(started.local);
         }
         for model in &models {
@@ -158,9 +201,9 @@ impl Central {
         let interval = Duration::from_millis(inner.config.leases.heartbeat_ms);
         tasks.spawn(replan(inner.shelf.clone(), events.downgrade()));
         tasks.spawn(pulse::beat(locals, interval, inner.clock.clone(), events.downgrade()));
+        let weak = events.downgrade();
         *inner.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
-        inner.control.settled().await;
-        inner.started.store(true, Ordering::Release);
+        weak
     }
 
     /// Whether requests are taken: started, not draining, and every model that was placed serves.
@@ -234,6 +277,9 @@ impl Central {
             state: state.to_owned(),
             uptime_ms: inner.clock.millis().0 as u64,
             http: None,
+            join: inner.joined_at.get().copied().flatten().map(|address| address.to_string()),
+            central: None,
+            peers: None,
             data: inner.config.data.display().to_string(),
             plan: inner.control.look(|cluster| cluster.plan().plan().number.0),
             models,
@@ -282,7 +328,7 @@ impl Central {
             schedule::Strategy::RoundRobin => "round-robin",
         };
         let (hops, _) = self.0.pipeline.route(&chosen, Some(slot), Bytes::ZERO, 0)?;
-        let device = hops.first().map(|hop| hop.seat.offer.device.to_string()).unwrap_or_default();
+        let device = hops.first().map(|hop| hop.seat.offer().device.to_string()).unwrap_or_default();
         Ok(schedule::Answer { device, address: String::new(), strategy: strategy.word().to_owned(), model: Some(name) })
     }
 
@@ -305,6 +351,7 @@ impl Central {
         if tokio::time::timeout(limit, inner.pipeline.idle()).await.is_err() {
             tracing::warn!(drain_ms_max = inner.config.drain_ms_max, "requests were still running when the time for draining was over");
         }
+        inner.closing.cancel();
         drop(inner.events.lock().unwrap_or_else(PoisonError::into_inner).take());
         // Wakes the task that waits for another policy, so that it finds the loop gone.
         inner.shelf.allocation_swapped().notify_one();
@@ -337,12 +384,26 @@ struct Parts<'a> {
     shelf: Shelf,
     recorder: Recorder,
     skipped: Vec<admin::Skipped>,
-    last: u64,
+    last: Plan,
     links: Links,
     devices: &'a [Started],
+    remotes: Remotes,
+    run: u64,
 }
 
 /// Loads models side by side. One that cannot be loaded is named and skipped; it does not keep the others from serving.
+/// The plan that was in force when the host stopped, as far as its models are still there.
+fn last_plan(store: &Store, models: &[Arc<Model>]) -> Result<Plan, Error> {
+    let Some(record) = store.plans(1)?.pop() else { return Ok(Plan::default()) };
+    let number = PlanNumber(record.plan.number);
+    let mut plan = Plan::try_from(record.plan).unwrap_or_else(|error| {
+        tracing::warn!(plan = number.0, %error, "the plan of before cannot be read; everything is placed anew");
+        Plan { number, ..Plan::default() }
+    });
+    plan.models.retain(|id, _| models.iter().any(|model| model.id == *id));
+    Ok(plan)
+}
+
 async fn load_models(found: Vec<Found>) -> Vec<Arc<Model>> {
     let mut loading = JoinSet::new();
     for entry in found {

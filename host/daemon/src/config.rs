@@ -66,6 +66,8 @@ pub struct Config {
     pub recording: Recording,
     /// How devices in other processes come to this host, or how this host comes to a central.
     pub join: Join,
+    /// What hosts send each other.
+    pub peers: Peers,
     /// When a device counts as lost.
     pub leases: Leases,
     /// What was fetched by digest.
@@ -98,6 +100,8 @@ pub struct Requests {
     pub queue_depth_max: u32,
     /// Runs of one request, the first included, when stages fail under it.
     pub attempts_max: u32,
+    /// How long a request waits for a replica of a model that is about to get one.
+    pub replica_wait_ms_max: u64,
     /// Rows that may wait for one stage.
     pub stage_jobs_max: usize,
     /// Priorities that a client may name, 1 the most urgent. Each is a class of its own to queueing policies.
@@ -222,6 +226,19 @@ pub struct Recording {
     pub waiting_max: usize,
 }
 
+/// What hosts send each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peers {
+    /// Where a device listens for its peers; 0 for any port that is free.
+    pub port: u16,
+    /// Activations up to this size never wait behind larger ones.
+    pub small_bytes_max: usize,
+    /// Largest activation.
+    pub message_bytes_max: usize,
+    /// Bytes of activations that may wait on a device at once.
+    pub held_bytes_max: usize,
+}
+
 /// How devices in other processes come to this host, or how this host comes to a central. A host does one or the other.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Join {
@@ -332,7 +349,8 @@ impl Config {
                 timeout_ms: 30_000,
                 running_max: 64,
                 queue_depth_max: 1024,
-                attempts_max: 3,
+                attempts_max: 5,
+                replica_wait_ms_max: 20_000,
                 stage_jobs_max: 4096,
                 priority_levels: 3,
                 priority_default: 2,
@@ -348,6 +366,7 @@ impl Config {
             plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },
             recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
             join: Join::default(),
+            peers: Peers::default(),
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
@@ -378,6 +397,12 @@ impl Default for PluginLimits {
             audit_bytes_max: 16 << 20,
             rehearsed_problems_max: 32,
         }
+    }
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30 }
     }
 }
 

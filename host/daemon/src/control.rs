@@ -6,7 +6,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use arc_swap::ArcSwap;
 use host_core::{
     cluster::{Cluster, Effect, Event},
     device::Pressures,
@@ -17,6 +16,7 @@ use host_core::{
     topology::{PressureTable, Topology},
     units::Bytes,
 };
+use host_engine::Digest;
 use host_plugin::PluginHost;
 use tokio::{
     sync::{mpsc, watch},
@@ -24,12 +24,14 @@ use tokio::{
 };
 
 use crate::{
-    device::{Compute, ComputeHandle},
+    device::Compute,
     error::Error,
     explain::explain,
     metrics::Metrics,
     models::Model,
-    serving::Serving,
+    passage::Seat,
+    peer::{Remotes, Shards},
+    serving::Served,
     stage_fault::StageFault,
     store::Store,
     telemetry::traces::Traces,
@@ -42,9 +44,11 @@ const PRESSURE_STEP: f64 = 0.02;
 #[derive(Debug)]
 pub struct Control {
     cluster: Mutex<Cluster>,
-    serving: Arc<ArcSwap<Serving>>,
+    serving: Arc<Served>,
     computes: HashMap<OfferId, Arc<Compute>>,
-    handles: HashMap<OfferId, ComputeHandle>,
+    remotes: Remotes,
+    /// Inputs of the model that each shard reads, by position.
+    reads: Mutex<BTreeMap<ShardId, Arc<[usize]>>>,
     models: Mutex<BTreeMap<ModelId, Arc<Model>>>,
     plugins: Arc<PluginHost>,
     store: Store,
@@ -58,9 +62,11 @@ pub struct ControlParts {
     /// The pool before its first event.
     pub cluster: Cluster,
     /// Where requests look.
-    pub serving: Arc<ArcSwap<Serving>>,
+    pub serving: Arc<Served>,
     /// The compute threads of this process.
     pub computes: Vec<Arc<Compute>>,
+    /// Devices in other processes.
+    pub remotes: Remotes,
     /// Who is asked about allocations.
     pub plugins: Arc<PluginHost>,
     /// Where plans are kept.
@@ -74,11 +80,11 @@ pub struct ControlParts {
 impl Control {
     /// Nothing has happened yet.
     pub fn new(parts: ControlParts) -> Self {
-        let handles = parts.computes.iter().map(|compute| (compute.handle().offer.clone(), compute.handle().clone())).collect();
         Self {
             cluster: Mutex::new(parts.cluster),
             serving: parts.serving,
-            handles,
+            remotes: parts.remotes,
+            reads: Mutex::default(),
             computes: parts.computes.into_iter().map(|compute| (compute.handle().offer.clone(), compute)).collect(),
             models: Mutex::default(),
             plugins: parts.plugins,
@@ -135,6 +141,8 @@ impl Control {
         if pulse {
             self.press();
         }
+        let hopeful = self.look(|cluster| cluster.models().keys().filter(|model| cluster.is_hopeful(model)).cloned().collect());
+        self.serving.hope(hopeful);
         let known = self.models().len();
         let settled = self.look(|cluster| cluster.models().len() == known && !cluster.is_planning() && !cluster.is_moving());
         self.settled.send_if_modified(|now| std::mem::replace(now, settled) != settled);
@@ -148,10 +156,10 @@ impl Control {
                 under_way.spawn(async move { report.send(control.solve(ticket, problem).await).await });
             }
             Effect::Load { offer, shard } => {
-                under_way.spawn(async move { report.send(control.load(offer, shard).await).await });
+                under_way.spawn(async move { report.send_if_any(control.load(offer, shard).await).await });
             }
             Effect::Unload { offer, shard } => {
-                under_way.spawn(async move { report.send(control.unload(offer, shard).await).await });
+                under_way.spawn(async move { report.send_if_any(control.unload(offer, shard).await).await });
             }
             Effect::Serve { topology } => self.serve(topology),
             Effect::Record { plan, reason } => {
@@ -167,6 +175,8 @@ impl Control {
                     model.keep_shards(|range| shards.iter().any(|(_, shard)| shard.model == model.id && shard.range == range));
                 }
             }
+            Effect::Drained { device } => tracing::info!(%device, "the device is drained, nothing is left on it"),
+            Effect::Removed { device } => tracing::info!(%device, "the device is removed"),
             Effect::Refused { model, refusal } => tracing::warn!(%model, reason = %refusal, "the model could not be placed"),
             Effect::Rejected { error } => tracing::warn!(%error, "an event was not accepted"),
         }
@@ -189,38 +199,56 @@ impl Control {
         Event::Solved { ticket, outcome }
     }
 
-    async fn load(&self, offer: OfferId, shard: ShardId) -> Event {
+    /// Nothing, if the device went away meanwhile: whether it has loaded the shard is known when it comes back.
+    async fn load(&self, offer: OfferId, shard: ShardId) -> Option<Event> {
         match self.try_load(&offer, &shard).await {
-            Ok(()) => Event::Loaded { offer, shard },
+            Ok(()) => Some(Event::Loaded { offer, shard }),
+            Err(error) if matches!(error.stage_fault(), Some(StageFault::DeviceGone { .. })) => None,
             Err(error) => {
                 tracing::warn!(%offer, %shard, %error, "a shard could not be loaded");
-                Event::LoadFailed { offer, shard, reason: error.to_string() }
+                Some(Event::LoadFailed { offer, shard, reason: error.to_string() })
             }
         }
     }
 
     async fn try_load(&self, offer: &OfferId, shard: &ShardId) -> Result<(), Error> {
-        let compute = self.computes.get(offer).ok_or_else(|| StageFault::DeviceGone { offer: offer.clone() })?;
         let model = self.models().get(&shard.model).cloned().ok_or_else(|| StageFault::NoReplica { model: shard.model.clone() })?;
         let range = shard.range;
         let cutting = tokio::task::spawn_blocking(move || model.shard(range));
         let (file, wiring) = cutting.await.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))??;
-        compute.load(file, wiring).await
+        lock(&self.reads).insert(shard.clone(), wiring.reads());
+        let gone = || Error::from(StageFault::DeviceGone { offer: offer.clone() });
+        match self.computes.get(offer) {
+            Some(compute) => compute.load(file, wiring).await,
+            None => self.remotes.attending.get(&offer.device).ok_or_else(gone)?.load(&offer.accelerator, &file, &wiring, &self.remotes.files).await,
+        }
     }
 
-    async fn unload(&self, offer: OfferId, shard: ShardId) -> Event {
-        if let Some(compute) = self.computes.get(&offer)
-            && let Err(error) = compute.unload(shard.clone()).await
-        {
-            tracing::warn!(%offer, %shard, %error, "a shard could not be unloaded");
+    /// Nothing, if the device went away meanwhile.
+    async fn unload(&self, offer: OfferId, shard: ShardId) -> Option<Event> {
+        let unloaded = match (self.computes.get(&offer), self.remotes.attending.get(&offer.device)) {
+            (Some(compute), _) => compute.unload(shard.clone()).await,
+            (None, Some(device)) => device.unload(&offer.accelerator, &shard).await,
+            (None, None) => return None,
+        };
+        match unloaded {
+            Ok(()) => Some(Event::Unloaded { offer, shard }),
+            Err(error) => {
+                tracing::debug!(%offer, %shard, %error, "a device went away while it unloaded a shard");
+                None
+            }
         }
-        Event::Unloaded { offer, shard }
     }
 
     fn serve(&self, topology: Arc<Topology>) {
         self.metrics.models_loaded(topology.models.len());
-        let next = self.serving.load().next(topology, &self.handles);
-        self.serving.store(Arc::new(next));
+        let seat = |offer: &OfferId| match self.computes.get(offer) {
+            Some(compute) => Some(Seat::Here(compute.handle().clone())),
+            None => self.remotes.seat(offer),
+        };
+        let reads = lock(&self.reads);
+        let next = self.serving.load().next(topology, seat, |shard| reads.get(shard).cloned().unwrap_or_default());
+        self.serving.store(next);
     }
 
     /// Tells routing how hard the devices work, if that changed by more than it jitters.
@@ -235,7 +263,7 @@ impl Control {
         let moved = |(new, old): (&(u32, Pressures), &(u32, Pressures))| new.0 != old.0 || new.1.differs(&old.1, PRESSURE_STEP);
         if pressures.len() != known.len() || pressures.iter().zip(known).any(moved) {
             let table = PressureTable { number: snapshot.pressures.number + 1, devices: pressures };
-            self.serving.store(Arc::new(serving.with_pressures(Arc::new(table))));
+            self.serving.store(serving.with_pressures(Arc::new(table)));
         }
     }
 
@@ -245,8 +273,21 @@ impl Control {
     }
 
     fn models(&self) -> MutexGuard<'_, BTreeMap<ModelId, Arc<Model>>> {
-        // The map is whole between any two statements.
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.models)
+    }
+}
+
+fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Maps are whole between any two statements.
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shards for Control {
+    fn digest(&self, shard: &ShardId) -> Option<Digest> {
+        let model = self.models().get(&shard.model).cloned()?;
+        let (file, wiring) = model.shard(shard.range).ok()?;
+        lock(&self.reads).insert(shard.clone(), wiring.reads());
+        Some(file.digest)
     }
 }
 
@@ -254,6 +295,12 @@ impl Control {
 struct Report(mpsc::WeakSender<Event>);
 
 impl Report {
+    async fn send_if_any(self, event: Option<Event>) {
+        if let Some(event) = event {
+            self.send(event).await;
+        }
+    }
+
     async fn send(self, event: Event) {
         if let Some(events) = self.0.upgrade() {
             // The loop only ends once every sender is gone, so it is still there.

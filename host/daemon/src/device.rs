@@ -18,17 +18,17 @@ use host_core::{
     shard::ShardId,
     units::Millis,
 };
-use host_engine::{Shard, Tensor};
-use host_plugin::{AdapterInstance, AdapterSlot, RunCall};
+use host_engine::Shard;
+use host_plugin::{AdapterInstance, AdapterSlot};
 use tokio::sync::oneshot;
 
 use crate::{
     clock::{self, Clock},
     error::Error,
     metrics::Metrics,
+    passage::Job,
     stage_fault::StageFault,
-    telemetry::traces::Trace,
-    wiring::{Progress, Wiring},
+    wiring::Wiring,
 };
 
 /// What a compute thread is asked to do.
@@ -53,43 +53,6 @@ struct Seat {
     wiring: Wiring,
 }
 
-/// One run of a request through the stages of a path.
-#[derive(Debug)]
-pub struct Job {
-    /// What stays the same on the way.
-    pub passage: Arc<Passage>,
-    /// Which stage comes next.
-    pub position: usize,
-    /// What the stages before made of it.
-    pub progress: Progress,
-    /// Where the last stage, or the one that fails, answers. Closed once nobody waits any more.
-    pub answer: oneshot::Sender<Result<Progress, Error>>,
-}
-
-/// What stays the same while a request goes through its stages.
-#[derive(Debug)]
-pub struct Passage {
-    /// The request, as the adapters see it.
-    pub call: RunCall,
-    /// In the model's declared order.
-    pub inputs: Vec<Tensor>,
-    /// The stages, in order.
-    pub hops: Vec<Hop>,
-    /// Where its spans belong.
-    pub trace: Trace,
-}
-
-/// One stage of a passage.
-#[derive(Clone, Debug)]
-pub struct Hop {
-    /// Which shard.
-    pub shard: ShardId,
-    /// Position in its replica, for metrics.
-    pub position: u32,
-    /// Where it is.
-    pub seat: ComputeHandle,
-}
-
 /// Reaches one compute thread.
 #[derive(Clone, Debug)]
 pub struct ComputeHandle {
@@ -110,23 +73,6 @@ impl ComputeHandle {
             Err(_) => return,
         };
         job.fail(error.into());
-    }
-}
-
-impl Job {
-    fn fail(self, error: Error) {
-        // Nobody may be waiting any more: the client went away.
-        let _ = self.answer.send(Err(error));
-    }
-
-    fn go_on(mut self) {
-        self.position += 1;
-        match self.passage.hops.get(self.position) {
-            Some(hop) => hop.seat.clone().submit(self),
-            None => {
-                let _ = self.answer.send(Ok(self.progress));
-            }
-        }
     }
 }
 
@@ -263,7 +209,7 @@ fn compute(settings: &ComputeSettings, meter: &Meter, commands: &Receiver<Comman
 }
 
 fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, Seat>, debt: &mut Debt, mut job: Job) {
-    if job.answer.is_closed() {
+    if job.is_given_up() {
         return;
     }
     let passage = job.passage.clone();
@@ -281,7 +227,7 @@ fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, S
     meter.count(&hop.shard, took);
     settings.metrics.stage(&hop.shard.model, hop.position, took);
     match ran {
-        Ok(()) => job.go_on(),
+        Ok(()) => job.stage_done(),
         Err(error) => job.fail(error),
     }
 }

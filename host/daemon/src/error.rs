@@ -131,6 +131,10 @@ pub enum Fault {
     Draining,
     /// A command that found no running host.
     NoHost { socket: String },
+    /// A central that does not take this host as a device.
+    Enrol { central: String, reason: String },
+    /// A central that has this device no more.
+    SentAway { device: DeviceId, reason: String },
     /// A host that answered with an error.
     Answer { message: String },
     /// A compiler that is not here.
@@ -158,6 +162,8 @@ impl Error {
             | Fault::UnknownVersion { .. }
             | Fault::Draining
             | Fault::NoHost { .. }
+            | Fault::Enrol { .. }
+            | Fault::SentAway { .. }
             | Fault::Call { .. }
             | Fault::Fetch { .. }
             | Fault::FetchLate { .. }
@@ -167,6 +173,11 @@ impl Error {
             Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
+    }
+
+    /// The same, if it went wrong on the way through the stages.
+    pub fn stage_fault(&self) -> Option<&StageFault> {
+        if let Fault::Stage(fault) = self.fault() { Some(fault) } else { None }
     }
 
     /// The values behind it.
@@ -307,6 +318,8 @@ impl fmt::Display for Fault {
             Self::Method { method, path } => write!(f, "{path} cannot be asked with {method}"),
             Self::NotOffered { what, instead } => write!(f, "{what} is not offered; {instead}"),
             Self::Draining => f.write_str("the host is stopping and takes no new requests"),
+            Self::Enrol { central, reason } => write!(f, "the central at {central} was not joined: {reason}"),
+            Self::SentAway { device, reason } => write!(f, "the central has sent device {device} away: {reason}"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
             Self::Answer { message } => f.write_str(message),
             Self::Tool { tool, install } => write!(f, "{tool} is not on this machine: {install}"),

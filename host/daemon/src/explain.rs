@@ -14,7 +14,7 @@ use host_wire::admin::{ExplainedReplica, ExplainedStage, Explanation, Stage};
 /// Explains the plan in force for a model. None if the model is not known.
 pub fn explain(cluster: &Cluster, model: &ModelId) -> Option<Explanation> {
     let record = cluster.models().get(model)?;
-    let problem = cluster.problem(model)?;
+    let problem = cluster.problem_in_force(model)?;
     let replicas = problem.current.iter().filter_map(|replica| explained(cluster, record, &problem, replica)).collect();
     let throughput = problem.throughput(&problem.current) * 1e3;
     let bound = if record.bound > 0.0 && problem.placement.objective != Objective::Latency { record.bound } else { problem.throughput_bound() };

@@ -4,13 +4,17 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use host_core::{error::ErrorKind, ids::ModelId, topology::RouteRequest, units::Bytes};
+use host_core::{
+    error::ErrorKind,
+    ids::{ModelId, PlanNumber},
+    topology::RouteRequest,
+    units::{Bytes, Millis},
+};
 use host_engine::Tensor;
 use host_plugin::{Phase, PluginHost, RunCall};
 use tokio::sync::oneshot;
@@ -18,18 +22,20 @@ use tokio::sync::oneshot;
 use crate::{
     admission::{Admission, Caller},
     clock::Clock,
-    device::{Hop, Job, Passage},
     error::Error,
     metrics::Metrics,
     models::Model,
+    passage::{self, Hop, Job, Passage, PassageId},
     request::{Answer, Request},
     seed::Randomness,
-    serving::Serving,
+    serving::{Served, Serving},
     stage_fault::StageFault,
     telemetry::traces::Trace,
     wiring::Progress,
 };
 
+/// How long a replay waits at most for another topology than the one that failed; later replays wait longer.
+const REPLAY_PAUSE: Duration = Duration::from_millis(50);
 /// How often a stopping host looks whether requests still run.
 const IDLE_CHECK: Duration = Duration::from_millis(5);
 
@@ -38,6 +44,8 @@ const IDLE_CHECK: Duration = Duration::from_millis(5);
 pub struct PipelineLimits {
     /// Runs of one request, the first included.
     pub attempts_max: u32,
+    /// How long a request waits for a replica of a model that is about to get one.
+    pub replica_wait_max: Duration,
 }
 
 /// Answers requests.
@@ -47,9 +55,12 @@ pub struct Pipeline {
     pub(crate) clock: Clock,
     pub(crate) admission: Admission,
     pub(crate) plugins: Arc<PluginHost>,
-    pub(crate) serving: Arc<ArcSwap<Serving>>,
+    pub(crate) serving: Arc<Served>,
     pub(crate) randomness: Randomness,
     pub(crate) requests: AtomicU32,
+    /// Tells the passages of this run of the host from those of earlier ones.
+    pub(crate) run: u64,
+    pub(crate) passages: AtomicU64,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -62,19 +73,35 @@ impl Pipeline {
         let _turn = self.admission.enter(caller).await?;
         drop(waiting);
         let rows = rows(&request)?;
-        let mut failure = None;
-        for _ in 0..self.limits.attempts_max {
-            match self.attempt(&request, &rows).await {
+        let (mut runs, mut pause) = (0, REPLAY_PAUSE);
+        loop {
+            self.wait_for_replica(&request).await?;
+            let serving = self.serving.load_full();
+            let error = match self.attempt(&request, &rows, &serving).await {
                 Ok(answer) => return Ok(answer),
-                // What the request itself is to blame for fails on every replica.
-                Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Busy) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(model = %request.model.id, %error, "a request is replayed");
-                    failure = Some(error);
-                }
+                Err(error) => error,
+            };
+            runs += 1;
+            if runs >= self.limits.attempts_max || !is_worth_a_replay(&error) {
+                return Err(error);
             }
+            tracing::warn!(model = %request.model.id, %error, "a request is replayed");
+            // The same way most likely fails again, so a moment is given to the news of another one.
+            let _ = tokio::time::timeout(pause, self.serving.differs_from(&serving.snapshot().topology)).await;
+            pause *= 4;
         }
-        Err(failure.unwrap_or_else(|| StageFault::NoReplica { model: request.model.id.clone() }.into()))
+    }
+
+    /// A model that has just lost its last replica may get another one at any moment.
+    async fn wait_for_replica(&self, request: &Request) -> Result<(), Error> {
+        if self.serves(&request.model.id) {
+            return Ok(());
+        }
+        let longest = self.limits.replica_wait_max.min(self.clock.until(request.deadline));
+        match tokio::time::timeout(longest, self.serving.wait_for(&request.model.id)).await {
+            Ok(true) => Ok(()),
+            _ => Err(StageFault::NoReplica { model: request.model.id.clone() }.into()),
+        }
     }
 
     /// Whether a replica of the model is ready.
@@ -96,10 +123,9 @@ impl Pipeline {
         Ok((hops, policy))
     }
 
-    async fn attempt(&self, request: &Request, rows: &[Vec<Tensor>]) -> Result<Answer, Error> {
-        let serving = self.serving.load_full();
+    async fn attempt(&self, request: &Request, rows: &[Vec<Tensor>], serving: &Serving) -> Result<Answer, Error> {
         let input = Bytes(request.inputs.iter().map(|(_, tensor)| tensor.data().len() as u64).sum());
-        let (hops, _on_the_way, policy) = self.choose(&serving, &request.model, request.routing.as_deref(), input, request.sequence_key, &request.trace)?;
+        let (hops, _on_the_way, policy) = self.choose(serving, &request.model, request.routing.as_deref(), input, request.sequence_key, &request.trace)?;
         let call = RunCall {
             request: self.requests.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff,
             sequence: request.sequence_key,
@@ -108,10 +134,38 @@ impl Pipeline {
             new_tokens: 0,
             batch: 1,
         };
+        let start = Start { model: &request.model.id, plan: serving.plan(), call, deadline: request.deadline, trace: &request.trace, hops };
         let until = self.clock.until(request.deadline);
-        let answers = tokio::time::timeout(until, run_rows(&call, &request.trace, &hops, rows)).await;
+        let answers = tokio::time::timeout(until, self.run_rows(&start, rows)).await;
         let answers = answers.map_err(|_| Error::from(StageFault::Late { doing: "in its stages" }))??;
         Ok(Answer { outputs: join(&request.model, answers)?, policy })
+    }
+
+    /// Sends every row off, one behind the other, and waits for all. Dropping the future gives them up.
+    async fn run_rows(&self, start: &Start<'_>, rows: &[Vec<Tensor>]) -> Result<Vec<Progress>, Error> {
+        let Some(first) = start.hops.first() else { return Err(StageFault::NothingSent { what: "a path" }.into()) };
+        let mut waiting = Vec::with_capacity(rows.len());
+        for inputs in rows {
+            let (answer, answered) = oneshot::channel();
+            let passage = Arc::new(Passage {
+                id: PassageId { central: self.run, number: self.passages.fetch_add(1, Ordering::Relaxed) },
+                plan: start.plan,
+                model: start.model.clone(),
+                call: start.call,
+                deadline: start.deadline,
+                inputs: inputs.iter().cloned().map(Some).collect(),
+                hops: start.hops.clone(),
+                trace: start.trace.clone(),
+            });
+            Job { passage, position: 0, progress: Progress::default(), answer: passage::Answer::Here(answer), holder: None }.go_on();
+            waiting.push(answered);
+        }
+        let mut answers = Vec::with_capacity(rows.len());
+        for answered in waiting {
+            let gone = |_| Error::from(StageFault::DeviceGone { offer: first.seat.offer().clone() });
+            answers.push(answered.await.map_err(gone)??);
+        }
+        Ok(answers)
     }
 
     fn choose(
@@ -145,6 +199,26 @@ impl Pipeline {
     }
 }
 
+/// Whether another replica may answer what this one did not.
+fn is_worth_a_replay(error: &Error) -> bool {
+    match error.stage_fault() {
+        // Another host says that it was sent something wrong, and this one has checked what the client sent.
+        Some(StageFault::Elsewhere { kind: ErrorKind::Invalid, .. }) => true,
+        // What the request itself is to blame for fails everywhere, and what is too much is not made less.
+        _ => !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Busy),
+    }
+}
+
+/// What the rows of one attempt have in common.
+struct Start<'a> {
+    model: &'a ModelId,
+    plan: PlanNumber,
+    call: RunCall,
+    deadline: Millis,
+    trace: &'a Trace,
+    hops: Vec<Hop>,
+}
+
 /// The model's inputs in declared order, once per row of the batch.
 fn rows(request: &Request) -> Result<Vec<Vec<Tensor>>, Error> {
     let model = &request.model;
@@ -157,23 +231,6 @@ fn rows(request: &Request) -> Result<Vec<Vec<Tensor>>, Error> {
     let columns = inputs.iter().map(|tensor| tensor.rows().map_err(Error::from)).collect::<Result<Vec<_>, _>>()?;
     let count = columns.first().map_or(0, Vec::len);
     Ok((0..count).map(|row| columns.iter().filter_map(|column| column.get(row).cloned()).collect()).collect())
-}
-
-async fn run_rows(call: &RunCall, trace: &Trace, hops: &[Hop], rows: &[Vec<Tensor>]) -> Result<Vec<Progress>, Error> {
-    let Some(first) = hops.first() else { return Err(StageFault::NothingSent { what: "a path" }.into()) };
-    let mut waiting = Vec::with_capacity(rows.len());
-    for inputs in rows {
-        let (answer, answered) = oneshot::channel();
-        let passage = Arc::new(Passage { call: *call, inputs: inputs.clone(), hops: hops.to_vec(), trace: trace.clone() });
-        first.seat.submit(Job { passage, position: 0, progress: Progress::default(), answer });
-        waiting.push(answered);
-    }
-    let mut answers = Vec::with_capacity(rows.len());
-    for answered in waiting {
-        let gone = |_| Error::from(StageFault::DeviceGone { offer: first.seat.offer.clone() });
-        answers.push(answered.await.map_err(gone)??);
-    }
-    Ok(answers)
 }
 
 /// Puts the rows' outputs together again, in the model's declared order.

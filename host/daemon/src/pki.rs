@@ -6,8 +6,6 @@
 //! A device keeps its key for life, and makes it before it asks for a certificate. So a request whose answer was lost can be
 //! repeated, and a renewed certificate replaces the one before it in a single rename.
 
-#![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the connections between hosts, which come on top of it, use the rest"))]
-
 mod authority;
 mod certificate;
 mod der;
@@ -24,11 +22,11 @@ mod tokens;
 pub use authority::Authority;
 pub use certificate::{Certificate, Serial, Validity};
 pub use fault::PkiFault;
-pub use handshake::{Callers, client_config, enrolment_client_config, explain_handshake, server_config};
+pub use handshake::{Callers, TURNED_PROTOCOLS, client_config, enrolment_client_config, explain_handshake, server_config, turned};
 pub use identity::{Identity, IdentityFolder};
 pub use request::SigningRequest;
 pub use revoked::Revoked;
-pub use subject::{CENTRAL, Subject};
+pub use subject::Subject;
 pub use tokens::{JoinDoor, Tokens};
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use host_core::{cluster::Event, device::Pressures, ids::DeviceId, units::Millis};
 use tokio::sync::mpsc;
 
-use crate::{clock::Clock, device::Compute, machine::Machine};
+use crate::{
+    clock::{self, Clock},
+    device::Compute,
+    machine::Machine,
+};
 
 /// A device in this process, as far as its pulse goes.
 #[derive(Debug)]
@@ -14,6 +18,38 @@ pub struct LocalDevice {
     pub id: DeviceId,
     /// Its compute threads.
     pub computes: Vec<Arc<Compute>>,
+}
+
+/// What compute threads did since it was last asked.
+#[derive(Debug)]
+pub struct Load {
+    busy: Duration,
+    at: std::time::Instant,
+}
+
+impl Load {
+    /// From now on.
+    pub fn of<'a>(computes: impl Iterator<Item = &'a Arc<Compute>>) -> Self {
+        Self { busy: computes.map(|compute| compute.busy()).sum(), at: clock::now() }
+    }
+
+    /// How hard the device and its machine work.
+    pub fn pressures<'a>(&mut self, machine: &mut Machine, computes: impl Iterator<Item = &'a Arc<Compute>> + Clone) -> Pressures {
+        let (cpu, memory) = machine.load();
+        let count = computes.clone().count().max(1) as f64;
+        let before = std::mem::replace(self, Self::of(computes));
+        let accelerator = ratio((self.busy - before.busy).as_secs_f64(), (self.at - before.at).as_secs_f64() * count);
+        Pressures { cpu, memory, accelerator, ..Pressures::default() }
+    }
+}
+
+/// A number that tells this process from others, drawn when it is first asked for.
+pub fn process_number() -> u64 {
+    static NUMBER: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        use std::hash::{BuildHasher, Hasher};
+        std::collections::hash_map::RandomState::new().build_hasher().finish()
+    });
+    *NUMBER
 }
 
 /// Beats until the control loop is gone.

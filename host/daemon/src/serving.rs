@@ -1,22 +1,88 @@
 //! What can be served right now, for requests: the topology that routing policies see, and behind each of its segments the
-//! compute thread that holds it. Swapped whole when the cluster says so; a request keeps the one it started with.
+//! seat that holds it. Swapped whole when the cluster says so; a request keeps the one it started with.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
 };
 
+use arc_swap::ArcSwap;
 use host_core::{
-    ids::{ModelId, OfferId},
+    ids::{ModelId, OfferId, PlanNumber},
     shard::ShardId,
     topology::{Path, PressureTable, RoutingSnapshot, ServedModel, Topology},
     units::Millis,
 };
+use tokio::sync::watch;
 
-use crate::device::{ComputeHandle, Hop};
+use crate::passage::{Hop, Seat};
+
+/// What is served by now, where requests look and wait. Written by the control loop alone.
+#[derive(Debug)]
+pub struct Served {
+    current: ArcSwap<Serving>,
+    /// Models that have a replica or are about to get one.
+    hopeful: ArcSwap<BTreeSet<ModelId>>,
+    changed: watch::Sender<()>,
+}
+
+impl Default for Served {
+    fn default() -> Self {
+        Self { current: ArcSwap::default(), hopeful: ArcSwap::default(), changed: watch::Sender::new(()) }
+    }
+}
+
+impl Served {
+    /// What is served now.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Serving>> {
+        self.current.load()
+    }
+
+    /// The same, to be kept.
+    pub fn load_full(&self) -> Arc<Serving> {
+        self.current.load_full()
+    }
+
+    /// Serves this from now on.
+    pub fn store(&self, serving: Serving) {
+        self.current.store(Arc::new(serving));
+        self.changed.send_replace(());
+    }
+
+    /// Says for which models it is worth waiting.
+    pub fn hope(&self, models: BTreeSet<ModelId>) {
+        if **self.hopeful.load() != models {
+            self.hopeful.store(Arc::new(models));
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Waits until a model has a replica. False if it is not about to get one.
+    pub async fn wait_for(&self, model: &ModelId) -> bool {
+        let mut changed = self.changed.subscribe();
+        loop {
+            if self.load().model(model).is_some() {
+                return true;
+            }
+            if !self.hopeful.load().contains(model) {
+                return false;
+            }
+            // The sender is part of `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Waits until routes may lead elsewhere than by this topology.
+    pub async fn differs_from(&self, topology: &Arc<Topology>) {
+        let mut changed = self.changed.subscribe();
+        while Arc::ptr_eq(&self.load().snapshot().topology, topology) {
+            let _ = changed.changed().await;
+        }
+    }
+}
 
 /// Requests that were sent to a segment and are not answered yet.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +97,7 @@ pub struct OnTheWay(Vec<Outstanding>);
 struct Seats {
     /// What the fastest replica is expected to take for one request.
     expected: Millis,
-    /// None where the compute thread is gone already.
+    /// None where the stage is gone already.
     hops: Vec<Option<Hop>>,
     outstanding: Vec<Outstanding>,
 }
@@ -46,9 +112,9 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// The next topology. A segment whose compute thread is unknown has just gone: the topology after this says so, and a
+    /// The next topology. A segment whose seat is unknown has just gone: the topology after this says so, and a
     /// request that is routed there meanwhile is routed again.
-    pub fn next(&self, topology: Arc<Topology>, computes: &HashMap<OfferId, ComputeHandle>) -> Self {
+    pub fn next(&self, topology: Arc<Topology>, seats_of: impl Fn(&OfferId) -> Option<Seat>, reads: impl Fn(&ShardId) -> Arc<[usize]>) -> Self {
         let mut counters = HashMap::new();
         let mut seats = Vec::with_capacity(topology.models.len());
         for model in &topology.models {
@@ -56,7 +122,7 @@ impl Serving {
             for segment in &model.segments {
                 let key = (segment.offer().clone(), ShardId { model: model.id.clone(), range: segment.range() });
                 let counter = self.counters.get(&key).cloned().unwrap_or_default();
-                let hop = computes.get(segment.offer()).map(|seat| Hop { shard: key.1.clone(), position: segment.position, seat: seat.clone() });
+                let hop = seats_of(segment.offer()).map(|seat| Hop { reads: reads(&key.1), shard: key.1.clone(), position: segment.position, seat });
                 of_model.hops.push(hop);
                 of_model.outstanding.push(counter.clone());
                 counters.insert(key, counter);
@@ -73,6 +139,11 @@ impl Serving {
         let seats =
             self.seats.iter().map(|seats| Seats { expected: seats.expected, hops: seats.hops.clone(), outstanding: seats.outstanding.clone() }).collect();
         Self { snapshot: RoutingSnapshot { topology: self.snapshot.topology.clone(), pressures }, seats, counters: self.counters.clone() }
+    }
+
+    /// The plan that is served.
+    pub fn plan(&self) -> PlanNumber {
+        self.snapshot.topology.plan
     }
 
     /// What routing policies are given.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use host_core::{
     error::ErrorKind,
-    ids::{ModelId, OfferId},
+    ids::{DeviceId, ModelId, OfferId},
     policy::Refusal,
     shard::ShardId,
 };
@@ -25,6 +25,16 @@ pub enum StageFault {
     QueueFull { offer: OfferId, depth_max: usize },
     /// A compute thread that ended.
     DeviceGone { offer: OfferId },
+    /// A device that was lost while it worked.
+    DeviceLost { device: DeviceId },
+    /// A stage on another host that could not be reached.
+    Unreachable { offer: OfferId, reason: String },
+    /// A stage on another host that failed, or did not take what it was sent.
+    Elsewhere { offer: OfferId, kind: ErrorKind, reason: String },
+    /// Elements that no engine computes with.
+    UnknownDatatype { datatype: String },
+    /// Golden answers that cannot be read.
+    Golden { reason: String },
     /// A shard that was dropped between routing and running.
     ShardGone { shard: ShardId, offer: OfferId },
     /// A shard with an input or output that neither its neighbours nor the model know.
@@ -43,8 +53,15 @@ impl StageFault {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Elsewhere { kind, .. } => *kind,
+            Self::UnknownDatatype { .. } | Self::Golden { .. } => ErrorKind::Invalid,
             Self::QueueFull { .. } | Self::Late { .. } | Self::Shed { .. } => ErrorKind::Busy,
-            Self::NoReplica { .. } | Self::RouteRefused { .. } | Self::DeviceGone { .. } | Self::ShardGone { .. } => ErrorKind::Unavailable,
+            Self::NoReplica { .. }
+            | Self::RouteRefused { .. }
+            | Self::DeviceGone { .. }
+            | Self::DeviceLost { .. }
+            | Self::Unreachable { .. }
+            | Self::ShardGone { .. } => ErrorKind::Unavailable,
             Self::UnknownTensor { .. } | Self::NothingSent { .. } | Self::OutputCount { .. } | Self::NoOutput { .. } | Self::Thread { .. } => {
                 ErrorKind::Internal
             }
@@ -61,6 +78,11 @@ impl fmt::Display for StageFault {
             Self::Late { doing } => write!(f, "the request ran out of time {doing}"),
             Self::QueueFull { offer, depth_max } => write!(f, "{offer} is busy: {depth_max} jobs are waiting"),
             Self::DeviceGone { offer } => write!(f, "{offer} has stopped"),
+            Self::DeviceLost { device } => write!(f, "device {device} was lost while it worked on the request"),
+            Self::Unreachable { offer, reason } => write!(f, "{offer} cannot be reached: {reason}"),
+            Self::Elsewhere { offer, reason, .. } => write!(f, "{offer}: {reason}"),
+            Self::UnknownDatatype { datatype } => write!(f, "no engine computes with {datatype}"),
+            Self::Golden { reason } => write!(f, "the golden answers cannot be read: {reason}"),
             Self::ShardGone { shard, offer } => write!(f, "{offer} holds shard {shard} no more"),
             Self::UnknownTensor { shard, tensor } => write!(f, "shard {shard} has `{tensor}`, which is neither a border nor an input or output of its model"),
             Self::NothingSent { what } => write!(f, "a stage lacks {what}"),

@@ -155,6 +155,9 @@ fn too_slow(slowdown: f64) -> String {
 
 /// What each device takes while the others compute too: devices of one process share its cores.
 fn calibrate(config: &Config, engines: &Engines) -> Result<CostModel, Error> {
+    if config.local_devices.is_empty() {
+        return Ok(CostModel::UNCALIBRATED);
+    }
     let engine = engines.get(ENGINE)?;
     Ok(host_engine::calibrate_together(engine.as_ref(), config.local_devices.len(), Millis(config.calibration_ms as f64))?)
 }

@@ -14,7 +14,7 @@ pub fn devices(cluster: &Cluster) -> Vec<admin::Device> {
 fn device(record: &DeviceRecord) -> admin::Device {
     let ready = record.shards.iter().filter(|(_, held)| held.state == ShardState::Ready);
     let mut device = admin::Device {
-        state: record.state.to_string(),
+        state: record.state().to_string(),
         pressures: record.pressures.into(),
         shards: ready.map(|((_, shard), _)| shard.to_string()).collect(),
         ..admin::Device::from(&record.device)

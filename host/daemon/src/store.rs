@@ -22,7 +22,8 @@ use host_core::plan::CheckedPlan;
 use host_engine::Digest;
 use host_wire::admin;
 
-pub use enrolment::JoinRefusal;
+pub use devices::Restraint;
+pub use enrolment::{Enrolment, JoinRefusal, Renewal};
 pub use records::{GenerationRecord, PluginRecord};
 pub use tokens::TokenRecord;
 

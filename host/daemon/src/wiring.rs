@@ -1,5 +1,7 @@
 //! Which tensor of a request, or of the stage before, feeds which input of a shard, and where its outputs go.
 
+use std::sync::Arc;
+
 use host_engine::{Shard, Tensor, TensorSpec};
 
 use crate::{error::Error, stage_fault::StageFault};
@@ -54,12 +56,35 @@ impl Wiring {
         Ok(Self { feeds: shard.inputs.iter().map(feed).collect::<Result<_, _>>()?, yields: shard.outputs.iter().map(yielded).collect::<Result<_, _>>()? })
     }
 
+    /// The wiring that another host found: for each input and output of the shard its position among the model's, none for
+    /// the border.
+    pub fn given(feeds: &[Option<usize>], yields: &[Option<usize>]) -> Self {
+        let feed = |feed: &Option<usize>| feed.map_or(Feed::Border, Feed::Input);
+        let yielded = |yielded: &Option<usize>| yielded.map_or(Yield::Border, Yield::Output);
+        Self { feeds: feeds.iter().map(feed).collect(), yields: yields.iter().map(yielded).collect() }
+    }
+
+    /// The inputs of the model that the shard reads, by position; none for the border, in the shard's declared order.
+    pub fn feeds(&self) -> Vec<Option<usize>> {
+        self.feeds.iter().map(|feed| if let Feed::Input(position) = feed { Some(*position) } else { None }).collect()
+    }
+
+    /// The outputs of the model that the shard makes, by position; none for the border, in the shard's declared order.
+    pub fn yields(&self) -> Vec<Option<usize>> {
+        self.yields.iter().map(|yielded| if let Yield::Output(position) = yielded { Some(*position) } else { None }).collect()
+    }
+
+    /// The inputs of the model that the shard reads, by position.
+    pub fn reads(&self) -> Arc<[usize]> {
+        self.feeds().into_iter().flatten().collect()
+    }
+
     /// The shard's inputs in its declared order. Tensors are shared, not copied.
-    pub fn gather(&self, inputs: &[Tensor], progress: &mut Progress) -> Result<Vec<Tensor>, Error> {
+    pub fn gather(&self, inputs: &[Option<Tensor>], progress: &mut Progress) -> Result<Vec<Tensor>, Error> {
         let border = progress.border.take();
         let feed = |feed: &Feed| match feed {
             Feed::Border => border.clone().ok_or_else(|| StageFault::NothingSent { what: "the activation of the stage before" }.into()),
-            Feed::Input(index) => inputs.get(*index).cloned().ok_or_else(|| StageFault::NothingSent { what: "an input of the request" }.into()),
+            Feed::Input(index) => inputs.get(*index).cloned().flatten().ok_or_else(|| StageFault::NothingSent { what: "an input of the request" }.into()),
         };
         self.feeds.iter().map(feed).collect()
     }

@@ -24,12 +24,21 @@ pub struct Status {
     pub version: String,
     /// Its process.
     pub pid: u32,
-    /// `starting`, `ready` or `draining`.
+    /// `starting`, `ready` or `draining`; of a device `attending` or `looking for its central`.
     pub state: String,
     /// Since it started.
     pub uptime_ms: u64,
     /// Where clients reach it; none while no port is open.
     pub http: Option<String>,
+    /// Where devices join it; none while nobody may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<String>,
+    /// The central that it has joined as a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub central: Option<String>,
+    /// Where other hosts reach this device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<String>,
     /// Its data directory.
     pub data: String,
     /// The plan in force.

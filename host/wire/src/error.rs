@@ -51,6 +51,14 @@ pub enum Fault {
     Element { tensor: String, index: usize, text: String, datatype: Datatype, problem: ElementProblem },
     /// A text element that is cut short or longer than its bytes.
     TextBytes { tensor: String, index: usize },
+    /// A field that must be there and is not.
+    Missing { what: &'static str },
+    /// Bytes of the wrong length.
+    Length { what: &'static str, need: usize, have: usize },
+    /// A passage whose next stage does not begin where it has come to.
+    Order { done: u32, start: u32 },
+    /// A value that the domain refuses.
+    Domain(host_core::error::Error),
     /// A recording that does not hold together.
     Recording { what: String },
     /// Compressed bytes that do not expand, or not to what is accepted.
@@ -132,6 +140,10 @@ impl fmt::Display for Error {
                 write!(f, "`{tensor}` is {datatype}, but its element {index} is {text}, {wanted}")
             }
             Fault::TextBytes { tensor, index } => write!(f, "`{tensor}`: text element {index} names more bytes than there are"),
+            Fault::Missing { what } => write!(f, "the message lacks {what}"),
+            Fault::Length { what, need, have } => write!(f, "{what} has {need} bytes, {have} were sent"),
+            Fault::Order { done, start } => write!(f, "{done} blocks are computed, but the next stage begins at block {start}"),
+            Fault::Domain(error) => write!(f, "{error}"),
             Fault::Recording { what } => write!(f, "the recording cannot be read: {what}"),
             Fault::Compressed { problem, bytes_max } => write!(f, "compressed bytes {problem}; at most {bytes_max} bytes are accepted"),
             Fault::JoinToken(problem) => write!(f, "the join token cannot be used: {problem}"),

@@ -6,6 +6,7 @@ pub mod compression;
 pub mod error;
 pub mod join;
 pub mod oip;
+pub mod peer;
 pub mod recording;
 pub mod roles;
 pub mod schedule;

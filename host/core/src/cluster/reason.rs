@@ -12,10 +12,24 @@ use crate::{
 pub enum Reason {
     /// A device joined, or came back.
     Joined(DeviceId),
+    /// A device takes work again that was cordoned, draining or damped.
+    Resumed(DeviceId),
     /// A device gives its work away.
     Draining(DeviceId),
+    /// A device came and went too often.
+    Damped(DeviceId),
     /// Devices left or fell silent, all at once.
     Lost(BTreeSet<DeviceId>),
+    /// Devices were removed, all at once.
+    Forgotten(BTreeSet<DeviceId>),
+    /// An offer that gets nothing new does not hold what was planned for it.
+    Unheld(OfferId, ShardId),
+    /// The first device cannot reach the second any more.
+    LinkLost(DeviceId, DeviceId),
+    /// The first device can reach the second again.
+    LinkRegained(DeviceId, DeviceId),
+    /// The central started anew, and its pool is not what it was.
+    Restarted,
     /// A model is new.
     Added(ModelId),
     /// A model is served no more.
@@ -30,12 +44,23 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Joined(device) => write!(f, "device {device} joined"),
+            Self::Resumed(device) => write!(f, "device {device} takes work again"),
             Self::Draining(device) => write!(f, "device {device} drains"),
-            Self::Lost(devices) => write!(f, "lost {}", devices.iter().map(DeviceId::as_str).collect::<Vec<_>>().join(", ")),
+            Self::Damped(device) => write!(f, "device {device} comes and goes"),
+            Self::Lost(devices) => write!(f, "lost {}", names(devices)),
+            Self::Forgotten(devices) => write!(f, "removed {}", names(devices)),
+            Self::Unheld(offer, shard) => write!(f, "{offer} gets nothing new and does not hold {shard}"),
+            Self::LinkLost(source, target) => write!(f, "{source} cannot reach {target}"),
+            Self::LinkRegained(source, target) => write!(f, "{source} reaches {target} again"),
+            Self::Restarted => f.write_str("the central started anew and its pool has changed"),
             Self::Added(model) => write!(f, "model {model} was added"),
             Self::Removed(model) => write!(f, "model {model} was removed"),
             Self::LoadRefused(offer, shard) => write!(f, "{offer} could not load {shard}"),
             Self::Asked => f.write_str("asked to plan again"),
         }
     }
+}
+
+fn names(devices: &BTreeSet<DeviceId>) -> String {
+    devices.iter().map(DeviceId::as_str).collect::<Vec<_>>().join(", ")
 }

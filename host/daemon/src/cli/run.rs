@@ -18,6 +18,7 @@ use crate::{
     clock,
     config::{self, Config, Flag},
     error::{Error, Fault},
+    joined::Joined,
     metrics::Metrics,
     pki::{JoinDoor, Tokens},
     service::Service,
@@ -127,19 +128,58 @@ pub(super) fn run(global: &Global, args: RunArgs) -> Result<(), Error> {
     done
 }
 
-async fn serve(config: Arc<Config>) -> Result<(), Error> {
+/// Runs a device of a central until it is told to stop.
+async fn serve_device(config: Arc<Config>) -> Result<(), Error> {
     let started = clock::now();
     let stop = stop_signal()?;
     let store = Store::open(&config.data, config.store.clone())?;
     say(&format!("data      {}", config.data.display()));
     let socket = admin::listen(&config.data)?;
-    let http = listen(&config).await?;
+    let closing = CancellationToken::new();
+    let traces = Traces::start(&config.traces)?;
+    let starting = Joined::start(config.clone(), store.clone(), Arc::new(Metrics::new()), traces.clone(), closing.clone());
+    let joined = tokio::select! {
+        joined = starting => joined?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let tokens = Tokens::new(store.clone(), &config.join, None);
+    let component_bytes_max = config.plugin_limits.guest.component_bytes_max;
+    let admin_door = AdminDoor { service: Arc::new(joined.clone()), store, shelf: joined.shelf().clone(), tokens, http: None, component_bytes_max };
+    let mut doors = JoinSet::new();
+    spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
+    say(&format!("device    {}", joined.id()));
+    say(&format!("central   {}", joined.central()));
+    say(&format!("peers     {}", joined.address()));
+    say(&format!("ready     in {:.0} ms; stop with Ctrl-C", started.elapsed().as_secs_f64() * 1e3));
+    let attended = joined.attend(stop).await;
+    closing.cancel();
+    traces.finish().await;
+    let _ = tokio::time::timeout(CLOSE_MAX, async { while doors.join_next().await.is_some() {} }).await;
+    let _ = std::fs::remove_file(admin::socket_path(&config.data));
+    attended
+}
+
+async fn serve(config: Arc<Config>) -> Result<(), Error> {
+    if config.join.central.is_some() {
+        return serve_device(config).await;
+    }
+    let started = clock::now();
+    let stop = stop_signal()?;
+    let store = Store::open(&config.data, config.store.clone())?;
+    say(&format!("data      {}", config.data.display()));
+    let socket = admin::listen(&config.data)?;
+    let http = bind("http", config.http.address).await?;
     let address = http.local_addr().map_err(|error| Error::from(Fault::Address { what: "http", address: config.http.address.to_string() }).because(error))?;
-    let join = config.join.address.map(|address| JoinDoor::open(&config.data, &config.join, address)).transpose()?;
+    let joining = match config.join.address {
+        Some(address) => Some(bind("the join port", address).await?),
+        None => None,
+    };
+    let joined_at = joining.as_ref().and_then(|listener| listener.local_addr().ok());
+    let join = joined_at.map(|address| JoinDoor::open(&config.data, &config.join, address)).transpose()?;
     let tokens = Tokens::new(store.clone(), &config.join, join);
     let metrics = Arc::new(Metrics::new());
     let traces = Traces::start(&config.traces)?;
-    let starting = Central::start(config.clone(), store.clone(), metrics.clone(), traces.clone());
+    let starting = Central::start(config.clone(), store.clone(), metrics.clone(), traces.clone(), joining);
     let central = tokio::select! {
         central = starting => central?,
         () = stop.cancelled() => return Ok(()),
@@ -173,9 +213,8 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, Error> {
-    let address = config.http.address;
-    TcpListener::bind(address).await.map_err(|error| Error::from(Fault::Address { what: "http", address: address.to_string() }).because(error))
+async fn bind(what: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::from(Fault::Address { what, address: address.to_string() }).because(error))
 }
 
 fn spawn_http(doors: &mut JoinSet<()>, listener: TcpListener, router: axum::Router, closing: CancellationToken) {

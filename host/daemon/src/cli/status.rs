@@ -18,6 +18,7 @@ pub(super) async fn status(global: &Global, screen: &mut Screen) -> Result<(), E
     let lines = [
         ("host", format!("{} {}, pid {}, up {}", status.version, status.state, status.pid, Millis(status.uptime_ms as f64))),
         ("http", status.http.as_ref().map_or_else(|| "closed".to_owned(), |address| format!("http://{address}"))),
+        ("join", status.join.clone().unwrap_or_else(|| "closed".to_owned())),
         ("data", status.data.clone()),
         ("plan", status.plan.to_string()),
         ("devices", status.devices.join(", ")),

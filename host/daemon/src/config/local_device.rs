@@ -80,13 +80,13 @@ pub(super) fn read(field: &mut Vec<LocalDevice>, value: &Value) -> Result<(), St
         Value::String(text) if text.trim_end().ends_with(PROFILE_SUFFIX) => from_files(&text)?,
         _ => {
             let mut count = 0_usize;
-            number(&mut count, value, 1..=COUNT_MAX as u64)
+            number(&mut count, value, 0..=COUNT_MAX as u64)
                 .map_err(|expected| format!("{expected}, profiles such as rk3588.toml,desktop.toml, or a list of devices"))?;
             LocalDevice::numbered(count)
         }
     };
-    if devices.is_empty() || devices.len() > COUNT_MAX {
-        return Err(format!("it must list 1 to {COUNT_MAX} devices, it has {}", devices.len()));
+    if devices.len() > COUNT_MAX {
+        return Err(format!("it must list 0 to {COUNT_MAX} devices, it has {}", devices.len()));
     }
     for (index, device) in devices.iter().enumerate() {
         device.check()?;
@@ -144,9 +144,9 @@ mod tests {
             (json!("a.toml,2.toml,nonsense,b.toml"), "`nonsense` is no profile: their names end with .toml"),
             (json!("two words.toml"), "device name `two words` may hold letters, digits, `-`, `_` and `.`, at most 64, the first a letter or digit"),
             (json!("pi-1.toml,pi.toml,x/pi.toml"), "device `pi-1` is there twice"),
-            (json!([]), "it must list 1 to 64 devices, it has 0"),
+            (Value::Array((0..65).map(|number| json!({ "id": format!("d{number}") })).collect()), "it must list 0 to 64 devices, it has 65"),
             (json!([{"id": "x", "slowdown": 0.5}]), "device `x`: slowdown is 0.5, it must be 1 to 10000"),
-            (json!("many"), "it must be a whole number from 1 to 64, profiles such as rk3588.toml,desktop.toml, or a list of devices"),
+            (json!("many"), "it must be a whole number from 0 to 64, profiles such as rk3588.toml,desktop.toml, or a list of devices"),
         ];
         for (value, expected) in cases {
             assert_eq!(devices(value), Err(expected.to_owned()));

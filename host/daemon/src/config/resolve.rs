@@ -272,16 +272,16 @@ mod tests {
     fn all_faults_come_at_once_each_with_its_origin() {
         let mut sources = sources("htpp: { address: 1 }\nhttp: { address: nowhere, prot: 8000 }\nlocal_devices: [ { id: a }, { id: a } ]\n");
         sources.environment = BTreeMap::from([("HOST_DRAIN_MS_MAX".into(), "soon".into())]);
-        sources.flags = vec![flag("--local-devices", "local_devices", "0"), flag("--set", "colour", "red")];
+        sources.flags = vec![flag("--local-devices", "local_devices", "65"), flag("--set", "colour", "red")];
         assert_eq!(
             faults(&sources),
             [
-                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, cache, store, traces, log",
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, cache, peers, store, traces, log",
                 "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
                 "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
                 "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",
                 "drain_ms_max is \"soon\" (HOST_DRAIN_MS_MAX), it must be a whole number from 0 to 3600000",
-                "local_devices is \"0\" (--local-devices), it must be a whole number from 1 to 64, profiles such as rk3588.toml,desktop.toml, or a list of devices",
+                "local_devices is \"65\" (--local-devices), it must be a whole number from 0 to 64, profiles such as rk3588.toml,desktop.toml, or a list of devices",
                 "--set: there is no setting `colour`; `host config show` lists them",
             ]
         );

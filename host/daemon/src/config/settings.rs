@@ -47,6 +47,11 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "http.body_bytes_max", set: |c, v| number(&mut c.http.body_bytes_max, v, 1024..=64 * GIB), get: |c| json!(c.http.body_bytes_max) },
     Setting { key: "requests.timeout_ms", set: |c, v| number(&mut c.requests.timeout_ms, v, 1..=24 * 60 * MINUTE_MS), get: |c| json!(c.requests.timeout_ms) },
     Setting { key: "requests.running_max", set: |c, v| number(&mut c.requests.running_max, v, 1..=100_000), get: |c| json!(c.requests.running_max) },
+    Setting {
+        key: "requests.replica_wait_ms_max",
+        set: |c, v| number(&mut c.requests.replica_wait_ms_max, v, 0..=60 * MINUTE_MS),
+        get: |c| json!(c.requests.replica_wait_ms_max),
+    },
     Setting { key: "requests.attempts_max", set: |c, v| number(&mut c.requests.attempts_max, v, 1..=100), get: |c| json!(c.requests.attempts_max) },
     Setting { key: "requests.stage_jobs_max", set: |c, v| number(&mut c.requests.stage_jobs_max, v, 1..=1_000_000), get: |c| json!(c.requests.stage_jobs_max) },
     Setting {
@@ -293,6 +298,14 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTE_MS), get: |c| json!(c.leases.lost_after_ms) },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
     Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
+    Setting { key: "peers.port", set: |c, v| number(&mut c.peers.port, v, 0..=65_535), get: |c| json!(c.peers.port) },
+    Setting { key: "peers.small_bytes_max", set: |c, v| number(&mut c.peers.small_bytes_max, v, 1024..=GIB), get: |c| json!(c.peers.small_bytes_max) },
+    Setting {
+        key: "peers.message_bytes_max",
+        set: |c, v| number(&mut c.peers.message_bytes_max, v, 65_536..=2 * GIB),
+        get: |c| json!(c.peers.message_bytes_max),
+    },
+    Setting { key: "peers.held_bytes_max", set: |c, v| number(&mut c.peers.held_bytes_max, v, 65_536..=1024 * GIB), get: |c| json!(c.peers.held_bytes_max) },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
     Setting {

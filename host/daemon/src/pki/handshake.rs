@@ -25,6 +25,10 @@ use crate::error::Error;
 /// What hosts speak over TLS: HTTP/2, for gRPC.
 const PROTOCOL: &[u8] = b"h2";
 
+/// What they speak on a connection that a device opens for its central to ask over: the same with the roles turned around. One
+/// is for what is small, one for what is large.
+pub const TURNED_PROTOCOLS: [&[u8]; 2] = [b"shardhost-turned-small", b"shardhost-turned-large"];
+
 /// Who may open a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Callers {
@@ -47,6 +51,10 @@ pub fn server_config(identity: &Identity, callers: Callers, revoked: &Revoked) -
     let builder = builder.with_client_cert_verifier(Arc::new(CallerVerifier { inner, revoked: revoked.clone() }));
     let mut config = builder.with_single_cert(identity.chain(), identity.key()).map_err(|error| tls(&error))?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    if callers == Callers::KnownAndStrangers {
+        // Only a central is called by devices that it could not reach otherwise.
+        config.alpn_protocols.extend(TURNED_PROTOCOLS.map(<[u8]>::to_vec));
+    }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
@@ -58,6 +66,13 @@ pub fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
     let builder = client_builder()?.with_root_certificates(roots(identity.authority())?);
     let config = builder.with_client_auth_cert(identity.chain(), identity.key()).map_err(|error| tls(&error))?;
     Ok(Arc::new(finished(config)))
+}
+
+/// The same for a connection on which the server will ask.
+pub fn turned(config: &ClientConfig, protocol: &[u8]) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Arc::new(config)
 }
 
 /// For a device that has no certificate yet. The server must be the central of the authority with this fingerprint, whatever name

@@ -20,7 +20,7 @@ const DEVICE_SUFFIX: &str = ".device.shardhost";
 const DIGEST_DIGITS: usize = 32;
 
 /// Whom a certificate names.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Subject {
     /// The central.
     Central,

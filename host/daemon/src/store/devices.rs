@@ -2,8 +2,6 @@
 //! cluster's to know; here is what must hold after a restart: its key, what people said of it, and which certificates no longer
 //! count. Times come from the caller, because certificates are judged by them.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "called by the join port and by commands on devices, which come on top of it"))]
-
 use std::collections::BTreeMap;
 
 use host_core::{device::Roles, ids::DeviceId};

@@ -1,8 +1,6 @@
 //! How a device comes by a certificate: by a token at first, by the one that it has from then on. Each is decided and kept in one
 //! transaction, so that the last use of a token is taken once, however many ask at the same time.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "called by the join port, which comes on top of it"))]
-
 use std::{collections::BTreeMap, fmt};
 
 use host_core::{device::Roles, ids::DeviceId};

@@ -12,7 +12,7 @@ use host_core::{ids::ModelId, shard::ShardId};
 use host_plugin::{Bearer, Decision};
 use opentelemetry::{
     Context, Key, KeyValue,
-    propagation::{Extractor, TextMapPropagator},
+    propagation::{Extractor, Injector, TextMapPropagator},
     trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer, TracerProvider},
 };
 use opentelemetry_sdk::{
@@ -92,6 +92,13 @@ impl Traces {
         Trace(Some(Place { inner: Arc::clone(inner), context: before.with_span(span) }))
     }
 
+    /// A request of another host has come to a stage of this one, with the span that this stage's own belongs to.
+    pub fn continued(&self, traceparent: &str) -> Trace {
+        let Some(inner) = self.0.as_ref().filter(|_| !traceparent.is_empty()) else { return Trace::default() };
+        let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Parent(traceparent));
+        Trace(Some(Place { inner: Arc::clone(inner), context }))
+    }
+
     /// Something that no request asks for begins, for a model.
     pub fn own(&self, name: &'static str, model: &ModelId) -> Span {
         let span = |inner: &Arc<Inner>| {
@@ -119,6 +126,15 @@ impl Trace {
     pub fn span(&self, name: &'static str) -> Span {
         let span = |place: &Place| place.inner.tracer.build_with_context(SpanBuilder::from_name(name), &place.context);
         Span(self.0.as_ref().map(span))
+    }
+
+    /// The request's own span for another host, as W3C's `traceparent`; empty where no spans are made.
+    pub fn parent(&self) -> String {
+        let mut written = Written::default();
+        if let Some(place) = &self.0 {
+            TraceContextPropagator::new().inject_context(&place.context, &mut written);
+        }
+        written.0
     }
 
     /// The request's path was chosen by this plugin.
@@ -176,6 +192,34 @@ fn of_plugin(bearer: &Bearer) -> [KeyValue; 4] {
         KeyValue::new("shardhost.plugin.generation", i64::try_from(bearer.generation.0).unwrap_or(i64::MAX)),
         KeyValue::new("shardhost.plugin.digest", bearer.digest.to_string()),
     ]
+}
+
+/// The header that names a span.
+const TRACEPARENT: &str = "traceparent";
+
+/// A span of another host, as a propagator reads it.
+struct Parent<'a>(&'a str);
+
+impl Extractor for Parent<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == TRACEPARENT).then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
+/// A span for another host, as a propagator writes it.
+#[derive(Default)]
+struct Written(String);
+
+impl Injector for Written {
+    fn set(&mut self, key: &str, value: String) {
+        if key == TRACEPARENT {
+            self.0 = value;
+        }
+    }
 }
 
 /// A request's headers, as a propagator reads them.

@@ -12,7 +12,7 @@ pub struct Device {
     pub id: String,
     /// Its site.
     pub site: String,
-    /// `ready`, `cordoned`, `draining` or `lost`.
+    /// `ready`, `away`, `cordoned`, `draining`, `damped` or `lost`.
     pub state: String,
     /// What people call it by.
     pub labels: BTreeMap<String, String>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use host_wire::join::Fingerprint;
 use rustls::{CertificateError, ClientConfig, ClientConnection, Connection, Error as TlsError, ProtocolVersion, ServerConfig, ServerConnection};
 
-use super::*;
+use super::{super::subject::CENTRAL, *};
 
 /// What the server knows of its caller, or the first error of either side.
 fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, expected: &Subject) -> Result<Option<Subject>, TlsError> {

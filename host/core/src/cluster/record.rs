@@ -1,0 +1,192 @@
+//! What the cluster knows of each device and each model.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::flaps::Flaps;
+use crate::{
+    device::{Device, DeviceState, Offer, Pressures},
+    ids::{AcceleratorName, DeviceId, ModelId, OfferId},
+    model::ModelProfile,
+    plan::{OfferCapacity, Replica},
+    policy::Refusal,
+    problem::{Exclusion, Placement},
+    shard::ShardId,
+    units::{Bytes, Millis},
+};
+
+/// Where a shard on a device is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShardState {
+    /// On its way.
+    Loading,
+    /// It can run.
+    Ready,
+    /// It finishes what it has.
+    Unloading,
+}
+
+/// A shard that a device holds, or is about to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldShard {
+    /// Where it is in its life.
+    pub state: ShardState,
+    /// The memory that is counted for it.
+    pub need: Bytes,
+}
+
+/// Whether a device can be spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Presence {
+    /// It is connected.
+    Here,
+    /// Its connection is cut, its lease runs.
+    Away,
+    /// Its lease is over, or it left.
+    Lost,
+}
+
+/// What people asked of a device. It outlives the connection and the lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Duty {
+    /// It does what it can.
+    Full,
+    /// It keeps what it serves and gets nothing new.
+    Cordoned,
+    /// It gives its work away.
+    Draining,
+    /// It gives its work away to be forgotten.
+    Leaving,
+}
+
+/// What the cluster knows of a device.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DeviceRecord {
+    /// What it said of itself.
+    pub device: Device,
+    /// Ordinal of its first join.
+    pub joined: u32,
+    /// When it last gave a sign of life, on the time that leases run on.
+    pub seen: Millis,
+    /// How hard it works.
+    pub pressures: Pressures,
+    /// What it holds; of a device that is away, what it held.
+    pub shards: BTreeMap<(AcceleratorName, ShardId), HeldShard>,
+    pub(super) presence: Presence,
+    pub(super) duty: Duty,
+    pub(super) flaps: Flaps,
+    /// Whether it was said that nothing is left on it.
+    pub(super) drained: bool,
+}
+
+impl DeviceRecord {
+    pub(super) fn new(device: Device, joined: u32, seen: Millis) -> Self {
+        Self {
+            device,
+            joined,
+            seen,
+            pressures: Pressures::default(),
+            shards: BTreeMap::new(),
+            presence: Presence::Here,
+            duty: Duty::Full,
+            flaps: Flaps::default(),
+            drained: false,
+        }
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> DeviceState {
+        match (self.presence, self.duty) {
+            (Presence::Lost, _) => DeviceState::Lost,
+            (Presence::Away, _) => DeviceState::Away,
+            (Presence::Here, Duty::Draining | Duty::Leaving) => DeviceState::Draining,
+            (Presence::Here, Duty::Cordoned) => DeviceState::Cordoned,
+            (Presence::Here, Duty::Full) if self.flaps.is_damped() => DeviceState::Damped,
+            (Presence::Here, Duty::Full) => DeviceState::Ready,
+        }
+    }
+
+    /// Whether it was asked to give its work away, and nothing is left on it.
+    pub fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// Whether its lease runs.
+    pub fn is_alive(&self) -> bool {
+        self.presence != Presence::Lost
+    }
+
+    pub(super) fn is_here(&self) -> bool {
+        self.presence == Presence::Here
+    }
+
+    /// Whether new work may be given to it.
+    pub(super) fn takes_work(&self) -> bool {
+        self.state() == DeviceState::Ready
+    }
+
+    pub(super) fn offer(&self, accelerator: &AcceleratorName) -> Option<&Offer> {
+        self.device.offers.iter().find(|offer| offer.accelerator == *accelerator)
+    }
+
+    /// The state of a shard that it holds, or is about to.
+    pub(super) fn shard(&self, offer: &OfferId, shard: &ShardId) -> Option<ShardState> {
+        self.shards.get(&(offer.accelerator.clone(), shard.clone())).map(|held| held.state)
+    }
+
+    /// Memory of one pool that is taken by shards in any state.
+    pub(super) fn held_in_pool(&self, pool: u32) -> Bytes {
+        let in_pool = |accelerator: &AcceleratorName| self.offer(accelerator).is_some_and(|offer| offer.memory_pool == pool);
+        self.shards.iter().filter(|((accelerator, _), _)| in_pool(accelerator)).map(|(_, held)| held.need).sum()
+    }
+}
+
+/// What the cluster knows of a model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ModelRecord {
+    /// Its blocks and costs.
+    pub profile: Arc<ModelProfile>,
+    /// Where it may go.
+    pub placement: Placement,
+    /// Why it could not be placed, or not better, when it was last tried.
+    pub refusal: Option<Refusal>,
+    /// What was proposed with the plan in force: the bound that no plan beats, 0 if none was proved.
+    pub bound: f64,
+    /// Loads that were refused.
+    pub exclusions: Vec<Exclusion>,
+    /// Replicas of earlier plans that serve until one of the plan in force is ready.
+    pub(super) outgoing: Vec<Replica>,
+    /// Mean of measured run times.
+    pub(super) measured: BTreeMap<(OfferId, ShardId), Millis>,
+}
+
+impl ModelRecord {
+    /// The mean of measured run times of a shard on an offer.
+    pub fn measured(&self, offer: &OfferId, shard: &ShardId) -> Option<Millis> {
+        self.measured.get(&(offer.clone(), shard.clone())).copied()
+    }
+
+    pub(super) fn excludes(&self, offer: &OfferId, shard: &ShardId) -> bool {
+        self.exclusions.iter().any(|exclusion| exclusion.offer == *offer && exclusion.shard == *shard)
+    }
+}
+
+/// Whether each shard of a replica is ready on a device whose lease runs.
+pub(super) fn is_loaded(devices: &BTreeMap<DeviceId, DeviceRecord>, model: &ModelId, replica: &Replica) -> bool {
+    replica.stages.iter().all(|stage| {
+        let shard = ShardId { model: model.clone(), range: stage.range };
+        devices.get(&stage.offer.device).is_some_and(|record| record.is_alive() && record.shard(&stage.offer, &shard) == Some(ShardState::Ready))
+    })
+}
+
+/// Whether requests can go through a replica now: it is loaded, and each of its devices is connected.
+pub(super) fn is_routable(devices: &BTreeMap<DeviceId, DeviceRecord>, model: &ModelId, replica: &Replica) -> bool {
+    is_loaded(devices, model, replica) && replica.stages.iter().all(|stage| devices.get(&stage.offer.device).is_some_and(DeviceRecord::is_here))
+}
+
+/// Memory that a shard takes on an accelerator of a device. One whose size is not known, because its model is not, counts
+/// as all that the accelerator has: nothing is loaded beside it until it is gone or known.
+pub(super) fn need(models: &BTreeMap<ModelId, ModelRecord>, device: &Device, accelerator: &AcceleratorName, shard: &ShardId) -> Bytes {
+    let Some(offer) = device.offers.iter().find(|offer| offer.accelerator == *accelerator) else { return Bytes::ZERO };
+    let profile = models.get(&shard.model).map(|model| &model.profile).filter(|profile| shard.range.end() <= profile.whole().end());
+    profile.map_or(offer.memory, |profile| OfferCapacity::from(offer).need(profile, shard.range))
+}

@@ -1,0 +1,38 @@
+//! How hosts reach each other: gRPC over TLS, in which both sides prove who they are. A central has one door, where devices
+//! come to enrol, to attend and to fetch; each device has one where the host of the stage before hands over what it has
+//! computed. Messages are those of `host_wire::peer`.
+
+mod attending;
+mod awaited;
+mod central_service;
+mod desk;
+mod device_service;
+mod dial;
+mod door;
+pub mod enrol;
+mod enrolling;
+mod files;
+mod links;
+mod parcel;
+mod post;
+mod turned;
+
+pub use attending::{Attending, Remotes, Shards};
+pub use awaited::Awaited;
+pub use central_service::{CentralParts, CentralService};
+pub use desk::{Desk, DeskParts};
+pub use device_service::DeviceService;
+pub use dial::{Dialer, Lane};
+pub use door::{Door, DoorLimits};
+pub use enrolling::Enrolling;
+pub use files::{Files, fetch};
+pub use links::{LinkFault, LinkLimits, Links};
+pub use parcel::from_wire;
+pub use post::Post;
+pub use turned::{Reachable, link, nowhere};
+
+/// The services of `peer.proto`. Generated.
+#[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, missing_debug_implementations, rustdoc::all, reason = "generated code")]
+pub mod rpc {
+    include!(concat!(env!("OUT_DIR"), "/shardhost.peer.v1.rs"));
+}

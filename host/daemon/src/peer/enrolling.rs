@@ -1,0 +1,88 @@
+//! Gives devices their certificates: the first for a join token, later ones for the one before.
+
+use std::{sync::Arc, time::Duration};
+
+use host_core::{error::ErrorKind, ids::DeviceId};
+use host_wire::{
+    join::{TokenId, TokenSecret},
+    peer::pb,
+};
+use tonic::{Code, Status};
+
+use crate::{
+    clock,
+    error::{Error, Fault},
+    pki::{Authority, Certificate, Serial, SigningRequest, Validity},
+    store::{Enrolment, Renewal, Store},
+};
+
+/// Signs for a central.
+#[derive(Clone, Debug)]
+pub struct Enrolling {
+    /// Whose signature it is.
+    pub authority: Arc<Authority>,
+    /// Where tokens and devices are kept.
+    pub store: Store,
+    /// How long a certificate is good.
+    pub life: Duration,
+}
+
+impl Enrolling {
+    /// The first certificate of a device that knows a token. Takes a disk: not for an async thread.
+    pub fn enrol(&self, request: &pb::EnrolRequest) -> Result<pb::Certificate, Status> {
+        let device = DeviceId::parse(&request.device).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let signing = SigningRequest::read(&request.signing_request).map_err(|error| status(&error))?;
+        let bytes = |what: &str, need: usize, have: usize| Status::invalid_argument(format!("{what} has {need} bytes, {have} were sent"));
+        let token = TokenId(request.token.as_slice().try_into().map_err(|_| bytes("a token's id", size_of::<TokenId>(), request.token.len()))?);
+        let secret = TokenSecret(request.secret.as_slice().try_into().map_err(|_| bytes("a secret", size_of::<TokenSecret>(), request.secret.len()))?);
+        let certificate = self.sign(&signing, &device)?;
+        let enrolment = Enrolment {
+            token,
+            secret,
+            device: device.clone(),
+            key: signing.key_digest(),
+            serial: certificate.serial(),
+            expires_at_ms: certificate.expires_ms(),
+        };
+        self.store.enrol(enrolment, clock::unix_ms()).map_err(|error| stranger(&device, &error))?;
+        tracing::info!(%device, serial = %certificate.serial(), "a device has enrolled");
+        Ok(self.chain(&certificate))
+    }
+
+    /// The next certificate of a device that has proved the present one.
+    pub fn renew(&self, device: &DeviceId, request: &pb::RenewRequest) -> Result<pb::Certificate, Status> {
+        let signing = SigningRequest::read(&request.signing_request).map_err(|error| status(&error))?;
+        let certificate = self.sign(&signing, device)?;
+        let renewal = Renewal { device: device.clone(), key: signing.key_digest(), serial: certificate.serial(), expires_at_ms: certificate.expires_ms() };
+        self.store.renew(renewal, clock::unix_ms()).map_err(|error| status(&error))?;
+        Ok(self.chain(&certificate))
+    }
+
+    fn sign(&self, signing: &SigningRequest, device: &DeviceId) -> Result<Certificate, Status> {
+        let serial = Serial::random().map_err(|error| status(&error))?;
+        self.authority.sign(signing, device, serial, Validity::from_now(clock::unix_ms(), self.life)).map_err(|error| status(&error))
+    }
+
+    fn chain(&self, certificate: &Certificate) -> pb::Certificate {
+        pb::Certificate { chain: vec![certificate.der().to_vec(), self.authority.certificate().to_vec()] }
+    }
+}
+
+/// What a stranger hears: nothing about tokens but that this one is not good.
+fn stranger(device: &DeviceId, error: &Error) -> Status {
+    tracing::warn!(%device, %error, "a device was not enrolled");
+    match error.fault() {
+        Fault::Join(refusal) if refusal.is_about_token() => Status::permission_denied("the token cannot be used; the central's log says why"),
+        _ => status(error),
+    }
+}
+
+fn status(error: &Error) -> Status {
+    let code = match error.kind() {
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::Busy => Code::ResourceExhausted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Plugin | ErrorKind::Internal => Code::Internal,
+    };
+    Status::new(code, error.to_string())
+}
