@@ -74,11 +74,6 @@ impl Store {
         self.inner.writer.write("read plans", move |connection| records::plans(connection, count_max))
     }
 
-    /// The number of the newest plan, if there ever was one.
-    pub fn last_plan(&self) -> Result<Option<u64>, Error> {
-        self.inner.writer.write("read the last plan", records::last_plan)
-    }
-
     /// Keeps what is known of an installed plugin; its bytes are a blob.
     pub fn put_plugin(&self, plugin: PluginRecord) -> Result<(), Error> {
         self.inner.writer.write("keep the plugin", move |connection| records::put_plugin(connection, &plugin))

@@ -72,11 +72,6 @@ impl Awaited {
         given_up.into_iter().filter_map(|id| Some((id, waiting.remove(&id)?.devices()))).collect()
     }
 
-    /// How many passages are in other hosts' hands.
-    pub fn count(&self) -> usize {
-        self.lock().len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<PassageId, Waiting>> {
         // The map is whole between any two statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
