@@ -237,6 +237,10 @@ pub struct Peers {
     pub message_bytes_max: usize,
     /// Bytes of activations that may wait on a device at once.
     pub held_bytes_max: usize,
+    /// After a device is gone, how long whoever holds what it should have computed from has time to say so.
+    pub holder_ms_max: u64,
+    /// How long that is held for a stage that takes up at the same block, while no replica is ready.
+    pub detour_ms_max: u64,
 }
 
 /// How devices in other processes come to this host, or how this host comes to a central. A host does one or the other.
@@ -402,7 +406,7 @@ impl Default for PluginLimits {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30 }
+        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30, holder_ms_max: 300, detour_ms_max: 3_000 }
     }
 }
 

@@ -5,8 +5,8 @@ mod activation;
 mod attend;
 mod read;
 
-pub use activation::{Activation, Call, Conclusion, Hop, Outcome, POSITIONS_MAX, Phase, Stopped, Tensor};
-pub use activation::{refusal, refused, tensor};
+pub use activation::{Activation, Call, Conclusion, Hop, Outcome, POSITIONS_MAX, Phase, Stopped, Stuck, Tensor};
+pub use activation::{refusal, refused, tensor, way};
 pub use attend::{File, Heartbeat, HeldShard, Hello, Load, Run, ShardAt};
 
 /// The messages as they are on the wire. Generated.

@@ -8,7 +8,7 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
 };
-use host_wire::peer::{Activation, Conclusion, Heartbeat, HeldShard, Hello, Outcome, Run, ShardAt, pb, pb::central_message::Says, pb::device_message, refusal};
+use host_wire::peer::{Activation, Conclusion, Heartbeat, HeldShard, Hello, Outcome, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal};
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     attending::{Admitted, Attendance, Attending, Events, Shards},
     awaited::Awaited,
+    detours::Detours,
     door::Caller,
     enrolling::Enrolling,
     files::Files,
@@ -28,6 +29,7 @@ use crate::{
     clock::Clock,
     device::ComputeHandle,
     error::Error,
+    metrics::Metrics,
     passage::{Answer, PassageId, Seat},
     pki::Subject,
     store::{Restraint, Store},
@@ -53,6 +55,10 @@ pub struct CentralParts {
     pub attending: Arc<Attending>,
     /// Passages that are on their way.
     pub awaited: Arc<Awaited>,
+    /// Other ways for those that are stuck.
+    pub detours: Detours,
+    /// Where what happens is counted.
+    pub metrics: Arc<Metrics>,
     /// What devices fetch.
     pub files: Arc<Files>,
     /// The way to devices.
@@ -128,6 +134,14 @@ impl central_server::Central for CentralService {
         let service = self.clone();
         let renewed = tokio::task::spawn_blocking(move || service.0.enrolling.renew(&device, &request.into_inner())).await;
         renewed.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
+    }
+
+    async fn detour(&self, request: Request<pb::Stuck>) -> Answered<pb::Way> {
+        device_of(&request)?;
+        let stuck = Stuck::from(request.into_inner());
+        let way = self.0.detours.find(&stuck).await;
+        self.0.metrics.detour(!way.is_empty());
+        Ok(Response::new(way.into()))
     }
 
     async fn conclude(&self, request: Request<pb::Conclusion>) -> Answered<pb::Taken> {
