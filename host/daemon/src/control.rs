@@ -2,7 +2,7 @@
 //! cutting, loading) runs beside it and comes back as an event.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -140,6 +140,9 @@ impl Control {
         }
         if pulse {
             self.press();
+            let lost: BTreeSet<DeviceId> =
+                self.look(|cluster| cluster.devices().values().filter(|record| !record.is_alive()).map(|record| record.device.id.clone()).collect());
+            self.remotes.attending.end_lost(|id| lost.contains(id));
         }
         let hopeful = self.look(|cluster| cluster.models().keys().filter(|model| cluster.is_hopeful(model)).cloned().collect());
         self.serving.hope(hopeful);

@@ -31,8 +31,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, enrol, fetch, from_wire,
-        nowhere,
+        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, enrol,
+        fetch, from_wire, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -317,6 +317,7 @@ impl Joined {
         }
         compute.load(Arc::new(shard), wiring).await.map_err(|error| error.to_string())?;
         self.0.files.offer(offered, Digest(load.file.digest));
+        tracing::info!(shard = %load.at.shard, accelerator = %load.at.accelerator, "a shard is loaded");
         self.held().push(HeldShard { at: load.at, digest: load.file.digest });
         Ok(())
     }

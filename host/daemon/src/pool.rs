@@ -90,7 +90,8 @@ impl Carrier for Nobody {
 impl Pool {
     /// Of a host that listens for devices there, or that has none but its own.
     pub fn new(config: &Config, store: &Store, clock: &Clock, serving: &Arc<Served>, listener: Option<TcpListener>) -> Result<Self, Error> {
-        let (attending, files) = (Arc::new(Attending::default()), Arc::new(Files::default()));
+        let awaited = Arc::new(Awaited::new(Duration::from_millis(config.peers.holder_ms_max)));
+        let (attending, files) = (Arc::new(Attending::new(awaited.clone())), Arc::new(Files::default()));
         let Some(listener) = listener else {
             return Ok(Self { remotes: Remotes { attending, files, carrier: Arc::new(Nobody) }, door: None });
         };
@@ -102,7 +103,6 @@ impl Pool {
         let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, Duration::from_millis(config.leases.lost_after_ms));
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer, limits));
-        let awaited = Arc::new(Awaited::new(Duration::from_millis(config.peers.holder_ms_max)));
         let detours = Detours {
             awaited: awaited.clone(),
             serving: serving.clone(),

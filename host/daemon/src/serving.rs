@@ -89,7 +89,7 @@ impl Served {
 pub struct Outstanding(Arc<AtomicU32>);
 
 /// Counts one request on every segment of its path for as long as it lives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OnTheWay(Vec<Outstanding>);
 
 /// One model's share of what is served, parallel to its segments in the topology.
@@ -225,3 +225,6 @@ impl Drop for OnTheWay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

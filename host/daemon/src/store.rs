@@ -114,8 +114,9 @@ impl Store {
     }
 
     /// Keeps bytes under their digest. Done when they are on disk; bytes that are there already cost nothing.
-    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        self.inner.blobs.put(bytes)
+    /// The digest must be that of the bytes; computing it takes longer than the rest.
+    pub fn put_blob(&self, digest: Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.inner.blobs.put(digest, bytes)
     }
 
     /// The bytes of a digest, proved to be those.

@@ -162,3 +162,112 @@ impl Waiting {
 fn stage(hop: &Hop) -> (OfferId, u32) {
     (hop.seat.offer().clone(), hop.shard.range.start())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use host_core::{
+        ids::{AcceleratorName, ModelName, PlanNumber},
+        shard::{BlockRange, ShardId},
+        units::Millis,
+    };
+    use host_plugin::{Phase, RunCall};
+
+    use super::*;
+    use crate::{
+        passage::{Carrier, Job, Seat},
+        telemetry::traces::Trace,
+    };
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Carrier for Nowhere {
+        fn carry(&self, _job: Job) {}
+    }
+
+    type Answer = oneshot::Receiver<Result<Progress, Error>>;
+
+    const ID: PassageId = PassageId { central: 1, number: 2 };
+
+    fn device(name: &str) -> DeviceId {
+        DeviceId::parse(name).expect("a name")
+    }
+
+    fn hop(name: &str, start: u32) -> Hop {
+        let offer = OfferId { device: device(name), accelerator: AcceleratorName::parse("cpu").expect("a name") };
+        let model = ModelId { name: ModelName::parse("m").expect("a name"), version: 1 };
+        let range = BlockRange::new(start, start + 2).expect("not empty");
+        Hop { shard: ShardId { model, range }, position: 0, reads: Arc::default(), seat: Seat::There(offer, Arc::new(Nowhere)) }
+    }
+
+    /// Waits for a passage over these devices, two blocks on each.
+    fn waiting(awaited: &Awaited, devices: &[&str]) -> Answer {
+        let hops: Vec<Hop> = (0_u32..).step_by(2).zip(devices).map(|(start, name)| hop(name, start)).collect();
+        let call = RunCall { request: 0, sequence: 0, phase: Phase::Whole, past_tokens: 0, new_tokens: 0, batch: 1 };
+        let model = hops[0].shard.model.clone();
+        let passage = Passage { id: ID, plan: PlanNumber(1), model, call, deadline: Millis(1e3), inputs: Vec::new(), hops, trace: Trace::default() };
+        let (answer, answered) = oneshot::channel();
+        awaited.wait(&passage, answer);
+        answered
+    }
+
+    fn words(mut answer: Answer) -> String {
+        answer.try_recv().expect("it has been answered").expect_err("not well").to_string()
+    }
+
+    #[test]
+    fn what_a_lost_device_would_have_begun_is_given_up_at_once_and_the_rest_when_nobody_holds_it() {
+        let awaited = Awaited::new(Duration::ZERO);
+        let first = waiting(&awaited, &["a", "b"]);
+        awaited.device_gone(&device("a"));
+        assert_eq!(words(first), "device a was lost while it worked on the request");
+
+        let mut second = waiting(&awaited, &["a", "b"]);
+        awaited.device_gone(&device("c"));
+        awaited.give_up_shaken();
+        assert!(second.try_recv().is_err(), "it does not go through that device");
+        awaited.device_gone(&device("b"));
+        assert!(second.try_recv().is_err(), "a may still hold what b would have computed from");
+        awaited.give_up_shaken();
+        assert_eq!(words(second), "device b was lost while it worked on the request");
+    }
+
+    #[test]
+    fn a_passage_whose_holder_speaks_up_goes_on_another_way() {
+        let awaited = Awaited::new(Duration::ZERO);
+        let mut answer = waiting(&awaited, &["a", "b", "c"]);
+        awaited.device_gone(&device("b"));
+        let place = awaited.stuck(ID, 1, 1).expect("somebody waits for it");
+        assert_eq!((place.offer.device, place.from), (device("b"), 2));
+        assert!(awaited.detour(ID, 1, &[hop("d", 2), hop("e", 4)], OnTheWay::default()));
+        awaited.give_up_shaken();
+        assert!(answer.try_recv().is_err(), "it has not been given up");
+        assert_eq!(awaited.offer(ID, 2).expect("a stage").device, device("e"));
+        awaited.device_gone(&device("c"));
+        awaited.give_up_shaken();
+        assert!(answer.try_recv().is_err(), "it does not go through c any more");
+        assert!(awaited.conclude(ID, Ok(Progress::default())));
+        assert!(!awaited.conclude(ID, Ok(Progress::default())), "it is answered once");
+        assert!(answer.try_recv().expect("answered").is_ok());
+        assert!(!awaited.detour(ID, 1, &[], OnTheWay::default()));
+    }
+
+    #[test]
+    fn detours_are_counted_and_a_client_that_went_away_takes_none() {
+        let awaited = Awaited::new(Duration::ZERO);
+        let answer = waiting(&awaited, &["a", "b"]);
+        assert!(awaited.stuck(ID, 1, 1).is_some());
+        assert!(awaited.stuck(ID, 7, 1).is_none(), "there is no such stage");
+        assert!(awaited.detour(ID, 1, &[hop("c", 2)], OnTheWay::default()));
+        assert!(awaited.stuck(ID, 1, 1).is_none());
+        assert_eq!(words(answer), "c/cpu cannot be reached: the passage has taken 1 detours already");
+
+        let answer = waiting(&awaited, &["a", "b"]);
+        drop(answer);
+        assert!(awaited.stuck(ID, 1, 1).is_none());
+        let given_up = awaited.take_given_up();
+        assert_eq!(given_up, [(ID, BTreeSet::from([device("a"), device("b")]))]);
+    }
+}

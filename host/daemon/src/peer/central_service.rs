@@ -8,7 +8,9 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
 };
-use host_wire::peer::{Activation, Conclusion, Heartbeat, HeldShard, Hello, Outcome, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal};
+use host_wire::peer::{
+    Activation, Conclusion, Heartbeat, HeldShard, Hello, Outcome, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
+};
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -196,8 +198,7 @@ impl CentralService {
 
     /// A device's stream is over and its lease runs. Whoever waits for it waits no longer.
     async fn cut(&self, attendance: &Attendance) {
-        attendance.give_up();
-        self.0.awaited.device_gone(&attendance.id);
+        self.0.attending.gone(attendance);
         self.send(Event::Away { device: attendance.id.clone() }).await;
     }
 
