@@ -5,6 +5,7 @@
 mod attending;
 mod awaited;
 mod central_service;
+mod concluded;
 mod desk;
 mod device_service;
 mod dial;
