@@ -52,6 +52,21 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.requests.replica_wait_ms_max, v, 0..=60 * MINUTE_MS),
         get: |c| json!(c.requests.replica_wait_ms_max),
     },
+    Setting {
+        key: "requests.attempt_ratio_max",
+        set: |c, v| ratio(&mut c.requests.attempt_ratio_max, v, 1.0..=1_000_000.0),
+        get: |c| json!(c.requests.attempt_ratio_max),
+    },
+    Setting {
+        key: "requests.attempt_ms_min",
+        set: |c, v| number(&mut c.requests.attempt_ms_min, v, 1..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.requests.attempt_ms_min),
+    },
+    Setting {
+        key: "requests.exclusive_ms_max",
+        set: |c, v| number(&mut c.requests.exclusive_ms_max, v, 1..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.requests.exclusive_ms_max),
+    },
     Setting { key: "requests.attempts_max", set: |c, v| number(&mut c.requests.attempts_max, v, 1..=100), get: |c| json!(c.requests.attempts_max) },
     Setting { key: "requests.stage_jobs_max", set: |c, v| number(&mut c.requests.stage_jobs_max, v, 1..=1_000_000), get: |c| json!(c.requests.stage_jobs_max) },
     Setting {
