@@ -161,7 +161,7 @@ fn a_stuck_request_goes_on_from_the_stage_before_on_another_replica() {
     });
     let metrics = fetch(&central, "/metrics");
     let same_cut = replicas[0]["stages"][1]["start"] == replicas[1]["stages"][1]["start"];
-    let taken = metrics.lines().any(|line| line.starts_with("host_detours_total{outcome=\"taken\"}") && !line.ends_with(" 0"));
+    let taken = metrics.lines().any(|line| line.starts_with("host_resumes_total{outcome=\"taken\"}") && !line.ends_with(" 0"));
     assert!(taken || !same_cut, "no request went on another way: {metrics}");
 }
 

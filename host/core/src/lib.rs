@@ -18,9 +18,11 @@ pub mod policy;
 pub mod predict;
 pub mod problem;
 pub mod profile;
+pub mod reservations;
 pub mod shard;
 pub mod strikes;
 #[cfg(test)]
 mod testing;
 pub mod topology;
 pub mod units;
+pub mod ways;

@@ -39,6 +39,7 @@ use crate::{
     recorder::Recorder,
     repository::{self, Found},
     request::{Answer, Request},
+    reserving::Reserving,
     seed::Randomness,
     serving::Served,
     shelf::Shelf,
@@ -154,11 +155,15 @@ impl Central {
             limits: PipelineLimits {
                 attempts_max: parts.config.requests.attempts_max,
                 replica_wait_max: Duration::from_millis(parts.config.requests.replica_wait_ms_max),
+                attempt_ratio_max: parts.config.requests.attempt_ratio_max,
+                attempt_min: Millis(parts.config.requests.attempt_ms_min as f64),
+                exclusive_ms_max: parts.config.requests.exclusive_ms_max,
             },
             clock: parts.clock.clone(),
             admission: Admission::new(limits, parts.clock.clone(), plugins.queueing().clone(), parts.metrics.clone()),
             plugins,
             serving,
+            reserving: Reserving::new(parts.clock.clone(), parts.metrics.clone()),
             randomness: Randomness::from_system(),
             requests: AtomicU32::new(0),
             run: parts.run,
@@ -289,6 +294,7 @@ impl Central {
             skipped: inner.skipped.clone(),
             devices: inner.control.look(|cluster| cluster.devices().keys().map(ToString::to_string).collect()),
             slots: inner.shelf.slots(),
+            reservations: inner.pipeline.reserved(),
         }
     }
 

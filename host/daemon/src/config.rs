@@ -102,6 +102,12 @@ pub struct Requests {
     pub attempts_max: u32,
     /// How long a request waits for a replica of a model that is about to get one.
     pub replica_wait_ms_max: u64,
+    /// A run of a request is given up, where another replica is ready, once it has taken as many times what was expected of it.
+    pub attempt_ratio_max: f64,
+    /// No run is given up before that.
+    pub attempt_ms_min: u64,
+    /// How long a request may have its devices to itself.
+    pub exclusive_ms_max: u64,
     /// Rows that may wait for one stage.
     pub stage_jobs_max: usize,
     /// Priorities that a client may name, 1 the most urgent. Each is a class of its own to queueing policies.
@@ -240,7 +246,7 @@ pub struct Peers {
     /// After a device is gone, how long whoever holds what it should have computed from has time to say so.
     pub holder_ms_max: u64,
     /// How long that is held for a stage that takes up at the same block, while no replica is ready.
-    pub detour_ms_max: u64,
+    pub resume_ms_max: u64,
 }
 
 /// How devices in other processes come to this host, or how this host comes to a central. A host does one or the other.
@@ -355,6 +361,9 @@ impl Config {
                 queue_depth_max: 1024,
                 attempts_max: 5,
                 replica_wait_ms_max: 20_000,
+                attempt_ratio_max: 20.0,
+                attempt_ms_min: 2_000,
+                exclusive_ms_max: 10_000,
                 stage_jobs_max: 4096,
                 priority_levels: 3,
                 priority_default: 2,
@@ -406,7 +415,7 @@ impl Default for PluginLimits {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30, holder_ms_max: 300, detour_ms_max: 3_000 }
+        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30, holder_ms_max: 300, resume_ms_max: 3_000 }
     }
 }
 

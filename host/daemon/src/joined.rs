@@ -31,7 +31,7 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, enrol,
+        Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, enrol,
         fetch, from_wire, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
@@ -104,11 +104,11 @@ impl Joined {
         let links = Arc::new(Links::new(dialer.clone(), limits));
         links.set(Subject::Central, &central);
         let clock = Clock::start();
-        let wait_max = Duration::from_millis(config.peers.detour_ms_max);
-        let detours = Arc::new(CentralDetours { links: links.clone(), wait_max });
+        let wait_max = Duration::from_millis(config.peers.resume_ms_max);
+        let resumes = Arc::new(CentralResumes { links: links.clone(), wait_max });
         // Nobody waits here: whoever does, does so on the central.
         let awaited = Arc::new(Awaited::new(wait_max));
-        let post = Arc::new(Post::new(links.clone(), awaited, detours, clock.clone()));
+        let post = Arc::new(Post::new(links.clone(), awaited, resumes, clock.clone()));
         let (shelf, started) = devices(&config, &store, &metrics, &id).await?;
         let computes: HashMap<AcceleratorName, Arc<Compute>> =
             started.local.computes.iter().map(|compute| (compute.handle().offer.accelerator.clone(), compute.clone())).collect();

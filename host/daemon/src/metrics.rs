@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use host_core::{ids::ModelId, policy::StrikeKind, units::Millis};
+use host_core::{ids::ModelId, policy::StrikeKind, reservations::Access, units::Millis};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -49,6 +49,9 @@ pub struct Metrics {
     queue_depth: Family<QueueLabels, Gauge>,
     requests_running: Gauge,
     queue_wait: Family<ModelLabels, Histogram, fn() -> Histogram>,
+    reservations_active: Gauge,
+    reservations_waiting: Gauge,
+    reservation_wait: Family<AccessLabels, Histogram, fn() -> Histogram>,
     models_loaded: Gauge,
     plan_bound_ratio: Family<ModelLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     plugin_calls: Family<CallLabels, Counter>,
@@ -59,7 +62,7 @@ pub struct Metrics {
     swaps: Family<SwapLabels, Counter>,
     swap_duration: Histogram,
     trials: Family<TrialLabels, Counter>,
-    detours: Family<DetourLabels, Counter>,
+    resumes: Family<ResumeLabels, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -126,8 +129,13 @@ struct QueueLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct DetourLabels {
+struct ResumeLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct AccessLabels {
+    access: &'static str,
 }
 
 /// One request that waits.
@@ -151,6 +159,9 @@ impl Metrics {
             queue_depth: Family::default(),
             requests_running: Gauge::default(),
             queue_wait: Family::new_with_constructor(request_histogram),
+            reservations_active: Gauge::default(),
+            reservations_waiting: Gauge::default(),
+            reservation_wait: Family::new_with_constructor(request_histogram),
             models_loaded: Gauge::default(),
             plan_bound_ratio: Family::default(),
             plugin_calls: Family::default(),
@@ -161,7 +172,7 @@ impl Metrics {
             swaps: Family::default(),
             swap_duration: request_histogram(),
             trials: Family::default(),
-            detours: Family::default(),
+            resumes: Family::default(),
         };
         metrics.register();
         metrics
@@ -180,8 +191,8 @@ impl Metrics {
     }
 
     /// Counts a passage that was stuck before a stage, and went on another way or not.
-    pub fn detour(&self, is_taken: bool) {
-        self.detours.get_or_create(&DetourLabels { outcome: if is_taken { "taken" } else { "none" } }).inc();
+    pub fn resume(&self, is_taken: bool) {
+        self.resumes.get_or_create(&ResumeLabels { outcome: if is_taken { "taken" } else { "none" } }).inc();
     }
 
     /// Counts one request as waiting, for as long as what this gives lives.
@@ -199,6 +210,17 @@ impl Metrics {
     /// Notes how long a request waited for its turn; 0 for one that did not have to.
     pub fn queue_wait(&self, model: &ModelId, waited: Millis) {
         self.queue_wait.get_or_create(&ModelLabels::of(model)).observe(waited.0.max(0.0) / 1e3);
+    }
+
+    /// Notes how many requests have devices to themselves, and how many wait for devices because of reservations.
+    pub fn reservations(&self, active: usize, waiting: usize) {
+        self.reservations_active.set(i64::try_from(active).unwrap_or(i64::MAX));
+        self.reservations_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// Notes how long a request waited for the devices that it reserves, or for those that another one had reserved.
+    pub fn reservation_wait(&self, access: Access, waited: Millis) {
+        self.reservation_wait.get_or_create(&AccessLabels { access: access.word() }).observe(waited.0.max(0.0) / 1e3);
     }
 
     /// Notes how many models can be served.
@@ -259,6 +281,13 @@ impl Metrics {
         registry.register("queue_depth", "Requests that wait for their turn, by priority", self.queue_depth.clone());
         registry.register("requests_running", "Requests that have their turn", self.requests_running.clone());
         registry.register("queue_wait_seconds", "Time from the arrival of a request to its turn", self.queue_wait.clone());
+        registry.register("reservations_active", "Requests that have the devices on their way to themselves", self.reservations_active.clone());
+        registry.register("reservations_waiting", "Requests that wait for devices because of a reservation", self.reservations_waiting.clone());
+        registry.register(
+            "reservation_wait_seconds",
+            "Time that requests waited for devices: exclusive ones for theirs, shared ones for those that others had reserved",
+            self.reservation_wait.clone(),
+        );
         registry.register("models_loaded", "Models that can be served now", self.models_loaded.clone());
         registry.register("plan_bound_ratio", "Expected throughput of a model's plan, as a share of what no plan can exceed", self.plan_bound_ratio.clone());
         registry.register("plugin_calls", "Calls of plugins, by how they ended", self.plugin_calls.clone());
@@ -267,7 +296,7 @@ impl Metrics {
         registry.register("plugin_fallbacks", "Requests that the built-in plugin answered because the one in service failed", self.plugin_fallbacks.clone());
         registry.register("plugin_generation", "Generation of a slot, up by one on each swap", self.plugin_generation.clone());
         registry.register("swaps", "Swaps of plugins, by why they happened", self.swaps.clone());
-        registry.register("detours", "Passages that were stuck before a stage, by whether they went on another way", self.detours.clone());
+        registry.register("resumes", "Passages that were stuck before a stage, by whether they went on elsewhere", self.resumes.clone());
         registry.register("plugin_trials", "Canaries, shadows and probations that ended, by how", self.trials.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
     }
@@ -336,6 +365,8 @@ mod tests {
         metrics.plan_bound_ratio(&model, 0.75);
         let _waits = metrics.waits(&model, 1);
         metrics.queue_wait(&model, Millis(2.0));
+        metrics.reservations(2, 3);
+        metrics.reservation_wait(Access::Exclusive, Millis(2.0));
         metrics.plugin_call("greedy", "route", "answered", Duration::from_micros(7));
         metrics.strike("greedy", StrikeKind::Late);
         metrics.fallback("routing");
@@ -349,6 +380,9 @@ mod tests {
             "host_queue_depth{model=\"digits@1\",class=\"2\"} 1",
             "host_queue_wait_seconds_count{model=\"digits\",version=\"1\"} 1",
             "host_requests_running 0",
+            "host_reservations_active 2",
+            "host_reservations_waiting 3",
+            "host_reservation_wait_seconds_count{access=\"exclusive\"} 1",
             "host_models_loaded 0",
             "host_plan_bound_ratio{model=\"digits\",version=\"1\"} 0.75",
             "host_plugin_calls_total{plugin=\"greedy\",function=\"route\",outcome=\"answered\"} 1",

@@ -46,6 +46,8 @@ pub struct Passage {
     pub inputs: Vec<Option<Tensor>>,
     /// The stages, in order.
     pub hops: Vec<Hop>,
+    /// Whether its request has the devices of these stages to itself, so that it may not go on elsewhere.
+    pub is_alone: bool,
     /// Where its spans belong.
     pub trace: Trace,
 }

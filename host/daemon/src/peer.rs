@@ -5,8 +5,8 @@
 mod attending;
 mod awaited;
 mod central_service;
+mod concluded;
 mod desk;
-mod detours;
 mod device_service;
 mod dial;
 mod door;
@@ -16,13 +16,14 @@ mod files;
 mod links;
 mod parcel;
 mod post;
+mod resumes;
 mod turned;
 
 pub use attending::{Attending, Remotes, Shards};
 pub use awaited::Awaited;
 pub use central_service::{CentralParts, CentralService};
 pub use desk::{Desk, DeskParts};
-pub use detours::{CentralDetours, Detours};
+pub use resumes::{CentralResumes, Resumes};
 pub use device_service::DeviceService;
 pub use dial::{Dialer, Lane};
 pub use door::{Door, DoorLimits};

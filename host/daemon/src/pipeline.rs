@@ -1,7 +1,9 @@
-//! The way of one request: admitted, routed once, run through the stages of its path, replayed on another path if a stage
-//! fails, answered. Rows of a batch go through the stages one behind the other, so that stages work at the same time.
+//! The way of one request: admitted, routed once, let onto its devices, run through the stages of its path, replayed on another
+//! path if a stage fails, lies or is far too slow, answered. Rows of a batch go through the stages one behind the other, so that
+//! stages work at the same time.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -11,9 +13,11 @@ use std::{
 
 use host_core::{
     error::ErrorKind,
-    ids::{ModelId, PlanNumber},
+    ids::{DeviceId, ModelId, PlanNumber},
+    reservations::Access,
     topology::RouteRequest,
     units::{Bytes, Millis},
+    ways::Way,
 };
 use host_engine::Tensor;
 use host_plugin::{Phase, PluginHost, RunCall};
@@ -25,8 +29,10 @@ use crate::{
     error::Error,
     metrics::Metrics,
     models::Model,
+    outputs,
     passage::{self, Hop, Job, Passage, PassageId},
-    request::{Answer, Request},
+    request::{Answer, Request, Signature},
+    reserving::Reserving,
     seed::Randomness,
     serving::{Served, Serving},
     stage_fault::StageFault,
@@ -39,13 +45,37 @@ const REPLAY_PAUSE: Duration = Duration::from_millis(50);
 /// How often a stopping host looks whether requests still run.
 const IDLE_CHECK: Duration = Duration::from_millis(5);
 
-/// How often a request may be replayed after a stage failed under it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How often a request may be replayed after a stage failed under it, and how long things may take.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct PipelineLimits {
     /// Runs of one request, the first included.
     pub attempts_max: u32,
     /// How long a request waits for a replica of a model that is about to get one.
     pub replica_wait_max: Duration,
+    /// A run is given up, where another replica is ready, once it has taken as many times what was expected of it.
+    pub attempt_ratio_max: f64,
+    /// No run is given up before that.
+    pub attempt_min: Millis,
+    /// How long a request may have its devices to itself.
+    pub exclusive_ms_max: u64,
+}
+
+/// What a request has been through.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Runs, the present one included.
+    runs: u32,
+    /// The devices that it ran on; all but those of the present run in vain.
+    devices: BTreeSet<DeviceId>,
+}
+
+/// The way that a routing policy has chosen.
+struct Chosen {
+    /// Index of the model in the topology.
+    model: u32,
+    way: Way,
+    /// Which plugin, for the client.
+    policy: String,
 }
 
 /// Answers requests.
@@ -56,6 +86,7 @@ pub struct Pipeline {
     pub(crate) admission: Admission,
     pub(crate) plugins: Arc<PluginHost>,
     pub(crate) serving: Arc<Served>,
+    pub(crate) reserving: Reserving,
     pub(crate) randomness: Randomness,
     pub(crate) requests: AtomicU32,
     /// Tells the passages of this run of the host from those of earlier ones.
@@ -73,19 +104,19 @@ impl Pipeline {
         let _turn = self.admission.enter(caller).await?;
         drop(waiting);
         let rows = rows(&request)?;
-        let (mut runs, mut pause) = (0, REPLAY_PAUSE);
+        let (mut tries, mut pause) = (Tries::default(), REPLAY_PAUSE);
         loop {
             self.wait_for_replica(&request).await?;
             let serving = self.serving.load_full();
-            let error = match self.attempt(&request, &rows, &serving).await {
+            tries.runs += 1;
+            let error = match self.attempt(&request, &rows, &serving, &mut tries).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            runs += 1;
-            if runs >= self.limits.attempts_max || !is_worth_a_replay(&error) {
+            if self.is_last(&tries) || !is_worth_a_replay(&error) {
                 return Err(error);
             }
-            tracing::warn!(model = %request.model.id, %error, "a request is replayed");
+            tracing::warn!(model = %request.model.id, tried = ?tries.devices, %error, "a request is replayed");
             // The same way most likely fails again, so a moment is given to the news of another one.
             let _ = tokio::time::timeout(pause, self.serving.differs_from(&serving.snapshot().topology)).await;
             pause *= 4;
@@ -119,13 +150,34 @@ impl Pipeline {
     /// Names the device that a request of this size would go to, by a routing slot; runs nothing.
     pub fn route(&self, model: &Model, slot: Option<&str>, input: Bytes, sequence_key: u32) -> Result<(Vec<Hop>, String), Error> {
         let serving = self.serving.load_full();
-        let (hops, _counted, policy) = self.choose(&serving, model, slot, input, sequence_key, &Trace::default())?;
-        Ok((hops, policy))
+        let chosen = self.choose(&serving, model, slot, input, sequence_key, &Trace::default())?;
+        let hops = serving.hops(chosen.model, &chosen.way.path).ok_or_else(|| not_ready(model))?;
+        Ok((hops, chosen.policy))
     }
 
-    async fn attempt(&self, request: &Request, rows: &[Vec<Tensor>], serving: &Serving) -> Result<Answer, Error> {
+    /// Requests that have devices to themselves.
+    pub fn reserved(&self) -> usize {
+        self.reserving.active()
+    }
+
+    fn is_last(&self, tries: &Tries) -> bool {
+        tries.runs >= self.limits.attempts_max
+    }
+
+    async fn attempt(&self, request: &Request, rows: &[Vec<Tensor>], serving: &Serving, tries: &mut Tries) -> Result<Answer, Error> {
         let input = Bytes(request.inputs.iter().map(|(_, tensor)| tensor.data().len() as u64).sum());
-        let (hops, _on_the_way, policy) = self.choose(serving, &request.model, request.routing.as_deref(), input, request.sequence_key, &request.trace)?;
+        let Chosen { model, way: chosen, mut policy } =
+            self.choose(serving, &request.model, request.routing.as_deref(), input, request.sequence_key, &request.trace)?;
+        let wanted = serving.untried(model, &chosen, &tries.devices).unwrap_or_else(|| chosen.clone());
+        let (way, arriving) = self.reserving.arrive(request.access, wanted, |way| serving.detours(model, way, &tries.devices));
+        if way.path != chosen.path {
+            policy.push_str(", detour");
+        }
+        let hops = serving.hops(model, &way.path).ok_or_else(|| not_ready(&request.model))?;
+        // Those who wait for their devices are counted, so that policies see what is before a way.
+        let _on_the_way = serving.count(model, &way.path, rows.len());
+        let _stay = arriving.enter(request.deadline, &request.trace).await?;
+        tries.devices.extend(way.devices.iter().cloned());
         let call = RunCall {
             request: self.requests.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff,
             sequence: request.sequence_key,
@@ -134,11 +186,33 @@ impl Pipeline {
             new_tokens: 0,
             batch: 1,
         };
-        let start = Start { model: &request.model.id, plan: serving.plan(), call, deadline: request.deadline, trace: &request.trace, hops };
-        let until = self.clock.until(request.deadline);
-        let answers = tokio::time::timeout(until, self.run_rows(&start, rows)).await;
-        let answers = answers.map_err(|_| Error::from(StageFault::Late { doing: "in its stages" }))??;
-        Ok(Answer { outputs: join(&request.model, answers)?, policy })
+        let start = Start { model: &request.model.id, plan: serving.plan(), call, deadline: request.deadline, trace: &request.trace, is_alone: request.access == Access::Exclusive, hops };
+        let expected = serving.expected_on(model, &way.path, rows.len(), input);
+        let exclusive_max = Duration::from_millis(self.limits.exclusive_ms_max);
+        let answers = tokio::select! {
+            biased;
+            answers = self.run_rows(&start, rows) => answers?,
+            () = tokio::time::sleep(self.clock.until(request.deadline)) => return Err(StageFault::Late { doing: "in its stages" }.into()),
+            () = tokio::time::sleep(exclusive_max), if request.access == Access::Exclusive => {
+                return Err(StageFault::ReservationOver { devices: way.devices.to_vec(), ms_max: self.limits.exclusive_ms_max }.into());
+            }
+            fault = self.overdue(&request.model.id, &way, expected, tries), if !self.is_last(tries) => return Err(fault.into()),
+        };
+        Ok(Answer { outputs: outputs::join(&Signature::of(&request.model), &answers)?, policy })
+    }
+
+    /// Returns once a run takes far longer than was expected and a replica is ready on which the request was not tried. Where there is
+    /// none, a late answer is better than none.
+    async fn overdue(&self, model: &ModelId, way: &Way, expected: Millis, tries: &Tries) -> StageFault {
+        let within = Millis((expected.0 * self.limits.attempt_ratio_max).max(self.limits.attempt_min.0));
+        tokio::time::sleep(Duration::from_secs_f64((within.0 / 1e3).clamp(0.0, 1e9))).await;
+        loop {
+            let serving = self.serving.load_full();
+            if serving.model(model).is_some_and(|index| serving.untried(index, way, &tries.devices).is_some()) {
+                return StageFault::NotAnswered { devices: way.devices.to_vec(), within };
+            }
+            self.serving.differs_from(&serving.snapshot().topology).await;
+        }
     }
 
     /// Sends every row off, one behind the other, and waits for all. Dropping the future gives them up.
@@ -155,6 +229,7 @@ impl Pipeline {
                 deadline: start.deadline,
                 inputs: inputs.iter().cloned().map(Some).collect(),
                 hops: start.hops.clone(),
+                is_alone: start.is_alone,
                 trace: start.trace.clone(),
             });
             Job { passage, position: 0, progress: Progress::default(), answer: passage::Answer::Here(answer), holder: None }.go_on();
@@ -168,17 +243,8 @@ impl Pipeline {
         Ok(answers)
     }
 
-    fn choose(
-        &self,
-        serving: &Serving,
-        model: &Model,
-        slot: Option<&str>,
-        input: Bytes,
-        sequence_key: u32,
-        trace: &Trace,
-    ) -> Result<(Vec<Hop>, crate::serving::OnTheWay, String), Error> {
-        let not_ready = || Error::from(StageFault::NoReplica { model: model.id.clone() });
-        let index = serving.model(&model.id).ok_or_else(not_ready)?;
+    fn choose(&self, serving: &Serving, model: &Model, slot: Option<&str>, input: Bytes, sequence_key: u32, trace: &Trace) -> Result<Chosen, Error> {
+        let index = serving.model(&model.id).ok_or_else(|| not_ready(model))?;
         let route = RouteRequest {
             model: index,
             ordinal: model.next_ordinal(),
@@ -194,9 +260,13 @@ impl Pipeline {
         self.metrics.plugin_call(&decision.by.plugin, "route", decision.outcome(), decision.took);
         let policy = decision.by.to_string();
         let path = decision.answer.map_err(|refusal| Error::from(StageFault::RouteRefused { model: model.id.clone(), refusal }))?;
-        let (hops, on_the_way) = serving.take(index, &path).ok_or_else(not_ready)?;
-        Ok((hops, on_the_way, policy))
+        let way = serving.way(index, path).ok_or_else(|| not_ready(model))?;
+        Ok(Chosen { model: index, way, policy })
     }
+}
+
+fn not_ready(model: &Model) -> Error {
+    StageFault::NoReplica { model: model.id.clone() }.into()
 }
 
 /// Whether another replica may answer what this one did not.
@@ -216,6 +286,7 @@ struct Start<'a> {
     call: RunCall,
     deadline: Millis,
     trace: &'a Trace,
+    is_alone: bool,
     hops: Vec<Hop>,
 }
 
@@ -233,17 +304,5 @@ fn rows(request: &Request) -> Result<Vec<Vec<Tensor>>, Error> {
     Ok((0..count).map(|row| columns.iter().filter_map(|column| column.get(row).cloned()).collect()).collect())
 }
 
-/// Puts the rows' outputs together again, in the model's declared order.
-fn join(model: &Model, mut answers: Vec<Progress>) -> Result<Vec<(String, Tensor)>, Error> {
-    let mut outputs = Vec::with_capacity(model.outputs.len());
-    for (index, spec) in model.outputs.iter().enumerate() {
-        let parts: Vec<Tensor> =
-            answers.iter_mut().filter_map(|row| row.outputs.iter().find(|(position, _)| *position == index).map(|(_, tensor)| tensor.clone())).collect();
-        if parts.len() != answers.len() {
-            return Err(StageFault::NoOutput { model: model.id.clone(), output: spec.name.clone() }.into());
-        }
-        let whole = if parts.len() == 1 { parts.into_iter().next() } else { Some(Tensor::concat(&parts)?) };
-        outputs.extend(whole.map(|tensor| (spec.name.clone(), tensor)));
-    }
-    Ok(outputs)
-}
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     passage::{Carrier, Job},
     peer::{
-        Attending, Awaited, CentralParts, CentralService, Detours, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, link,
+        Attending, Awaited, CentralParts, CentralService, Resumes, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, link,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
@@ -47,7 +47,7 @@ struct Opening {
     identity: Identity,
     revoked: Revoked,
     awaited: Arc<Awaited>,
-    detours: Detours,
+    resumes: Resumes,
     links: Arc<Links>,
     post: Arc<Post>,
 }
@@ -103,15 +103,15 @@ impl Pool {
         let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, Duration::from_millis(config.leases.lost_after_ms));
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer, limits));
-        let detours = Detours {
+        let resumes = Resumes {
             awaited: awaited.clone(),
             serving: serving.clone(),
             each_max: config.requests.attempts_max,
-            wait_max: Duration::from_millis(config.peers.detour_ms_max),
+            wait_max: Duration::from_millis(config.peers.resume_ms_max),
         };
-        let post = Arc::new(Post::new(links.clone(), awaited.clone(), Arc::new(detours.clone()), clock.clone()));
+        let post = Arc::new(Post::new(links.clone(), awaited.clone(), Arc::new(resumes.clone()), clock.clone()));
         let remotes = Remotes { attending, files, carrier: post.clone() };
-        Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, detours, links, post })) })
+        Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, resumes, links, post })) })
     }
 
     /// Lets devices in until the token is cancelled. Says where; nowhere, if this host lets nobody in.
@@ -135,7 +135,7 @@ impl Pool {
             enrolling,
             attending: self.remotes.attending.clone(),
             awaited: opening.awaited.clone(),
-            detours: opening.detours,
+            resumes: opening.resumes,
             metrics: parts.metrics,
             files: self.remotes.files.clone(),
             links: opening.links,

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use host_core::{ids::ModelId, units::Millis};
+use host_core::{ids::ModelId, reservations::Access, units::Millis};
 use host_engine::{Dimension, ElementType, Tensor, TensorSpec};
 use host_wire::oip;
 
@@ -25,6 +25,8 @@ pub struct Request {
     pub deadline: Millis,
     /// Which class it waits in; 0 is the most urgent.
     pub class: u32,
+    /// Whether it has the devices on its way to itself.
+    pub access: Access,
     /// Same for all requests of one sequence, 0 for none.
     pub sequence_key: u32,
     /// The routing slot that was asked for, without `routing/`.

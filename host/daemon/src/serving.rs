@@ -14,7 +14,8 @@ use host_core::{
     ids::{DeviceId, ModelId, OfferId, PlanNumber},
     shard::ShardId,
     topology::{Path, PressureTable, RoutingSnapshot, Segment, ServedModel, Topology},
-    units::Millis,
+    units::{Bytes, Millis},
+    ways::{self, Way},
 };
 use tokio::sync::watch;
 
@@ -84,13 +85,25 @@ impl Served {
     }
 }
 
-/// Requests that were sent to a segment and are not answered yet.
+/// What was sent to a segment and is not answered yet.
 #[derive(Clone, Debug, Default)]
-pub struct Outstanding(Arc<AtomicU32>);
+pub struct Outstanding(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    requests: AtomicU32,
+    rows: AtomicU32,
+}
 
 /// Counts one request on every segment of its path for as long as it lives.
 #[derive(Debug, Default)]
-pub struct OnTheWay(Vec<Outstanding>);
+pub struct OnTheWay {
+    segments: Vec<Outstanding>,
+    rows: u32,
+}
+
+/// What each accelerator has to do: the run time of each of its segments, with what was sent there.
+type Loads = HashMap<OfferId, Vec<(Millis, Outstanding)>>;
 
 /// One model's share of what is served, parallel to its segments in the topology.
 #[derive(Debug)]
@@ -109,36 +122,42 @@ pub struct Serving {
     seats: Vec<Seats>,
     /// Counters outlive a topology, so that a plan that keeps a segment keeps its count.
     counters: HashMap<(OfferId, ShardId), Outstanding>,
+    loads: Arc<Loads>,
 }
 
 impl Serving {
     /// The next topology. A segment whose seat is unknown has just gone: the topology after this says so, and a
     /// request that is routed there meanwhile is routed again.
     pub fn next(&self, topology: Arc<Topology>, seats_of: impl Fn(&OfferId) -> Option<Seat>, reads: impl Fn(&ShardId) -> Arc<[usize]>) -> Self {
-        let mut counters = HashMap::new();
+        let mut counters: HashMap<(OfferId, ShardId), Outstanding> = HashMap::new();
+        let mut loads = Loads::new();
         let mut seats = Vec::with_capacity(topology.models.len());
         for model in &topology.models {
             let mut of_model = Seats { expected: fastest(model), hops: Vec::new(), outstanding: Vec::new() };
             for segment in &model.segments {
                 let key = (segment.offer().clone(), ShardId { model: model.id.clone(), range: segment.range() });
-                let counter = self.counters.get(&key).cloned().unwrap_or_default();
+                // Replicas that share a stage share its count.
+                let counter = counters.get(&key).or_else(|| self.counters.get(&key)).cloned().unwrap_or_default();
                 let hop = seats_of(segment.offer()).map(|seat| Hop { reads: reads(&key.1), shard: key.1.clone(), position: segment.position, seat });
                 of_model.hops.push(hop);
                 of_model.outstanding.push(counter.clone());
-                counters.insert(key, counter);
+                if counters.insert(key, counter.clone()).is_none() {
+                    loads.entry(segment.offer().clone()).or_default().push((segment.run, counter));
+                }
             }
             seats.push(of_model);
         }
         // Pressures name devices by index in the topology: the old ones mean nothing now.
         let pressures = PressureTable { number: self.snapshot.pressures.number + 1, devices: Vec::new() };
-        Self { snapshot: RoutingSnapshot { topology, pressures: Arc::new(pressures) }, seats, counters }
+        Self { snapshot: RoutingSnapshot { topology, pressures: Arc::new(pressures) }, seats, counters, loads: Arc::new(loads) }
     }
 
     /// The same with other pressures.
     pub fn with_pressures(&self, pressures: Arc<PressureTable>) -> Self {
         let seats =
             self.seats.iter().map(|seats| Seats { expected: seats.expected, hops: seats.hops.clone(), outstanding: seats.outstanding.clone() }).collect();
-        Self { snapshot: RoutingSnapshot { topology: self.snapshot.topology.clone(), pressures }, seats, counters: self.counters.clone() }
+        let snapshot = RoutingSnapshot { topology: self.snapshot.topology.clone(), pressures };
+        Self { snapshot, seats, counters: self.counters.clone(), loads: self.loads.clone() }
     }
 
     /// The plan that is served.
@@ -165,7 +184,7 @@ impl Serving {
     /// How many requests are on each segment of a model.
     pub fn outstanding(&self, model: u32) -> Vec<u32> {
         let seats = self.seats.get(model as usize);
-        seats.map(|seats| seats.outstanding.iter().map(|counter| counter.0.load(Ordering::Relaxed)).collect()).unwrap_or_default()
+        seats.map(|seats| seats.outstanding.iter().map(|counter| counter.0.requests.load(Ordering::Relaxed)).collect()).unwrap_or_default()
     }
 
     /// Whether a replica of a model is ready that does not use this device.
@@ -188,24 +207,68 @@ impl Serving {
         let outstanding = self.outstanding(index);
         let busy = |tail: &Vec<(u32, &Segment)>| tail.iter().filter_map(|(index, _)| outstanding.get(*index as usize)).sum::<u32>();
         let best = tails.min_by_key(busy)?;
-        let seats = self.seats.get(index as usize)?;
-        seats.take(best.into_iter().map(|(index, _)| index))
+        let segments: Vec<u32> = best.into_iter().map(|(index, _)| index).collect();
+        Some((self.hops_of(index, &segments)?, self.count_of(index, &segments, 1)))
     }
 
-    /// The stages of a path, counted as on the way. None if one of them is gone, or the path is of another topology.
-    pub fn take(&self, model: u32, path: &Path) -> Option<(Vec<Hop>, OnTheWay)> {
-        self.seats.get(model as usize)?.take(path.segments().iter().copied())
+    /// A path with the devices that it leads over.
+    pub fn way(&self, model: u32, path: Path) -> Option<Way> {
+        Some(Way::of(self.snapshot.topology.models.get(model as usize)?, path))
     }
-}
 
-impl Seats {
-    fn take(&self, segments: impl Iterator<Item = u32> + Clone) -> Option<(Vec<Hop>, OnTheWay)> {
-        let hops = segments.clone().map(|index| self.hops.get(index as usize).cloned().flatten()).collect::<Option<Vec<_>>>()?;
-        let counters: Vec<Outstanding> = segments.filter_map(|index| self.outstanding.get(index as usize).cloned()).collect();
-        for counter in &counters {
-            counter.0.fetch_add(1, Ordering::Relaxed);
+    /// The replicas that a request may take instead of a way, the best first; see `ways::detours`.
+    pub fn detours(&self, model: u32, chosen: &Way, tried: &BTreeSet<DeviceId>) -> Vec<Way> {
+        let Some(served) = self.snapshot.topology.models.get(model as usize) else { return Vec::new() };
+        let mut detours = ways::detours(served, &self.outstanding(model), chosen, tried);
+        detours.retain(|way| self.hops(model, &way.path).is_some());
+        detours
+    }
+
+    /// A replica over fewer of the devices that were tried in vain than a way, if one is ready.
+    pub fn untried(&self, model: u32, chosen: &Way, tried: &BTreeSet<DeviceId>) -> Option<Way> {
+        if tried.is_empty() {
+            return None;
         }
-        Some((hops, OnTheWay(counters)))
+        ways::untried(self.snapshot.topology.models.get(model as usize)?, &self.outstanding(model), chosen, tried)
+    }
+
+    /// The stages of a path. None if one of them is gone, or the path is of another topology.
+    pub fn hops(&self, model: u32, path: &Path) -> Option<Vec<Hop>> {
+        self.hops_of(model, path.segments())
+    }
+
+    fn hops_of(&self, model: u32, segments: &[u32]) -> Option<Vec<Hop>> {
+        let seats = self.seats.get(model as usize)?;
+        segments.iter().map(|&index| seats.hops.get(index as usize).cloned().flatten()).collect()
+    }
+
+    /// Counts a request of so many rows as on its way over a path.
+    pub fn count(&self, model: u32, path: &Path, rows: usize) -> OnTheWay {
+        self.count_of(model, path.segments(), rows)
+    }
+
+    fn count_of(&self, model: u32, segments: &[u32], rows: usize) -> OnTheWay {
+        let seats = self.seats.get(model as usize);
+        let segment = |&index: &u32| seats.and_then(|seats| seats.outstanding.get(index as usize).cloned());
+        let on_the_way = OnTheWay { segments: segments.iter().filter_map(segment).collect(), rows: u32::try_from(rows).unwrap_or(u32::MAX) };
+        for Outstanding(counts) in &on_the_way.segments {
+            counts.requests.fetch_add(1, Ordering::Relaxed);
+            counts.rows.fetch_add(on_the_way.rows, Ordering::Relaxed);
+        }
+        on_the_way
+    }
+
+    /// What a request of so many rows, whose inputs have so many bytes together, is expected to take over a path on which it is
+    /// counted: all that is to be computed on the path's accelerators by now, whatever it is for, and what sending its rows takes.
+    pub fn expected_on(&self, model: u32, path: &Path, rows: usize, input: Bytes) -> Millis {
+        let topology = &self.snapshot.topology;
+        let Some(served) = topology.models.get(model as usize) else { return Millis::ZERO };
+        let offers: BTreeSet<&OfferId> = path.segments().iter().filter_map(|&index| Some(served.segments.get(index as usize)?.offer())).collect();
+        let loads = offers.into_iter().filter_map(|offer| self.loads.get(offer)).flatten();
+        let computing: Millis = loads.map(|(run, Outstanding(counts))| Millis(run.0 * f64::from(counts.rows.load(Ordering::Relaxed)))).sum();
+        let rows = rows.max(1) as u64;
+        let sending = ways::sending_time(topology, served, path, Bytes(input.0 / rows));
+        computing + Millis(sending.0 * rows as f64)
     }
 }
 
@@ -220,8 +283,9 @@ fn fastest(model: &ServedModel) -> Millis {
 
 impl Drop for OnTheWay {
     fn drop(&mut self) {
-        for counter in &self.0 {
-            counter.0.fetch_sub(1, Ordering::Relaxed);
+        for Outstanding(counts) in &self.segments {
+            counts.requests.fetch_sub(1, Ordering::Relaxed);
+            counts.rows.fetch_sub(self.rows, Ordering::Relaxed);
         }
     }
 }

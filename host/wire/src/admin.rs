@@ -51,6 +51,9 @@ pub struct Status {
     pub devices: Vec<String>,
     /// What is in which slot.
     pub slots: Vec<Slot>,
+    /// Requests that have devices to themselves now.
+    #[serde(default)]
+    pub reservations: usize,
 }
 
 /// The query of `GET /plan/history` and `GET /plugins/generations`.

@@ -11,7 +11,9 @@ mod write;
 pub use answer::{Answer, Encoded, Form, Output};
 pub use binary::{LENGTH_HEADER, Parts, header_length};
 pub use datatype::Datatype;
-pub use metadata::{ErrorBody, IndexEntry, IndexRequest, Live, ModelList, ModelMetadata, ModelReady, PictureQuery, Ready, ServerMetadata, TensorMetadata};
+pub use metadata::{
+    ErrorBody, IndexEntry, IndexRequest, InferQuery, Live, ModelList, ModelMetadata, ModelReady, PictureQuery, Ready, ServerMetadata, TensorMetadata,
+};
 pub use request::{Body, Parameter, Parameters, Request, RequestedOutput, Tensor, text_elements};
 
 /// Most inputs or outputs of a request.

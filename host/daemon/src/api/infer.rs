@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use host_core::units::Millis;
+use host_core::{reservations::Access, units::Millis};
 use host_engine::Tensor;
 use host_wire::oip::{self, Parameter, Parameters, RequestedOutput};
 
@@ -56,6 +56,7 @@ async fn answer(door: &Door, model: Arc<Model>, RawQuery(query): RawQuery, heade
 
 async fn attempt(door: &Door, trace: &Trace, model: &Arc<Model>, query: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
     let form = BodyForm::of(headers)?;
+    let stated: oip::InferQuery = if query.is_some() { body::query(query)? } else { oip::InferQuery::default() };
     let body = body::read(body, door.body_bytes_max).await?;
     let asked = match form {
         BodyForm::Picture => picture(door, model.clone(), query, body).await?,
@@ -65,7 +66,7 @@ async fn attempt(door: &Door, trace: &Trace, model: &Arc<Model>, query: Option<&
         }
         BodyForm::Protocol { header_length } => protocol(model, &body, header_length)?,
     };
-    let request = asked.request(door, trace, model.clone())?;
+    let request = asked.request(door, trace, model.clone(), stated)?;
     let answer = door.service.infer(request).await?;
     let policy = answer.policy.clone();
     trace.policy(&policy);
@@ -94,7 +95,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn request(&self, door: &Door, trace: &Trace, model: Arc<Model>) -> Result<Request, Error> {
+    fn request(&self, door: &Door, trace: &Trace, model: Arc<Model>, query: oip::InferQuery) -> Result<Request, Error> {
         let fault = |what, reason: &str| Error::from(Fault::Query { what, reason: reason.to_owned() });
         let timeout = match self.parameters.get("timeout") {
             None | Some(Parameter::Integer(0)) => None,
@@ -106,6 +107,11 @@ impl Asked {
             Some(Parameter::Integer(level)) => Some(u32::try_from(*level).unwrap_or(u32::MAX)),
             Some(_) => return Err(fault("parameter `priority`", "it must be a whole number")),
         };
+        let exclusive = match self.parameters.get("exclusive") {
+            None => query.exclusive,
+            Some(Parameter::Boolean(exclusive)) => *exclusive || query.exclusive,
+            Some(_) => return Err(fault("parameter `exclusive`", "it must be true or false")),
+        };
         let routing = match self.parameters.get("routing") {
             None => None,
             Some(Parameter::Text(name)) => Some(name.clone()),
@@ -116,6 +122,7 @@ impl Asked {
             inputs: self.inputs.clone(),
             deadline: door.service.deadline(timeout),
             class: door.service.class(priority)?,
+            access: if exclusive { Access::Exclusive } else { Access::Shared },
             sequence_key: self.parameters.get("sequence_id").map_or(0, sequence_key),
             routing,
             trace: trace.clone(),

@@ -2,13 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use axum::http::{Request as HttpRequest, Response as HttpResponse, StatusCode};
 use bytes::Bytes;
 use host_core::{
     ids::{ModelId, ModelName},
+    reservations::Access,
     units::Millis,
 };
 use host_engine::{Tensor, TensorSpec};
@@ -29,6 +30,8 @@ use crate::{
 struct Counting {
     models: Vec<Arc<Model>>,
     ready: bool,
+    /// Those of the requests so far.
+    accesses: Mutex<Vec<Access>>,
 }
 
 impl Service for Counting {
@@ -61,6 +64,7 @@ impl Service for Counting {
         if !self.ready {
             return Box::pin(async { Err(Fault::Draining.into()) });
         }
+        self.accesses.lock().expect("nobody panics while it holds this").push(request.access);
         let rows = request.inputs[0].1.shape()[0];
         let counted = |spec: &TensorSpec| {
             let width: usize = spec.shape[1..].iter().filter_map(|dimension| dimension.fixed()).product();
@@ -104,7 +108,10 @@ fn models() -> Vec<Arc<Model>> {
 }
 
 fn door(ready: bool) -> Door {
-    let service = Arc::new(Counting { models: models(), ready });
+    door_of(Arc::new(Counting { models: models(), ready, accesses: Mutex::default() }))
+}
+
+fn door_of(service: Arc<Counting>) -> Door {
     Door { service, metrics: Arc::new(Metrics::new()), traces: Traces::none(), body_bytes_max: 20_000, image_pixels_max: 1024 }
 }
 
@@ -197,6 +204,29 @@ async fn a_picture_goes_through_the_models_preprocessing_and_comes_back_as_label
 }
 
 #[tokio::test]
+async fn a_request_asks_for_its_devices_alone_in_its_parameters_or_in_the_query() {
+    let service = Arc::new(Counting { models: models(), ready: true, accesses: Mutex::default() });
+    let door = door_of(service.clone());
+    let body = |parameters: Value| json!({"parameters": parameters, "inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": vec![1; 16]}]});
+    let picture = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/digits/samples/000_9.png")).expect("in the repository");
+    let (mlp, digits, png) = ("/v2/models/mlp/infer", "/v2/models/digits/infer", [("content-type", "image/png")]);
+    let cases: Vec<(HttpRequest<Body>, Access)> = vec![
+        (post_to(mlp, &[], body(json!({})).to_string()), Access::Shared),
+        (post_to(mlp, &[], body(json!({"exclusive": false})).to_string()), Access::Shared),
+        (post_to(mlp, &[], body(json!({"exclusive": true})).to_string()), Access::Exclusive),
+        (post_to(&format!("{mlp}?exclusive=true"), &[], body(json!({})).to_string()), Access::Exclusive),
+        (post_to(&format!("{mlp}?exclusive=true"), &[("inference-header-content-length", "0")], vec![0; 64]), Access::Exclusive),
+        (post_to(digits, &png, picture.clone()), Access::Shared),
+        (post_to(&format!("{digits}?classification=1&exclusive=true"), &png, picture), Access::Exclusive),
+    ];
+    for (request, access) in cases {
+        let asked = format!("{} {}", request.uri(), access.word());
+        assert_eq!(send(&door, request).await.status(), StatusCode::OK, "{asked}");
+        assert_eq!(service.accesses.lock().expect("nobody panics while it holds this").pop(), Some(access), "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn bad_input_gets_the_right_status_and_names_what_disagrees() {
     let up = door(true);
     let infer = "/v2/models/mlp/infer";
@@ -209,6 +239,16 @@ async fn bad_input_gets_the_right_status_and_names_what_disagrees() {
         (post_to(infer, &[], x(&[65, 16], "FP32", 65 * 16)), 400, "model mlp@1: the batch of input `x` must be 1 to 64, it is 65"),
         (post_to(infer, &[], x(&[1, 16], "FP32", 17)), 400, "`x`: shape [1, 16] has 16 elements, its data has 17"),
         (post_to(infer, &[], input(json!({"name": "z", "shape": [1], "datatype": "FP32", "data": [1]}))), 400, "input `z` does not exist, there are x"),
+        (
+            post_to(
+                infer,
+                &[],
+                json!({"parameters": {"exclusive": 1}, "inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": vec![1; 16]}]}).to_string(),
+            ),
+            400,
+            "parameter `exclusive` is not understood: it must be true or false",
+        ),
+        (post_to(&format!("{infer}?exclusive=yes"), &[], x(&[1, 16], "FP32", 16)), 400, "the query is not understood: "),
         (post_to(infer, &[], nan), 400, "`x` is FP32, but its element 0 is NaN, infinite or null, which JSON has no number for; binary data can hold it"),
         (post_to(infer, &[("inference-header-content-length", "99")], "{}"), 400, "header Inference-Header-Content-Length is 99, but the body has 2 bytes"),
         (post_to(infer, &[], vec![b' '; 20_001]), 413, "the body has 20001 bytes, at most 20000 are accepted"),

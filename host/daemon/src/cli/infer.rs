@@ -30,6 +30,9 @@ pub(super) struct InferArgs {
     /// Requests that are sent at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     at_once: u16,
+    /// Have the devices on the way of each request to itself: nothing else runs there meanwhile
+    #[arg(long)]
+    exclusive: bool,
 }
 
 /// What a picture was taken for.
@@ -67,7 +70,7 @@ pub(super) async fn infer(global: &Global, screen: &mut Screen, args: InferArgs)
         while under_way.len() < usize::from(args.at_once) {
             let Some((index, (file, kind))) = next.next() else { break };
             let (door, file) = (door.clone(), file.clone());
-            let path = if matches!(kind, Kind::Picture(_)) { format!("{path}?classification={}", args.top.max(1)) } else { path.clone() };
+            let path = format!("{path}{}", query(kind, args.top, args.exclusive));
             under_way.spawn(async move { (index, send(&door, &path, &file, kind).await) });
         }
         match under_way.join_next().await {
@@ -86,6 +89,13 @@ fn kind(file: &Path) -> Result<Kind, Error> {
         "json" => Ok(Kind::Request),
         _ => Err(Fault::Usage { reason: format!("file `{}` is no .png, .jpg, .jpeg or .json", file.display()) }.into()),
     }
+}
+
+/// What is asked for beside the body.
+fn query(kind: Kind, top: u32, exclusive: bool) -> String {
+    let classification = matches!(kind, Kind::Picture(_)).then(|| format!("classification={}", top.max(1)));
+    let words: Vec<String> = classification.into_iter().chain(exclusive.then(|| "exclusive=true".to_owned())).collect();
+    if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) }
 }
 
 async fn send(door: &Door, path: &str, file: &Path, kind: Kind) -> Result<Reply, Error> {
@@ -219,6 +229,16 @@ mod tests {
         for name in ["cat.png", "_3.png", "a_3.png", "17_.png"] {
             assert_eq!(expected(Path::new(name)), None, "{name}");
         }
+    }
+
+    #[test]
+    fn the_query_says_what_the_body_does_not() {
+        let picture = Kind::Picture("image/png");
+        let cases = [(picture, false, "?classification=3"), (picture, true, "?classification=3&exclusive=true"), (Kind::Request, true, "?exclusive=true")];
+        for (kind, exclusive, expected) in cases {
+            assert_eq!(query(kind, 3, exclusive), expected);
+        }
+        assert_eq!(query(Kind::Request, 3, false), "");
     }
 
     #[test]

@@ -52,6 +52,21 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.requests.replica_wait_ms_max, v, 0..=60 * MINUTE_MS),
         get: |c| json!(c.requests.replica_wait_ms_max),
     },
+    Setting {
+        key: "requests.attempt_ratio_max",
+        set: |c, v| ratio(&mut c.requests.attempt_ratio_max, v, 1.0..=1_000_000.0),
+        get: |c| json!(c.requests.attempt_ratio_max),
+    },
+    Setting {
+        key: "requests.attempt_ms_min",
+        set: |c, v| number(&mut c.requests.attempt_ms_min, v, 1..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.requests.attempt_ms_min),
+    },
+    Setting {
+        key: "requests.exclusive_ms_max",
+        set: |c, v| number(&mut c.requests.exclusive_ms_max, v, 1..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.requests.exclusive_ms_max),
+    },
     Setting { key: "requests.attempts_max", set: |c, v| number(&mut c.requests.attempts_max, v, 1..=100), get: |c| json!(c.requests.attempts_max) },
     Setting { key: "requests.stage_jobs_max", set: |c, v| number(&mut c.requests.stage_jobs_max, v, 1..=1_000_000), get: |c| json!(c.requests.stage_jobs_max) },
     Setting {
@@ -306,7 +321,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         get: |c| json!(c.peers.message_bytes_max),
     },
     Setting { key: "peers.holder_ms_max", set: |c, v| number(&mut c.peers.holder_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.peers.holder_ms_max) },
-    Setting { key: "peers.detour_ms_max", set: |c, v| number(&mut c.peers.detour_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.peers.detour_ms_max) },
+    Setting { key: "peers.resume_ms_max", set: |c, v| number(&mut c.peers.resume_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.peers.resume_ms_max) },
     Setting { key: "peers.held_bytes_max", set: |c, v| number(&mut c.peers.held_bytes_max, v, 65_536..=1024 * GIB), get: |c| json!(c.peers.held_bytes_max) },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },

@@ -33,8 +33,8 @@ struct Waiting {
     model: ModelId,
     /// Its stages, in order: where each is, and the block it begins at.
     stages: Vec<(OfferId, u32)>,
-    /// Detours that it has taken, with what they count as on the way.
-    detours: Vec<OnTheWay>,
+    /// Resumes that it has taken, with what they count as on the way.
+    resumed: Vec<OnTheWay>,
     /// A device of its stages is gone, since then.
     shaken: Option<(Instant, DeviceId)>,
 }
@@ -65,7 +65,7 @@ impl Awaited {
     /// Waits for a passage that is about to leave.
     pub fn wait(&self, passage: &Passage, answer: oneshot::Sender<Result<Progress, Error>>) {
         let stages = passage.hops.iter().map(stage).collect();
-        let waiting = Waiting { answer, model: passage.model.clone(), stages, detours: Vec::new(), shaken: None };
+        let waiting = Waiting { answer, model: passage.model.clone(), stages, resumed: Vec::new(), shaken: None };
         self.lock().insert(passage.id, waiting);
     }
 
@@ -86,28 +86,28 @@ impl Awaited {
     }
 
     /// Somebody holds what a stage computes from that cannot be reached. None if nobody waits for the passage any more, or it
-    /// has taken its detours; then whoever waits has been told.
-    pub fn stuck(&self, id: PassageId, at: usize, detours_max: u32) -> Option<Place> {
+    /// has gone on elsewhere too often; then whoever waits has been told.
+    pub fn stuck(&self, id: PassageId, at: usize, resumes_max: u32) -> Option<Place> {
         let mut passages = self.lock();
         let waiting = passages.get_mut(&id).filter(|waiting| !waiting.answer.is_closed())?;
         let (offer, from) = waiting.stages.get(at)?.clone();
-        if waiting.detours.len() < detours_max as usize {
+        if waiting.resumed.len() < resumes_max as usize {
             waiting.shaken = None;
             return Some(Place { model: waiting.model.clone(), offer, from });
         }
         let waiting = passages.remove(&id)?;
-        let reason = format!("the passage has taken {detours_max} detours already");
+        let reason = format!("the passage has gone on elsewhere {resumes_max} times already");
         let _ = waiting.answer.send(Err(StageFault::Unreachable { offer, reason }.into()));
         None
     }
 
     /// From a stage on the passage goes another way. False if nobody waits for it any more.
-    pub fn detour(&self, id: PassageId, at: usize, way: &[Hop], on_the_way: OnTheWay) -> bool {
+    pub fn resume(&self, id: PassageId, at: usize, way: &[Hop], on_the_way: OnTheWay) -> bool {
         let mut passages = self.lock();
         let Some(waiting) = passages.get_mut(&id) else { return false };
         waiting.stages.truncate(at);
         waiting.stages.extend(way.iter().map(stage));
-        waiting.detours.push(on_the_way);
+        waiting.resumed.push(on_the_way);
         true
     }
 
@@ -207,7 +207,7 @@ mod tests {
         let hops: Vec<Hop> = (0_u32..).step_by(2).zip(devices).map(|(start, name)| hop(name, start)).collect();
         let call = RunCall { request: 0, sequence: 0, phase: Phase::Whole, past_tokens: 0, new_tokens: 0, batch: 1 };
         let model = hops[0].shard.model.clone();
-        let passage = Passage { id: ID, plan: PlanNumber(1), model, call, deadline: Millis(1e3), inputs: Vec::new(), hops, trace: Trace::default() };
+        let passage = Passage { id: ID, plan: PlanNumber(1), model, call, deadline: Millis(1e3), inputs: Vec::new(), hops, is_alone: false, trace: Trace::default() };
         let (answer, answered) = oneshot::channel();
         awaited.wait(&passage, answer);
         answered
@@ -241,7 +241,7 @@ mod tests {
         awaited.device_gone(&device("b"));
         let place = awaited.stuck(ID, 1, 1).expect("somebody waits for it");
         assert_eq!((place.offer.device, place.from), (device("b"), 2));
-        assert!(awaited.detour(ID, 1, &[hop("d", 2), hop("e", 4)], OnTheWay::default()));
+        assert!(awaited.resume(ID, 1, &[hop("d", 2), hop("e", 4)], OnTheWay::default()));
         awaited.give_up_shaken();
         assert!(answer.try_recv().is_err(), "it has not been given up");
         assert_eq!(awaited.offer(ID, 2).expect("a stage").device, device("e"));
@@ -251,18 +251,18 @@ mod tests {
         assert!(awaited.conclude(ID, Ok(Progress::default())));
         assert!(!awaited.conclude(ID, Ok(Progress::default())), "it is answered once");
         assert!(answer.try_recv().expect("answered").is_ok());
-        assert!(!awaited.detour(ID, 1, &[], OnTheWay::default()));
+        assert!(!awaited.resume(ID, 1, &[], OnTheWay::default()));
     }
 
     #[test]
-    fn detours_are_counted_and_a_client_that_went_away_takes_none() {
+    fn going_on_elsewhere_is_counted_and_ends_with_the_client() {
         let awaited = Awaited::new(Duration::ZERO);
         let answer = waiting(&awaited, &["a", "b"]);
         assert!(awaited.stuck(ID, 1, 1).is_some());
         assert!(awaited.stuck(ID, 7, 1).is_none(), "there is no such stage");
-        assert!(awaited.detour(ID, 1, &[hop("c", 2)], OnTheWay::default()));
+        assert!(awaited.resume(ID, 1, &[hop("c", 2)], OnTheWay::default()));
         assert!(awaited.stuck(ID, 1, 1).is_none());
-        assert_eq!(words(answer), "c/cpu cannot be reached: the passage has taken 1 detours already");
+        assert_eq!(words(answer), "c/cpu cannot be reached: the passage has gone on elsewhere 1 times already");
 
         let answer = waiting(&awaited, &["a", "b"]);
         drop(answer);

@@ -8,9 +8,7 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
 };
-use host_wire::peer::{
-    Activation, Conclusion, Heartbeat, HeldShard, Hello, Outcome, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
-};
+use host_wire::peer::{Activation, Heartbeat, HeldShard, Hello, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal};
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -18,25 +16,24 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     attending::{Admitted, Attendance, Attending, Events, Shards},
     awaited::Awaited,
-    detours::Detours,
+    resumes::Resumes,
+    concluded,
     door::Caller,
     enrolling::Enrolling,
     files::Files,
     links::{LinkFault, Links},
     parcel,
-    post::{Post, elsewhere},
+    post::Post,
     rpc::{central_server, enrolment_server, peer_server},
 };
 use crate::{
     clock::Clock,
     device::ComputeHandle,
-    error::Error,
     metrics::Metrics,
     passage::{Answer, PassageId, Seat},
     pki::Subject,
     store::{Restraint, Store},
     telemetry::traces::Traces,
-    wiring::Progress,
 };
 
 /// Most bytes that an echo gives back.
@@ -58,7 +55,7 @@ pub struct CentralParts {
     /// Passages that are on their way.
     pub awaited: Arc<Awaited>,
     /// Other ways for those that are stuck.
-    pub detours: Detours,
+    pub resumes: Resumes,
     /// Where what happens is counted.
     pub metrics: Arc<Metrics>,
     /// What devices fetch.
@@ -138,18 +135,18 @@ impl central_server::Central for CentralService {
         renewed.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
     }
 
-    async fn detour(&self, request: Request<pb::Stuck>) -> Answered<pb::Way> {
+    async fn resume(&self, request: Request<pb::Stuck>) -> Answered<pb::Way> {
         device_of(&request)?;
         let stuck = Stuck::from(request.into_inner());
-        let way = self.0.detours.find(&stuck).await;
-        self.0.metrics.detour(!way.is_empty());
+        let way = self.0.resumes.find(&stuck).await;
+        self.0.metrics.resume(!way.is_empty());
         Ok(Response::new(way.into()))
     }
 
     async fn conclude(&self, request: Request<pb::Conclusion>) -> Answered<pb::Taken> {
-        device_of(&request)?;
-        let conclusion = Conclusion::try_from(request.into_inner()).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let known = self.conclude_passage(conclusion);
+        let device = device_of(&request)?;
+        let heard = concluded::hear(&self.0.awaited, &device, request.into_inner());
+        let known = heard.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let nobody = || refusal(ErrorKind::Unavailable, "nobody waits for the passage".to_owned());
         Ok(Response::new(pb::Taken { refusal: (!known).then(nobody) }))
     }
@@ -261,18 +258,6 @@ impl CentralService {
             // The loop only ends once every sender is gone, so it is still there.
             let _ = events.send(event).await;
         }
-    }
-
-    fn conclude_passage(&self, conclusion: Conclusion) -> bool {
-        let id = PassageId { central: conclusion.central, number: conclusion.passage };
-        let outcome: Result<Progress, Error> = match conclusion.outcome {
-            Outcome::Done(outputs) => parcel::numbered(outputs).map(|outputs| Progress { border: None, outputs }),
-            Outcome::Stopped(stopped) => Err(match self.0.awaited.offer(id, stopped.at) {
-                Some(offer) => elsewhere(offer, stopped.kind, stopped.reason, stopped.unreachable),
-                None => return false,
-            }),
-        };
-        self.0.awaited.conclude(id, outcome)
     }
 
     /// Has a stage of this process computed.

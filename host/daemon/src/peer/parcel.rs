@@ -37,6 +37,7 @@ pub(super) fn activation(job: &Job, now: Millis) -> Activation {
         inputs: inputs.filter_map(|(position, tensor)| Some((position, to_wire(tensor.as_ref()?)))).collect(),
         outputs: to_numbered(&job.progress.outputs),
         traceparent: passage.trace.parent(),
+        is_alone: passage.is_alone,
     }
 }
 
@@ -66,6 +67,7 @@ pub(super) fn job(activation: Activation, now: Millis, answer: Answer, traces: &
         call: run_call(activation.call),
         deadline: now + activation.left,
         inputs,
+        is_alone: activation.is_alone,
         trace: traces.continued(&activation.traceparent),
     };
     let progress = Progress { border: activation.border.map(from_wire).transpose()?, outputs };
@@ -161,7 +163,7 @@ mod tests {
         let call = RunCall { request: 4, sequence: 7, phase: Phase::Decode, past_tokens: 3, new_tokens: 1, batch: 1 };
         let id = PassageId { central: 11, number: 12 };
         let inputs = vec![Some(tensor(0.5)), Some(tensor(1.5)), Some(tensor(2.5))];
-        let passage = Passage { id, plan: PlanNumber(6), model, call, deadline: Millis(500.0), inputs, hops, trace: Trace::default() };
+        let passage = Passage { id, plan: PlanNumber(6), model, call, deadline: Millis(500.0), inputs, hops, is_alone: false, trace: Trace::default() };
         let progress = Progress { border: Some(tensor(9.0)), outputs: vec![(1, tensor(8.0))] };
         Job { passage: Arc::new(passage), position: 1, progress, answer: answer(), holder: None }
     }

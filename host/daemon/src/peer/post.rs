@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::{
     awaited::Awaited,
-    detours::Detour,
+    resumes::Resume,
     links::{LinkFault, Links},
     parcel,
 };
@@ -25,15 +25,15 @@ pub struct Post {
     links: Arc<Links>,
     /// Of a central; a device has told its central who waits.
     awaited: Arc<Awaited>,
-    detour: Arc<dyn Detour>,
+    resume: Arc<dyn Resume>,
     clock: Clock,
     runtime: Handle,
 }
 
 impl Post {
     /// Sends over these links, on the runtime that this is called in.
-    pub fn new(links: Arc<Links>, awaited: Arc<Awaited>, detour: Arc<dyn Detour>, clock: Clock) -> Self {
-        Self { links, awaited, detour, clock, runtime: Handle::current() }
+    pub fn new(links: Arc<Links>, awaited: Arc<Awaited>, resume: Arc<dyn Resume>, clock: Clock) -> Self {
+        Self { links, awaited, resume, clock, runtime: Handle::current() }
     }
 }
 
@@ -82,12 +82,12 @@ impl Post {
             };
             let at = activation.next;
             let unreachable = |reason| Error::from(StageFault::Unreachable { offer, reason });
-            if at == 0 {
-                // Nothing is computed yet that would be worth a detour.
+            if at == 0 || passage.is_alone {
+                // Nothing is computed yet that would be worth keeping.
                 return Err(unreachable(reason));
             }
             let stuck = Stuck { central: activation.central, passage: activation.passage, at, reason: reason.clone() };
-            let way = self.detour.find(stuck, passage).await.map_err(|_| unreachable(reason))?;
+            let way = self.resume.find(stuck, passage).await.map_err(|_| unreachable(reason))?;
             if way.is_empty() {
                 return Ok(());
             }

@@ -78,6 +78,14 @@ pub struct IndexRequest {
     pub ready: bool,
 }
 
+/// The query of an inference request, for bodies that have no parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct InferQuery {
+    /// Whether the request has the devices on its way to itself.
+    #[serde(default)]
+    pub exclusive: bool,
+}
+
 /// The query of an inference request whose body is a picture.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PictureQuery {

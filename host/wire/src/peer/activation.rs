@@ -53,6 +53,8 @@ pub struct Activation {
     pub outputs: Vec<(usize, Tensor)>,
     /// The span that the stage's own belongs to, as W3C's `traceparent`; empty where nobody traces.
     pub traceparent: String,
+    /// Whether the request has the devices of these stages to itself.
+    pub is_alone: bool,
 }
 
 /// One stage of a passage.
@@ -204,6 +206,7 @@ impl TryFrom<pb::Activation> for Activation {
             inputs: numbered(wire.inputs, "inputs")?,
             outputs: numbered(wire.outputs, "outputs")?,
             traceparent: wire.traceparent,
+            is_alone: wire.alone,
             hops,
         };
         activation.check()
@@ -236,6 +239,7 @@ impl From<Activation> for pb::Activation {
             inputs: to_numbered(activation.inputs),
             outputs: to_numbered(activation.outputs),
             traceparent: activation.traceparent,
+            alone: activation.is_alone,
         }
     }
 }
@@ -444,6 +448,7 @@ mod tests {
             inputs: vec![(0, tensor_of(4))],
             outputs: Vec::new(),
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+            is_alone: true,
         }
     }
 

@@ -27,26 +27,26 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The stages to go on with; none if there are none, and then whoever waits for the passage knows.
 pub type Found<'a> = Pin<Box<dyn Future<Output = Result<Vec<Hop>, LinkFault>> + Send + 'a>>;
 
-/// Finds another way.
-pub trait Detour: fmt::Debug + Send + Sync {
+/// Finds where a stuck passage goes on.
+pub trait Resume: fmt::Debug + Send + Sync {
     /// For a passage that is stuck. The error says that nobody could be asked.
     fn find<'a>(&'a self, stuck: Stuck, passage: &'a Passage) -> Found<'a>;
 }
 
-/// Finds them on the central.
+/// Finds it, on the central.
 #[derive(Clone, Debug)]
-pub struct Detours {
+pub struct Resumes {
     /// Whom the passages belong to.
     pub awaited: Arc<Awaited>,
     /// Where the ways are.
     pub serving: Arc<Served>,
-    /// Detours that one passage may take.
+    /// How often one passage may go on elsewhere.
     pub each_max: u32,
     /// How long what is held is worth holding, where no replica is left.
     pub wait_max: Duration,
 }
 
-impl Detours {
+impl Resumes {
     /// Another way, at once if there is one. While no replica is left at all, it waits for one that takes up at the same block; as
     /// soon as there is a whole one instead, the passage ends, so that the request is replayed there.
     pub async fn find(&self, stuck: &Stuck) -> Vec<Hop> {
@@ -58,7 +58,7 @@ impl Detours {
             let serving = self.serving.load_full();
             if let Some((hops, on_the_way)) = serving.take_from(&place.model, place.from, device) {
                 let way = hops.iter().map(parcel::hop).collect();
-                return if self.awaited.detour(id, stuck.at, &hops, on_the_way) { way } else { Vec::new() };
+                return if self.awaited.resume(id, stuck.at, &hops, on_the_way) { way } else { Vec::new() };
             }
             let left = end.saturating_duration_since(clock::now());
             let changed = tokio::time::timeout(left, self.serving.differs_from(&serving.snapshot().topology));
@@ -71,7 +71,7 @@ impl Detours {
     }
 }
 
-impl Detour for Detours {
+impl Resume for Resumes {
     fn find<'a>(&'a self, stuck: Stuck, _passage: &'a Passage) -> Found<'a> {
         Box::pin(async move { Ok(Self::find(self, &stuck).await) })
     }
@@ -79,19 +79,19 @@ impl Detour for Detours {
 
 /// Asks the central.
 #[derive(Clone, Debug)]
-pub struct CentralDetours {
+pub struct CentralResumes {
     /// The way to it.
     pub links: Arc<Links>,
     /// How long it may look for one.
     pub wait_max: Duration,
 }
 
-impl Detour for CentralDetours {
+impl Resume for CentralResumes {
     fn find<'a>(&'a self, stuck: Stuck, passage: &'a Passage) -> Found<'a> {
         Box::pin(async move {
             let from = passage.hops.get(stuck.at).map_or(0, |hop| hop.shard.range.start());
             let mut client = CentralClient::new(self.links.lane(&Subject::Central, Lane::Latency)?);
-            let answer = tokio::time::timeout(self.wait_max + ANSWER_MAX, client.detour(pb::Stuck::from(stuck))).await;
+            let answer = tokio::time::timeout(self.wait_max + ANSWER_MAX, client.resume(pb::Stuck::from(stuck))).await;
             let answer = answer.map_err(|_| LinkFault::Unreachable("the central did not answer in time".to_owned()))?;
             let answer = answer.map_err(|status| LinkFault::of(&status))?.into_inner();
             way(answer, &passage.model, from).map_err(|error| LinkFault::Unreachable(error.to_string()))
