@@ -237,6 +237,8 @@ pub struct Peers {
     pub message_bytes_max: usize,
     /// Bytes of activations that may wait on a device at once.
     pub held_bytes_max: usize,
+    /// Peers that a device asks for a shard's file before it asks the central; 0 for none.
+    pub sources_max: usize,
 }
 
 /// How devices in other processes come to this host, or how this host comes to a central. A host does one or the other.
@@ -402,7 +404,7 @@ impl Default for PluginLimits {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30 }
+        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30, sources_max: 3 }
     }
 }
 

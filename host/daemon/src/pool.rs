@@ -20,7 +20,7 @@ use crate::{
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
     stage_fault::StageFault,
-    store::Store,
+    store::{Store, cache::Aside},
     telemetry::traces::Traces,
 };
 
@@ -85,9 +85,10 @@ impl Carrier for Nobody {
 impl Pool {
     /// Of a host that listens for devices there, or that has none but its own.
     pub fn new(config: &Config, store: &Store, clock: &Clock, listener: Option<TcpListener>) -> Result<Self, Error> {
-        let (attending, files) = (Arc::new(Attending::default()), Arc::new(Files::default()));
+        let attending = Arc::new(Attending::default());
+        let (files, sources_max) = (Arc::new(Files::offering(Aside::start("give files")?)), config.peers.sources_max);
         let Some(listener) = listener else {
-            return Ok(Self { remotes: Remotes { attending, files, carrier: Arc::new(Nobody) }, door: None });
+            return Ok(Self { remotes: Remotes { attending, files, sources_max, carrier: Arc::new(Nobody) }, door: None });
         };
         let now = clock::unix_ms();
         let authority = Arc::new(Authority::open(&config.data, now)?);
@@ -99,7 +100,7 @@ impl Pool {
         let links = Arc::new(Links::new(dialer, limits));
         let awaited = Arc::new(Awaited::default());
         let post = Arc::new(Post::new(links.clone(), awaited.clone(), clock.clone()));
-        let remotes = Remotes { attending, files, carrier: post.clone() };
+        let remotes = Remotes { attending, files, sources_max, carrier: post.clone() };
         Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, links, post })) })
     }
 
