@@ -27,7 +27,7 @@ struct Blobs {
 impl Blobs {
     fn of(device: &Host) -> Self {
         let status = device.json(&["status"]);
-        let figure = |name: &str| status["blobs"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {status}"));
+        let figure = |name: &str| status["blobs"][name].as_u64().expect("a device says what is in its cache");
         Self {
             pinned: figure("pinned_bytes"),
             bytes: figure("bytes"),
