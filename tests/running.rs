@@ -117,6 +117,11 @@ impl Host {
         self.child.id()
     }
 
+    /// Sends its process a signal, by name.
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
     /// Asks it to stop and waits: its exit code, and the data directory for the next one.
     pub fn stop(mut self) -> (Option<i32>, tempfile::TempDir) {
         signal(self.pid(), "TERM");

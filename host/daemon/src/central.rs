@@ -81,7 +81,8 @@ impl Central {
     pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces, joining: Option<TcpListener>) -> Result<Self, Error> {
         let clock = Clock::start();
         let run = pulse::process_number();
-        let pool = Pool::new(&config, &store, &clock, joining)?;
+        let serving = Arc::new(Served::default());
+        let pool = Pool::new(&config, &store, &clock, &serving, joining)?;
         let engines = Arc::new(Engines::default());
         let found = repository::scan(&config.models)?;
         let skipped = found.skipped.iter().map(|(folder, reason)| admin::Skipped { folder: folder.clone(), reason: reason.clone() }).collect();
@@ -107,8 +108,9 @@ impl Central {
             config: config.clone(),
             clock: clock.clone(),
             store: store.clone(),
-            metrics,
+            metrics: metrics.clone(),
             traces: traces.clone(),
+            serving,
             shelf,
             recorder,
             skipped,
@@ -120,7 +122,8 @@ impl Central {
         };
         let central = Self::assemble(parts);
         let events = central.run(devices, models).await;
-        let parts = PoolParts { config: &config, store: &store, clock: &clock, run, computes: handles, events, shards: central.0.control.clone(), traces };
+        let shards = central.0.control.clone();
+        let parts = PoolParts { config: &config, store: &store, clock: &clock, run, computes: handles, events, shards, traces, metrics };
         central.0.joined_at.set(pool.open(parts, &central.0.closing)?).ok();
         central.0.control.settled().await;
         central.0.started.store(true, Ordering::Release);
@@ -130,7 +133,7 @@ impl Central {
     fn assemble(parts: Parts<'_>) -> Self {
         let leases = &parts.config.leases;
         let settings = ClusterSettings { lease: Millis(leases.lost_after_ms as f64), tick: Millis(leases.heartbeat_ms as f64), ..ClusterSettings::default() };
-        let serving = Arc::new(Served::default());
+        let serving = parts.serving;
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {
             cluster: Cluster::with_plan(settings, parts.last, BTreeSet::new()).with_links(parts.links),
@@ -396,6 +399,7 @@ struct Parts<'a> {
     devices: &'a [Started],
     remotes: Remotes,
     run: u64,
+    serving: Arc<Served>,
 }
 
 /// Loads models side by side. One that cannot be loaded is named and skipped; it does not keep the others from serving.

@@ -237,6 +237,10 @@ pub struct Peers {
     pub message_bytes_max: usize,
     /// Bytes of activations that may wait on a device at once.
     pub held_bytes_max: usize,
+    /// After a device is gone, how long whoever holds what it should have computed from has time to say so.
+    pub holder_ms_max: u64,
+    /// How long that is held for a stage that takes up at the same block, while no replica is ready.
+    pub detour_ms_max: u64,
     /// Peers that a device asks for a shard's file before it asks the central; 0 for none.
     pub sources_max: usize,
 }
@@ -404,7 +408,15 @@ impl Default for PluginLimits {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30, sources_max: 3 }
+        Self {
+            port: 0,
+            small_bytes_max: 256 << 10,
+            message_bytes_max: 256 << 20,
+            held_bytes_max: 1 << 30,
+            holder_ms_max: 300,
+            detour_ms_max: 3_000,
+            sources_max: 3,
+        }
     }
 }
 

@@ -142,6 +142,9 @@ impl Control {
         }
         if pulse {
             self.press();
+            let lost: BTreeSet<DeviceId> =
+                self.look(|cluster| cluster.devices().values().filter(|record| !record.is_alive()).map(|record| record.device.id.clone()).collect());
+            self.remotes.attending.end_lost(|id| lost.contains(id));
         }
         let hopeful = self.look(|cluster| cluster.models().keys().filter(|model| cluster.is_hopeful(model)).cloned().collect());
         self.serving.hope(hopeful);

@@ -32,7 +32,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Fetcher, Files, Lane, LinkLimits, Links, Patience, Post, Reachable, enrol, nowhere,
+        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Fetcher, Files, Lane, LinkLimits, Links, Patience, Post, Reachable,
+        enrol, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -105,7 +106,11 @@ impl Joined {
         let links = Arc::new(Links::new(dialer.clone(), limits));
         links.set(Subject::Central, &central);
         let clock = Clock::start();
-        let post = Arc::new(Post::new(links.clone(), Arc::new(Awaited::default()), clock.clone()));
+        let wait_max = Duration::from_millis(config.peers.detour_ms_max);
+        let detours = Arc::new(CentralDetours { links: links.clone(), wait_max });
+        // Nobody waits here: whoever does, does so on the central.
+        let awaited = Arc::new(Awaited::new(wait_max));
+        let post = Arc::new(Post::new(links.clone(), awaited, detours, clock.clone()));
         let (shelf, started) = devices(&config, &store, &metrics, &id).await?;
         let computes: HashMap<AcceleratorName, Arc<Compute>> =
             started.local.computes.iter().map(|compute| (compute.handle().offer.accelerator.clone(), compute.clone())).collect();

@@ -59,6 +59,7 @@ pub struct Metrics {
     swaps: Family<SwapLabels, Counter>,
     swap_duration: Histogram,
     trials: Family<TrialLabels, Counter>,
+    detours: Family<DetourLabels, Counter>,
     blob_bytes_fetched: Family<SourceLabels, Counter>,
     blob_sources_left: Family<LeftLabels, Counter>,
 }
@@ -137,6 +138,11 @@ struct QueueLabels {
     class: u32,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct DetourLabels {
+    outcome: &'static str,
+}
+
 /// One request that waits.
 #[derive(Debug)]
 pub struct Waits(Gauge);
@@ -168,6 +174,7 @@ impl Metrics {
             swaps: Family::default(),
             swap_duration: request_histogram(),
             trials: Family::default(),
+            detours: Family::default(),
             blob_bytes_fetched: Family::default(),
             blob_sources_left: Family::default(),
         };
@@ -185,6 +192,11 @@ impl Metrics {
     /// Notes how long a stage took; `position` counts from 0 within the chain.
     pub fn stage(&self, model: &ModelId, position: u32, took: Duration) {
         self.stage_duration.get_or_create(&StageLabels { model: model.to_string(), stage: position.to_string() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a passage that was stuck before a stage, and went on another way or not.
+    pub fn detour(&self, is_taken: bool) {
+        self.detours.get_or_create(&DetourLabels { outcome: if is_taken { "taken" } else { "none" } }).inc();
     }
 
     /// Counts one request as waiting, for as long as what this gives lives.
@@ -285,6 +297,7 @@ impl Metrics {
         registry.register("plugin_fallbacks", "Requests that the built-in plugin answered because the one in service failed", self.plugin_fallbacks.clone());
         registry.register("plugin_generation", "Generation of a slot, up by one on each swap", self.plugin_generation.clone());
         registry.register("swaps", "Swaps of plugins, by why they happened", self.swaps.clone());
+        registry.register("detours", "Passages that were stuck before a stage, by whether they went on another way", self.detours.clone());
         registry.register("plugin_trials", "Canaries, shadows and probations that ended, by how", self.trials.clone());
         registry.register("blob_bytes_fetched", "Bytes of blobs that came from other hosts, as they are unpacked", self.blob_bytes_fetched.clone());
         registry.register("blob_sources_left", "Hosts that were left for the next one while a blob was fetched, by why", self.blob_sources_left.clone());

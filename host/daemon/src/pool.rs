@@ -13,12 +13,14 @@ use crate::{
     config::Config,
     device::ComputeHandle,
     error::{Error, Fault},
+    metrics::Metrics,
     passage::{Carrier, Job},
     peer::{
-        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, link,
+        Attending, Awaited, CentralParts, CentralService, Detours, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, link,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
+    serving::Served,
     stage_fault::StageFault,
     store::{Store, cache::Aside},
     telemetry::traces::Traces,
@@ -45,6 +47,7 @@ struct Opening {
     identity: Identity,
     revoked: Revoked,
     awaited: Arc<Awaited>,
+    detours: Detours,
     links: Arc<Links>,
     post: Arc<Post>,
 }
@@ -68,6 +71,8 @@ pub struct PoolParts<'a> {
     pub shards: Arc<dyn Shards>,
     /// Where the spans of stages of this process are made.
     pub traces: Traces,
+    /// Where what happens is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Where nobody is.
@@ -84,8 +89,9 @@ impl Carrier for Nobody {
 
 impl Pool {
     /// Of a host that listens for devices there, or that has none but its own.
-    pub fn new(config: &Config, store: &Store, clock: &Clock, listener: Option<TcpListener>) -> Result<Self, Error> {
-        let attending = Arc::new(Attending::default());
+    pub fn new(config: &Config, store: &Store, clock: &Clock, serving: &Arc<Served>, listener: Option<TcpListener>) -> Result<Self, Error> {
+        let awaited = Arc::new(Awaited::new(Duration::from_millis(config.peers.holder_ms_max)));
+        let attending = Arc::new(Attending::new(awaited.clone()));
         let (files, sources_max) = (Arc::new(Files::offering(Aside::start("give files")?)), config.peers.sources_max);
         let Some(listener) = listener else {
             return Ok(Self { remotes: Remotes { attending, files, sources_max, carrier: Arc::new(Nobody) }, door: None });
@@ -98,10 +104,15 @@ impl Pool {
         let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, Duration::from_millis(config.leases.lost_after_ms));
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer, limits));
-        let awaited = Arc::new(Awaited::default());
-        let post = Arc::new(Post::new(links.clone(), awaited.clone(), clock.clone()));
+        let detours = Detours {
+            awaited: awaited.clone(),
+            serving: serving.clone(),
+            each_max: config.requests.attempts_max,
+            wait_max: Duration::from_millis(config.peers.detour_ms_max),
+        };
+        let post = Arc::new(Post::new(links.clone(), awaited.clone(), Arc::new(detours.clone()), clock.clone()));
         let remotes = Remotes { attending, files, sources_max, carrier: post.clone() };
-        Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, links, post })) })
+        Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, detours, links, post })) })
     }
 
     /// Lets devices in until the token is cancelled. Says where; nowhere, if this host lets nobody in.
@@ -125,6 +136,8 @@ impl Pool {
             enrolling,
             attending: self.remotes.attending.clone(),
             awaited: opening.awaited.clone(),
+            detours: opening.detours,
+            metrics: parts.metrics,
             files: self.remotes.files.clone(),
             links: opening.links,
             post: opening.post,
@@ -163,6 +176,7 @@ async fn give_up(awaited: Arc<Awaited>, attending: Arc<Attending>, closing: Canc
             _ = ticks.tick() => {}
             () = closing.cancelled() => return,
         }
+        awaited.give_up_shaken();
         for (id, devices) in awaited.take_given_up() {
             for device in devices {
                 attending.tell(&device, Says::Cancel(pb::Cancel { passages: vec![id.number] }));

@@ -11,9 +11,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use host_core::{
-    ids::{ModelId, OfferId, PlanNumber},
+    ids::{DeviceId, ModelId, OfferId, PlanNumber},
     shard::ShardId,
-    topology::{Path, PressureTable, RoutingSnapshot, ServedModel, Topology},
+    topology::{Path, PressureTable, RoutingSnapshot, Segment, ServedModel, Topology},
     units::Millis,
 };
 use tokio::sync::watch;
@@ -89,7 +89,7 @@ impl Served {
 pub struct Outstanding(Arc<AtomicU32>);
 
 /// Counts one request on every segment of its path for as long as it lives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OnTheWay(Vec<Outstanding>);
 
 /// One model's share of what is served, parallel to its segments in the topology.
@@ -168,11 +168,40 @@ impl Serving {
         seats.map(|seats| seats.outstanding.iter().map(|counter| counter.0.load(Ordering::Relaxed)).collect()).unwrap_or_default()
     }
 
+    /// Whether a replica of a model is ready that does not use this device.
+    pub fn serves_without(&self, model: &ModelId, device: &DeviceId) -> bool {
+        let Some(served) = self.model(model).and_then(|index| self.snapshot.topology.models.get(index as usize)) else { return false };
+        let without = served.segments.iter().map(|segment| segment.replica).collect::<BTreeSet<_>>();
+        let with: BTreeSet<u32> = served.segments.iter().filter(|segment| segment.offer().device == *device).map(|segment| segment.replica).collect();
+        without.difference(&with).next().is_some()
+    }
+
+    /// The last stages of a replica that does not use this device in them, from the one on that begins at a block; of several, those
+    /// with the fewest requests. Counted as on the way.
+    pub fn take_from(&self, model: &ModelId, block: u32, without: &DeviceId) -> Option<(Vec<Hop>, OnTheWay)> {
+        let index = self.model(model)?;
+        let served = self.snapshot.topology.models.get(index as usize)?;
+        let segments = || (0_u32..).zip(&served.segments);
+        let heads = segments().filter(|(_, segment)| segment.range().start() == block);
+        let tails = heads.map(|(_, head)| segments().filter(move |(_, next)| next.replica == head.replica && next.position >= head.position));
+        let tails = tails.map(|tail| tail.collect::<Vec<_>>()).filter(|tail| tail.iter().all(|(_, segment)| segment.offer().device != *without));
+        let outstanding = self.outstanding(index);
+        let busy = |tail: &Vec<(u32, &Segment)>| tail.iter().filter_map(|(index, _)| outstanding.get(*index as usize)).sum::<u32>();
+        let best = tails.min_by_key(busy)?;
+        let seats = self.seats.get(index as usize)?;
+        seats.take(best.into_iter().map(|(index, _)| index))
+    }
+
     /// The stages of a path, counted as on the way. None if one of them is gone, or the path is of another topology.
     pub fn take(&self, model: u32, path: &Path) -> Option<(Vec<Hop>, OnTheWay)> {
-        let seats = self.seats.get(model as usize)?;
-        let hops = path.segments().iter().map(|&index| seats.hops.get(index as usize).cloned().flatten()).collect::<Option<Vec<_>>>()?;
-        let counters: Vec<Outstanding> = path.segments().iter().filter_map(|&index| seats.outstanding.get(index as usize).cloned()).collect();
+        self.seats.get(model as usize)?.take(path.segments().iter().copied())
+    }
+}
+
+impl Seats {
+    fn take(&self, segments: impl Iterator<Item = u32> + Clone) -> Option<(Vec<Hop>, OnTheWay)> {
+        let hops = segments.clone().map(|index| self.hops.get(index as usize).cloned().flatten()).collect::<Option<Vec<_>>>()?;
+        let counters: Vec<Outstanding> = segments.filter_map(|index| self.outstanding.get(index as usize).cloned()).collect();
         for counter in &counters {
             counter.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -196,3 +225,6 @@ impl Drop for OnTheWay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

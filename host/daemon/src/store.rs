@@ -73,11 +73,6 @@ impl Store {
         self.inner.writer.write("read plans", move |connection| records::plans(connection, count_max))
     }
 
-    /// The number of the newest plan, if there ever was one.
-    pub fn last_plan(&self) -> Result<Option<u64>, Error> {
-        self.inner.writer.write("read the last plan", records::last_plan)
-    }
-
     /// Keeps what is known of an installed plugin; its bytes are a blob.
     pub fn put_plugin(&self, plugin: PluginRecord) -> Result<(), Error> {
         self.inner.writer.write("keep the plugin", move |connection| records::put_plugin(connection, &plugin))
@@ -118,8 +113,9 @@ impl Store {
     }
 
     /// Keeps bytes under their digest. Done when they are on disk; bytes that are there already cost nothing.
-    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        self.inner.blobs.put(bytes)
+    /// The digest must be that of the bytes; computing it takes longer than the rest.
+    pub fn put_blob(&self, digest: Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.inner.blobs.put(digest, bytes)
     }
 
     /// The bytes of a digest, proved to be those.

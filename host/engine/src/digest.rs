@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
 /// The SHA-256 of some bytes; prints as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,7 +11,9 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// Digests bytes.
     pub fn of(data: &[u8]) -> Self {
-        Self(Sha256::digest(data).into())
+        let mut digester = Digester::default();
+        digester.update(data);
+        digester.finish()
     }
 
     /// Reads 64 hexadecimal digits.
@@ -28,8 +30,20 @@ impl Digest {
 }
 
 /// Digests bytes that come piece by piece.
-#[derive(Clone, Debug, Default)]
-pub struct Digester(Sha256);
+#[derive(Clone)]
+pub struct Digester(Context);
+
+impl fmt::Debug for Digester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Digester").finish_non_exhaustive()
+    }
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
 
 impl Digester {
     /// Takes the next bytes.
@@ -39,7 +53,9 @@ impl Digester {
 
     /// The digest of all that came.
     pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        Digest(bytes)
     }
 }
 

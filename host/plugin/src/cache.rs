@@ -13,8 +13,8 @@ use wasmtime::{Engine, component::Component};
 use crate::error::{Error, Fault};
 
 /// First bytes of each file; a change of the layout changes them.
-const MAGIC: &[u8; 16] = b"shardhost-code-1";
-const DIGEST_BYTES: usize = 32;
+const MAGIC: &[u8; 16] = b"shardhost-code-2";
+const CHECKSUM_BYTES: usize = 4;
 
 /// A folder of native code.
 pub(crate) struct Cache {
@@ -39,9 +39,9 @@ impl Cache {
     pub(crate) fn load(&self, engine: &Engine, digest: Digest) -> Option<Component> {
         let path = self.path(digest);
         let file = fs::read(&path).ok()?;
-        let (head, code) = file.split_at_checked(MAGIC.len() + DIGEST_BYTES)?;
+        let (head, code) = file.split_at_checked(MAGIC.len() + CHECKSUM_BYTES)?;
         let (magic, checksum) = head.split_at(MAGIC.len());
-        if magic != MAGIC || checksum != Digest::of(code).0 {
+        if magic != MAGIC || checksum != crc32fast::hash(code).to_le_bytes() {
             return None;
         }
         // What `keep` wrote: the folder is writable by this user alone, which `open` proved, the checksum rules out damage, and
@@ -58,7 +58,7 @@ impl Cache {
     fn write(&self, digest: Digest, code: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(MAGIC)?;
-        file.write_all(&Digest::of(code).0)?;
+        file.write_all(&crc32fast::hash(code).to_le_bytes())?;
         file.write_all(code)?;
         file.persist(self.path(digest))?;
         Ok(())

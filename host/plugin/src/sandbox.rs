@@ -13,7 +13,7 @@ use std::{
 
 use host_engine::Engines;
 use wasmtime::{
-    Config, Engine, Store,
+    Config, Engine, OptLevel, Store,
     component::{Component, InstancePre, Linker},
 };
 
@@ -29,6 +29,9 @@ use crate::{
     system,
 };
 
+/// Components above this size are compiled without optimisation. They hold an interpreter, whose compilation would take three
+/// times as long for a few percent of its speed.
+const OPTIMISED_BYTES_MAX: usize = 8 << 20;
 /// Address space set aside for each linear memory. Larger ones grow by moving.
 const MEMORY_RESERVATION_BYTES: u64 = 256 << 20;
 
@@ -44,7 +47,7 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn new(limits: &Limits, cache_folder: Option<&Path>, compiler: Option<Compiler>, engines: Arc<Engines>) -> Result<Self, Error> {
-        let engine = engine(limits)?;
+        let engine = engine(limits, OptLevel::Speed)?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let cache = cache_folder.map(|folder| Cache::open(folder, hasher.finish())).transpose()?;
@@ -99,8 +102,9 @@ impl Sandbox {
 }
 
 /// What all guests share. Whoever compiles for this host must do so with the same settings.
-fn engine(limits: &Limits) -> Result<Engine, Error> {
+fn engine(limits: &Limits, level: OptLevel) -> Result<Engine, Error> {
     let mut config = Config::new();
+    config.cranelift_opt_level(level);
     config.concurrency_support(false);
     config.epoch_interruption(true);
     config.max_wasm_stack(limits.stack_bytes_max);
@@ -119,7 +123,8 @@ fn engine(limits: &Limits) -> Result<Engine, Error> {
 /// Native code of a component, for a host with these limits.
 pub(crate) fn precompile(component: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
     let fault = |error: wasmtime::Error| Fault::NotCompiled { reason: format!("{error:#}") }.into();
-    engine(limits)?.precompile_component(component).map_err(fault)
+    let level = if component.len() > OPTIMISED_BYTES_MAX { OptLevel::None } else { OptLevel::Speed };
+    engine(limits, level)?.precompile_component(component).map_err(fault)
 }
 
 /// Readies a store for one call.

@@ -6,8 +6,8 @@ mod attend;
 mod chunk;
 mod read;
 
-pub use activation::{Activation, Call, Conclusion, Hop, Outcome, POSITIONS_MAX, Phase, Stopped, Tensor};
-pub use activation::{refusal, refused, tensor};
+pub use activation::{Activation, Call, Conclusion, Hop, Outcome, POSITIONS_MAX, Phase, Stopped, Stuck, Tensor};
+pub use activation::{refusal, refused, tensor, way};
 pub use attend::{File, Heartbeat, HeldShard, Hello, Load, Run, ShardAt, Source};
 pub use chunk::{Chunk, LoadProgress};
 

@@ -305,6 +305,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.peers.message_bytes_max, v, 65_536..=2 * GIB),
         get: |c| json!(c.peers.message_bytes_max),
     },
+    Setting { key: "peers.holder_ms_max", set: |c, v| number(&mut c.peers.holder_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.peers.holder_ms_max) },
+    Setting { key: "peers.detour_ms_max", set: |c, v| number(&mut c.peers.detour_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.peers.detour_ms_max) },
     Setting { key: "peers.held_bytes_max", set: |c, v| number(&mut c.peers.held_bytes_max, v, 65_536..=1024 * GIB), get: |c| json!(c.peers.held_bytes_max) },
     Setting { key: "peers.sources_max", set: |c, v| number(&mut c.peers.sources_max, v, 0..=64), get: |c| json!(c.peers.sources_max) },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },

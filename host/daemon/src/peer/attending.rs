@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,17 +20,18 @@ use host_wire::peer::{File, HeldShard, Hello, Load, LoadProgress, ShardAt, Sourc
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use super::{files::Files, golden};
+use super::{awaited::Awaited, files::Files, golden};
 use crate::{error::Error, passage::Seat, stage_fault::StageFault, wiring::Wiring};
 
 /// Messages that may wait for a device; one that takes them more slowly is cut off.
 const MESSAGES_MAX: usize = 1024;
 
 /// Every device that attends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Attending {
     devices: Mutex<BTreeMap<DeviceId, Arc<Attendance>>>,
     sessions: AtomicU64,
+    awaited: Arc<Awaited>,
 }
 
 /// One device, for as long as its stream is open.
@@ -43,6 +44,8 @@ pub struct Attendance {
     /// Where its peers reach it, if they do.
     address: Option<String>,
     tell: mpsc::Sender<Result<pb::CentralMessage, Status>>,
+    /// Whether the cluster had lost it when it was last looked at.
+    seen_lost: AtomicBool,
     loading: Mutex<HashMap<ShardAt, Loading>>,
     unloading: Mutex<HashMap<ShardAt, oneshot::Sender<()>>>,
     /// Files of the shards that it says are ready: its peers can fetch them from it.
@@ -78,6 +81,11 @@ pub trait Shards: std::fmt::Debug + Send + Sync {
 pub type Told = mpsc::Receiver<Result<pb::CentralMessage, Status>>;
 
 impl Attending {
+    /// Nobody attends yet. Whoever waits for passages hears of devices that are gone.
+    pub fn new(awaited: Arc<Awaited>) -> Self {
+        Self { devices: Mutex::default(), sessions: AtomicU64::new(0), awaited }
+    }
+
     /// Takes a device in; says also which attendance of it this one replaces. A device that is there already is refused, unless
     /// it is the same process that has come back.
     pub fn admit(&self, hello: &Hello) -> Result<Admitted, String> {
@@ -92,6 +100,7 @@ impl Attending {
             session: self.sessions.fetch_add(1, Ordering::Relaxed),
             process: hello.process,
             address: hello.address.clone(),
+            seen_lost: AtomicBool::new(false),
             tell,
             loading: Mutex::default(),
             unloading: Mutex::default(),
@@ -99,6 +108,27 @@ impl Attending {
         });
         let before = devices.insert(id.clone(), attendance.clone());
         Ok(Admitted { attendance, told, before })
+    }
+
+    /// Ends the streams of devices that the cluster has lost although they are open: their processes were suspended, or their
+    /// network swallows what they say. One that lives attends again.
+    pub fn end_lost(&self, is_lost: impl Fn(&DeviceId) -> bool) {
+        let mut devices = self.lock();
+        // One that has just come back is lost until the cluster hears of it, so it takes two looks.
+        let again = |device: &Attendance| device.seen_lost.swap(is_lost(&device.id), Ordering::Relaxed) && is_lost(&device.id);
+        let lost: Vec<DeviceId> = devices.values().filter(|device| again(device)).map(|device| device.id.clone()).collect();
+        for attendance in lost.iter().filter_map(|id| devices.remove(id)) {
+            tracing::info!(device = %attendance.id, "a device was silent for longer than its lease");
+            // One that takes nothing any more is cut off by its transport.
+            let _ = attendance.tell.try_send(Err(Status::aborted("the lease was over; attend again")));
+            self.gone(&attendance);
+        }
+    }
+
+    /// Whoever waits for the device waits no longer.
+    pub fn gone(&self, attendance: &Attendance) {
+        attendance.give_up();
+        self.awaited.device_gone(&attendance.id);
     }
 
     /// A stream has ended. False if the device has a newer one.
@@ -229,7 +259,7 @@ impl Attendance {
     }
 
     /// Whoever waits for this device waits no longer.
-    pub fn give_up(&self) {
+    fn give_up(&self) {
         lock(&self.loading).clear();
         lock(&self.unloading).clear();
     }

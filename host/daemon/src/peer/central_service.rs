@@ -9,7 +9,7 @@ use host_core::{
     shard::ShardId,
 };
 use host_wire::peer::{
-    Activation, Conclusion, Heartbeat, HeldShard, Hello, LoadProgress, Outcome, Run, ShardAt, pb, pb::central_message::Says, pb::device_message, refusal,
+    Activation, Conclusion, Heartbeat, HeldShard, Hello, LoadProgress, Outcome, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
 };
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     attending::{Admitted, Attendance, Attending, Events, Shards},
     awaited::Awaited,
+    detours::Detours,
     door::Caller,
     enrolling::Enrolling,
     files::Files,
@@ -30,6 +31,7 @@ use crate::{
     clock::Clock,
     device::ComputeHandle,
     error::Error,
+    metrics::Metrics,
     passage::{Answer, PassageId, Seat},
     pki::Subject,
     store::{Restraint, Store},
@@ -55,6 +57,10 @@ pub struct CentralParts {
     pub attending: Arc<Attending>,
     /// Passages that are on their way.
     pub awaited: Arc<Awaited>,
+    /// Other ways for those that are stuck.
+    pub detours: Detours,
+    /// Where what happens is counted.
+    pub metrics: Arc<Metrics>,
     /// What devices fetch.
     pub files: Arc<Files>,
     /// The way to devices.
@@ -132,6 +138,14 @@ impl central_server::Central for CentralService {
         renewed.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
     }
 
+    async fn detour(&self, request: Request<pb::Stuck>) -> Answered<pb::Way> {
+        device_of(&request)?;
+        let stuck = Stuck::from(request.into_inner());
+        let way = self.0.detours.find(&stuck).await;
+        self.0.metrics.detour(!way.is_empty());
+        Ok(Response::new(way.into()))
+    }
+
     async fn conclude(&self, request: Request<pb::Conclusion>) -> Answered<pb::Taken> {
         device_of(&request)?;
         let conclusion = Conclusion::try_from(request.into_inner()).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -185,8 +199,7 @@ impl CentralService {
 
     /// A device's stream is over and its lease runs. Whoever waits for it waits no longer.
     async fn cut(&self, attendance: &Attendance) {
-        attendance.give_up();
-        self.0.awaited.device_gone(&attendance.id);
+        self.0.attending.gone(attendance);
         self.send(Event::Away { device: attendance.id.clone() }).await;
     }
 

@@ -96,7 +96,8 @@ pub fn from_wire(tensor: peer::Tensor) -> Result<Tensor, Error> {
     Ok(Tensor::new(element_type, tensor.shape, tensor.data)?)
 }
 
-fn hop(hop: &Hop) -> peer::Hop {
+/// A stage for the wire.
+pub(super) fn hop(hop: &Hop) -> peer::Hop {
     peer::Hop { offer: hop.seat.offer().clone(), range: hop.shard.range, position: hop.position, reads: hop.reads.to_vec() }
 }
 

@@ -2,18 +2,20 @@
 
 use std::{fmt, sync::Arc};
 
-use host_core::error::ErrorKind;
+use host_core::{error::ErrorKind, units::Millis};
+use host_wire::peer::{Activation, Stuck};
 use tokio::runtime::Handle;
 
 use super::{
     awaited::Awaited,
+    detours::Detour,
     links::{LinkFault, Links},
     parcel,
 };
 use crate::{
     clock::Clock,
     error::Error,
-    passage::{Answer, Carrier, Job, Reply},
+    passage::{Answer, Carrier, Job, Passage, Reply},
     stage_fault::StageFault,
 };
 
@@ -23,14 +25,15 @@ pub struct Post {
     links: Arc<Links>,
     /// Of a central; a device has told its central who waits.
     awaited: Arc<Awaited>,
+    detour: Arc<dyn Detour>,
     clock: Clock,
     runtime: Handle,
 }
 
 impl Post {
     /// Sends over these links, on the runtime that this is called in.
-    pub fn new(links: Arc<Links>, awaited: Arc<Awaited>, clock: Clock) -> Self {
-        Self { links, awaited, clock, runtime: Handle::current() }
+    pub fn new(links: Arc<Links>, awaited: Arc<Awaited>, detour: Arc<dyn Detour>, clock: Clock) -> Self {
+        Self { links, awaited, detour, clock, runtime: Handle::current() }
     }
 }
 
@@ -46,27 +49,53 @@ impl Carrier for Post {
         let offer = hop.seat.offer().clone();
         let activation = parcel::activation(&job, self.clock.millis());
         let Job { passage, position, answer, .. } = job;
-        let (links, awaited) = (self.links.clone(), self.awaited.clone());
         let reply: Option<Box<dyn Reply>> = match answer {
             Answer::Here(answer) => {
-                awaited.wait(&passage, answer);
+                self.awaited.wait(&passage, answer);
                 None
             }
             Answer::There(reply) => Some(reply),
         };
+        let post = self.clone();
         self.runtime.spawn(async move {
-            let Err(fault) = links.push(&offer.device, activation).await else { return };
-            let error = Error::from(match fault {
-                LinkFault::Refused(kind, reason) => StageFault::Elsewhere { offer, kind, reason },
-                LinkFault::Unreachable(reason) => StageFault::Unreachable { offer, reason },
-            });
+            let Err(error) = post.push(activation, &passage).await else { return };
             match reply {
                 Some(reply) => reply.answer(position, Err(error)),
                 None => {
-                    awaited.conclude(passage.id, Err(error));
+                    post.awaited.conclude(passage.id, Err(error));
                 }
             }
         });
+    }
+}
+
+impl Post {
+    /// Hands it over, by another way where a stage cannot be reached and there is one. The error is for whoever waits, who has not
+    /// been told.
+    async fn push(&self, mut activation: Activation, passage: &Passage) -> Result<(), Error> {
+        loop {
+            let offer = activation.hop().offer.clone();
+            let reason = match self.links.push(&offer.device, activation.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(LinkFault::Refused(kind, reason)) => return Err(StageFault::Elsewhere { offer, kind, reason }.into()),
+                Err(LinkFault::Unreachable(reason)) => reason,
+            };
+            let at = activation.next;
+            let unreachable = |reason| Error::from(StageFault::Unreachable { offer, reason });
+            if at == 0 {
+                // Nothing is computed yet that would be worth a detour.
+                return Err(unreachable(reason));
+            }
+            let stuck = Stuck { central: activation.central, passage: activation.passage, at, reason: reason.clone() };
+            let way = self.detour.find(stuck, passage).await.map_err(|_| unreachable(reason))?;
+            if way.is_empty() {
+                return Ok(());
+            }
+            tracing::info!(to = %way[0].offer, "a passage goes on another way");
+            activation.hops.truncate(at);
+            activation.hops.extend(way);
+            activation.left = Millis((passage.deadline - self.clock.millis()).0.max(0.0));
+        }
     }
 }
 

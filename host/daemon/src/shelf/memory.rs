@@ -21,7 +21,7 @@ impl Shelf {
         if BUILTIN_PLUGINS.contains(&file.name.as_str()) && PluginSource::builtin(&file.name)?.bytes == file.bytes {
             return Ok(None);
         }
-        self.0.store.put_blob(&file.bytes)?;
+        self.0.store.put_blob(package.digest, &file.bytes)?;
         let known = self.0.store.plugins()?.into_iter().find(|record| *record.name == *package.name);
         let record = PluginRecord {
             name: package.name.to_string(),

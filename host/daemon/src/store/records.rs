@@ -134,11 +134,6 @@ pub(super) fn plans(connection: &Connection, count_max: u32) -> rusqlite::Result
     statement.query_map(params![count_max], read)?.collect()
 }
 
-pub(super) fn last_plan(connection: &Connection) -> rusqlite::Result<Option<u64>> {
-    let number: Option<i64> = connection.query_row("SELECT max(number) FROM plan", [], |row| row.get(0))?;
-    Ok(number.map(unsigned))
-}
-
 pub(super) fn put_plugin(connection: &Connection, plugin: &PluginRecord) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO plugin (name, version, digest, source, manifest, enabled, signer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let values = params![plugin.name, plugin.version, plugin.digest, plugin.source, plugin.manifest, plugin.enabled, plugin.signer];

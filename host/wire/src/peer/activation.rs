@@ -107,6 +107,19 @@ pub struct Tensor {
     pub data: Bytes,
 }
 
+/// A passage that does not get on, because a stage cannot be reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    /// Which run of the central.
+    pub central: u64,
+    /// Which passage of it.
+    pub passage: u64,
+    /// The stage that cannot be reached.
+    pub at: usize,
+    /// Why, for a person.
+    pub reason: String,
+}
+
 /// How a passage ended.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Conclusion {
@@ -158,14 +171,7 @@ impl Activation {
     }
 
     fn check(self) -> Result<Self, Error> {
-        let mut done = self.hops.first().map_or(0, |hop| hop.range.start());
-        for hop in &self.hops {
-            if hop.range.start() != done {
-                let gap = host_core::error::Fault::Gap { model: self.model.clone(), expected: done, found: hop.range.start() };
-                return Err(super::read::named(gap.into()));
-            }
-            done = hop.range.end();
-        }
+        follow(&self.model, &self.hops, self.hops.first().map_or(0, |hop| hop.range.start()))?;
         if self.border.is_some() != (self.next > 0) {
             let what = if self.next > 0 { "the activation of the stage before" } else { "a first stage without one" };
             return Err(Fault::Missing { what }.into());
@@ -232,6 +238,45 @@ impl From<Activation> for pb::Activation {
             traceparent: activation.traceparent,
         }
     }
+}
+
+impl From<pb::Stuck> for Stuck {
+    fn from(wire: pb::Stuck) -> Self {
+        Self { central: wire.central, passage: wire.passage, at: wire.at as usize, reason: wire.reason }
+    }
+}
+
+impl From<Stuck> for pb::Stuck {
+    fn from(stuck: Stuck) -> Self {
+        Self { central: stuck.central, passage: stuck.passage, at: to_u32(stuck.at), reason: stuck.reason }
+    }
+}
+
+/// The stages that a passage goes on with; each must continue the one before, beginning at a block.
+pub fn way(wire: pb::Way, model: &ModelId, from: u32) -> Result<Vec<Hop>, Error> {
+    at_most(&wire.hops, HOPS_MAX, "stages")?;
+    let hops = wire.hops.iter().map(hop).collect::<Result<Vec<_>, _>>()?;
+    follow(model, &hops, from)?;
+    Ok(hops)
+}
+
+impl From<Vec<Hop>> for pb::Way {
+    fn from(hops: Vec<Hop>) -> Self {
+        Self { hops: hops.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// Proves that each stage begins where the one before ends.
+fn follow(model: &ModelId, hops: &[Hop], from: u32) -> Result<(), Error> {
+    let mut done = from;
+    for hop in hops {
+        if hop.range.start() != done {
+            let gap = host_core::error::Fault::Gap { model: model.clone(), expected: done, found: hop.range.start() };
+            return Err(super::read::named(gap.into()));
+        }
+        done = hop.range.end();
+    }
+    Ok(())
 }
 
 impl TryFrom<pb::Conclusion> for Conclusion {

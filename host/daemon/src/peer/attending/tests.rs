@@ -41,6 +41,10 @@ fn at() -> ShardAt {
     ShardAt { accelerator: cpu(), shard: shard().id.clone() }
 }
 
+fn nobody() -> Attending {
+    Attending::new(Arc::new(Awaited::new(std::time::Duration::ZERO)))
+}
+
 fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
 }
@@ -51,7 +55,7 @@ async fn next(told: &mut Told) -> Says {
 
 #[test]
 fn a_device_is_a_source_from_when_it_has_loaded_a_shard_until_it_is_told_to_drop_it() {
-    let (attending, shard, files) = (Attending::default(), shard(), Files::offering(Aside::start("aside").expect("starts")));
+    let (attending, shard, files) = (nobody(), shard(), Files::offering(Aside::start("aside").expect("starts")));
     let Admitted { attendance, mut told, .. } = attending.admit(&hello("a", Some("127.0.0.1:7"))).expect("taken in");
     let (cpu, wiring) = (cpu(), Wiring::given(&[], &[]));
     let device = async {
@@ -82,7 +86,7 @@ fn a_device_is_a_source_from_when_it_has_loaded_a_shard_until_it_is_told_to_drop
 
 #[test]
 fn a_load_that_failed_makes_no_source_and_progress_that_nobody_asked_for_is_not_noted() {
-    let (attending, shard, files) = (Attending::default(), shard(), Files::offering(Aside::start("aside").expect("starts")));
+    let (attending, shard, files) = (nobody(), shard(), Files::offering(Aside::start("aside").expect("starts")));
     let Admitted { attendance, mut told, .. } = attending.admit(&hello("a", Some("127.0.0.1:7"))).expect("taken in");
     attendance.progress(LoadProgress { at: at(), bytes: Bytes(1), bytes_total: Bytes(2) });
     assert!(attending.loads().is_empty());
@@ -98,7 +102,7 @@ fn a_load_that_failed_makes_no_source_and_progress_that_nobody_asked_for_is_not_
 
 #[test]
 fn what_a_device_has_kept_can_be_fetched_from_it_if_it_can_be_reached() {
-    let attending = Attending::default();
+    let attending = nobody();
     let held = HeldShard { at: at(), digest: shard().digest.0 };
     for (name, address) in [("a", Some("127.0.0.1:7")), ("b", None)] {
         attending.admit(&hello(name, address)).expect("taken in").attendance.holds(std::slice::from_ref(&held));
