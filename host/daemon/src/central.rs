@@ -295,6 +295,8 @@ impl Central {
             devices: inner.control.look(|cluster| cluster.devices().keys().map(ToString::to_string).collect()),
             slots: inner.shelf.slots(),
             reservations: inner.pipeline.reserved(),
+            loads: inner.control.loads(),
+            blobs: None,
         }
     }
 
@@ -307,7 +309,12 @@ impl Central {
 
     /// Every device with its offers, pressures and shards.
     pub fn devices(&self) -> Vec<admin::Device> {
-        self.0.control.look(status::devices)
+        let loads = self.0.control.loads();
+        let mut devices = self.0.control.look(status::devices);
+        for device in &mut devices {
+            device.loads = loads.iter().filter(|load| load.device == device.id).cloned().collect();
+        }
+        devices
     }
 
     /// The plan in force.

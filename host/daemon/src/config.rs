@@ -247,6 +247,8 @@ pub struct Peers {
     pub holder_ms_max: u64,
     /// How long that is held for a stage that takes up at the same block, while no replica is ready.
     pub resume_ms_max: u64,
+    /// Peers that a device asks for a shard's file before it asks the central; 0 for none.
+    pub sources_max: usize,
 }
 
 /// How devices in other processes come to this host, or how this host comes to a central. A host does one or the other.
@@ -415,7 +417,15 @@ impl Default for PluginLimits {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { port: 0, small_bytes_max: 256 << 10, message_bytes_max: 256 << 20, held_bytes_max: 1 << 30, holder_ms_max: 300, resume_ms_max: 3_000 }
+        Self {
+            port: 0,
+            small_bytes_max: 256 << 10,
+            message_bytes_max: 256 << 20,
+            held_bytes_max: 1 << 30,
+            holder_ms_max: 300,
+            resume_ms_max: 3_000,
+            sources_max: 3,
+        }
     }
 }
 

@@ -16,8 +16,9 @@ use host_core::{
     topology::{PressureTable, Topology},
     units::Bytes,
 };
-use host_engine::Digest;
+use host_engine::{Digest, Shard};
 use host_plugin::PluginHost;
+use host_wire::{admin, peer::Source};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -33,6 +34,7 @@ use crate::{
     peer::{Remotes, Shards},
     serving::Served,
     stage_fault::StageFault,
+    status,
     store::Store,
     telemetry::traces::Traces,
 };
@@ -177,6 +179,8 @@ impl Control {
                     }
                     model.keep_shards(|range| shards.iter().any(|(_, shard)| shard.model == model.id && shard.range == range));
                 }
+                let in_use = self.look(shards_in_use);
+                self.remotes.files.retain(|shard| in_use.contains(shard));
             }
             Effect::Drained { device } => tracing::info!(%device, "the device is drained, nothing is left on it"),
             Effect::Removed { device } => tracing::info!(%device, "the device is removed"),
@@ -223,8 +227,26 @@ impl Control {
         let gone = || Error::from(StageFault::DeviceGone { offer: offer.clone() });
         match self.computes.get(offer) {
             Some(compute) => compute.load(file, wiring).await,
-            None => self.remotes.attending.get(&offer.device).ok_or_else(gone)?.load(&offer.accelerator, &file, &wiring, &self.remotes.files).await,
+            None => {
+                let device = self.remotes.attending.get(&offer.device).ok_or_else(gone)?;
+                device.load(&offer.accelerator, &file, &wiring, &self.remotes.files, self.sources(&offer.device, &file)).await
+            }
         }
+    }
+
+    /// The devices that another one may fetch a shard's file from, nearest first.
+    fn sources(&self, target: &DeviceId, shard: &Shard) -> Vec<Source> {
+        let mut sources = self.remotes.attending.holders(shard.digest);
+        sources.retain(|source| source.device != *target);
+        let size = Bytes(shard.file.len() as u64);
+        self.look(|cluster| sources.sort_by(|one, other| way(cluster, one, target, size).total_cmp(&way(cluster, other, target, size))));
+        sources.truncate(self.remotes.sources_max);
+        sources
+    }
+
+    /// What devices in other processes fetch now.
+    pub fn loads(&self) -> Vec<admin::ShardLoad> {
+        self.remotes.attending.loads().into_iter().map(|(device, load)| status::load(&device, &load)).collect()
     }
 
     /// Nothing, if the device went away meanwhile.
@@ -278,6 +300,20 @@ impl Control {
     fn models(&self) -> MutexGuard<'_, BTreeMap<ModelId, Arc<Model>>> {
         lock(&self.models)
     }
+}
+
+/// Shards whose files a device may ask for: those of the plan, and those that a device holds or is about to.
+fn shards_in_use(cluster: &Cluster) -> BTreeSet<ShardId> {
+    let planned = cluster.plan().plan().shards().into_iter().map(|(_, shard)| shard);
+    let held = cluster.devices().values().flat_map(|record| record.shards.keys().map(|(_, shard)| shard.clone()));
+    planned.chain(held).collect()
+}
+
+/// How many milliseconds a file takes from a source to a device, as far as is known.
+fn way(cluster: &Cluster, source: &Source, target: &DeviceId, size: Bytes) -> f64 {
+    let (from, to) = (cluster.devices().get(&source.device), cluster.devices().get(target));
+    let (Some(from), Some(to)) = (from, to) else { return f64::INFINITY };
+    cluster.topology().links.between((&source.device, &from.device.site), (target, &to.device.site)).time(size).0
 }
 
 fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -93,6 +93,10 @@ pub enum Fault {
     BlobMismatch { expected: Digest, found: Digest },
     /// The same, with more or fewer bytes than the blob has.
     BlobLength { digest: Digest, expected: Bytes, found: Bytes },
+    /// The same, which its sender says is of another size.
+    BlobSize { digest: Digest, announced: Bytes, found: Bytes },
+    /// A blob that nobody who was asked has given; the reason is the last one's.
+    NoSource { digest: Digest, reason: String },
     /// A model.yaml that is not understood.
     Manifest { path: String, reason: String },
     /// A model that is not loaded.
@@ -169,7 +173,9 @@ impl Error {
             | Fault::FetchLate { .. }
             // Somebody else may have the right ones.
             | Fault::BlobMismatch { .. }
-            | Fault::BlobLength { .. } => ErrorKind::Unavailable,
+            | Fault::BlobLength { .. }
+            | Fault::BlobSize { .. }
+            | Fault::NoSource { .. } => ErrorKind::Unavailable,
             Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -295,6 +301,10 @@ impl fmt::Display for Fault {
             }
             Self::BlobMismatch { expected, found } => write!(f, "what was fetched as blob sha256:{expected} has digest sha256:{found}"),
             Self::BlobLength { digest, expected, found } => write!(f, "blob sha256:{digest} has {} bytes, {} were fetched", expected.0, found.0),
+            Self::BlobSize { digest, announced, found } => {
+                write!(f, "blob sha256:{digest} was announced with {} bytes, who sends it says {}", announced.0, found.0)
+            }
+            Self::NoSource { digest, reason } => write!(f, "blob sha256:{digest} could not be fetched from anyone: {reason}"),
             Self::Manifest { path, reason } => write!(f, "{path}: {reason}"),
             Self::UnknownModel { name } => write!(f, "Request for unknown model: '{name}' is not found"),
             Self::UnknownVersion { name, version, loaded } => {

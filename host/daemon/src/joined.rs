@@ -1,6 +1,8 @@
 //! A host that has joined a central as a device: it enrols once, attends for as long as it runs, loads what it is told to,
 //! computes what its peers hand it, and comes back by itself when its connection was cut.
 
+mod loading;
+
 use std::{
     collections::HashMap,
     path::Path,
@@ -16,9 +18,8 @@ use host_core::{
     ids::{AcceleratorName, DeviceId},
     units::Millis,
 };
-use host_engine::{Digest, Engines, Golden, Shard};
-use host_wire::peer::{Heartbeat, HeldShard, Hello, Load, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
-use prost::Message as _;
+use host_engine::Engines;
+use host_wire::peer::{Heartbeat, Hello, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -31,8 +32,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, enrol,
-        fetch, from_wire, nowhere,
+        Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Fetcher, Files, Lane, LinkLimits, Links, Patience, Post, Reachable,
+        enrol, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -41,9 +42,11 @@ use crate::{
     shelf::Shelf,
     stage_fault::StageFault,
     start::{Started, start_devices},
-    store::Store,
+    store::{
+        Store,
+        cache::{Aside, BlobCache},
+    },
     telemetry::traces::Traces,
-    wiring::Wiring,
 };
 
 /// Messages to the central that may wait.
@@ -64,12 +67,11 @@ struct Parts {
     computes: HashMap<AcceleratorName, Arc<Compute>>,
     desk: Arc<Desk>,
     links: Arc<Links>,
-    /// What this device can give to its peers.
-    files: Arc<Files>,
+    /// Brings the files of shards.
+    fetcher: Fetcher,
     address: String,
     process: u64,
-    /// Shards that are ready.
-    held: std::sync::Mutex<Vec<HeldShard>>,
+    held: loading::Held,
     config: Arc<Config>,
     clock: Clock,
     central: String,
@@ -115,16 +117,16 @@ impl Joined {
         let handles = computes.iter().map(|(accelerator, compute)| (accelerator.clone(), compute.handle().clone())).collect();
         let held_bytes_max = config.peers.held_bytes_max;
         let desk = Desk::new(DeskParts { id, computes: handles, post, links: links.clone(), clock: clock.clone(), traces, held_bytes_max });
-        let files = Arc::new(Files::default());
-        let service = PeerServer::new(DeviceService { desk: desk.clone(), files: files.clone() })
+        let fetcher = fetcher(&config, &links, metrics).await?;
+        let files = Arc::new(Files::cached(fetcher.cache.clone(), Aside::start("give files")?));
+        let service = PeerServer::new(DeviceService { desk: desk.clone(), files })
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
         let address = open_door(&config, &identity, &central, service.clone(), &closing).await?;
         Reachable { dialer, central: central.clone(), service, silence_max: silence }.keep_open(&closing);
-        let held = std::sync::Mutex::default();
-        let process = pulse::process_number();
+        let (process, held) = (pulse::process_number(), loading::Held::default());
         let (device, attends) = (started.device, AtomicBool::new(false));
-        Ok(Self(Arc::new(Parts { device, computes, desk, links, files, address, process, held, config, clock, central, attends, shelf })))
+        Ok(Self(Arc::new(Parts { device, computes, desk, links, fetcher, address, process, held, config, clock, central, attends, shelf })))
     }
 
     /// Who this device is.
@@ -192,7 +194,7 @@ impl Joined {
         let _ = say.try_send(message(device_message::Says::Hello(hello.into())));
         let channel = match self.0.links.lane(&Subject::Central, Lane::Latency) {
             Ok(channel) => channel,
-            Err(fault) => return Ended::Cut(told(fault)),
+            Err(fault) => return Ended::Cut(fault.reason().to_owned()),
         };
         let attended = tokio::time::timeout(CONNECT_MAX * 2, CentralClient::new(channel).attend(ReceiverStream::new(said))).await;
         let mut says = match attended {
@@ -227,10 +229,9 @@ impl Joined {
     }
 
     fn hello(&self) -> Hello {
-        let held = self.held().clone();
         Hello {
             device: self.0.device.clone(),
-            held,
+            held: self.0.held.shards(),
             address: Some(self.0.address.clone()),
             process: self.0.process,
             release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -249,7 +250,7 @@ impl Joined {
             }
             Says::Load(load) => {
                 work.spawn(async move {
-                    let says = joined.load(load).await;
+                    let says = joined.load(load, &say).await;
                     let _ = say.send(message(says)).await;
                 });
             }
@@ -281,57 +282,6 @@ impl Joined {
         }
     }
 
-    async fn load(&self, wire: pb::Load) -> device_message::Says {
-        let at = wire.shard.clone();
-        let loaded = self.try_load(wire).await;
-        match loaded {
-            Ok(()) => device_message::Says::Loaded(at.unwrap_or_default()),
-            Err(reason) => {
-                tracing::warn!(reason, "a shard could not be loaded");
-                device_message::Says::LoadFailed(pb::LoadFailed { shard: at, reason })
-            }
-        }
-    }
-
-    async fn try_load(&self, wire: pb::Load) -> Result<(), String> {
-        let load = Load::try_from(wire).map_err(|error| error.to_string())?;
-        let unknown = || format!("this device has no accelerator {}", load.at.accelerator);
-        let compute = self.0.computes.get(&load.at.accelerator).ok_or_else(unknown)?;
-        let is_held = |held: &HeldShard| held.at == load.at && held.digest == load.file.digest;
-        if self.held().iter().any(is_held) {
-            return Ok(());
-        }
-        let links = &self.0.links;
-        let file = fetch(links, &Subject::Central, load.file, |_| ()).await.map_err(told)?;
-        let golden = match load.golden {
-            Some(golden) => Some(fetch(links, &Subject::Central, golden, |_| ()).await.map_err(told)?),
-            None => None,
-        };
-        let wiring = Wiring::given(&load.feeds, &load.yields);
-        let expected = load.at.shard.clone();
-        let offered = file.clone();
-        let read = tokio::task::spawn_blocking(move || Ok::<_, Error>(Shard::read(file, golden.map(read_golden).transpose()?)?)).await;
-        let shard = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        if shard.id != expected {
-            return Err(format!("the file is shard {}, {expected} was announced", shard.id));
-        }
-        compute.load(Arc::new(shard), wiring).await.map_err(|error| error.to_string())?;
-        self.0.files.offer(offered, Digest(load.file.digest));
-        tracing::info!(shard = %load.at.shard, accelerator = %load.at.accelerator, "a shard is loaded");
-        self.held().push(HeldShard { at: load.at, digest: load.file.digest });
-        Ok(())
-    }
-
-    async fn unload(&self, at: &pb::ShardAt) {
-        let Ok(at) = ShardAt::try_from(at.clone()) else { return };
-        self.held().retain(|held| held.at != at);
-        if let Some(compute) = self.0.computes.get(&at.accelerator)
-            && let Err(error) = compute.unload(at.shard).await
-        {
-            tracing::warn!(%error, "a shard could not be unloaded");
-        }
-    }
-
     /// Beats until the stream is closed.
     async fn beat(&self, interval: Duration, say: mpsc::Sender<pb::DeviceMessage>) {
         let mut machine = Machine::new();
@@ -353,31 +303,10 @@ impl Joined {
             }
         }
     }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, Vec<HeldShard>> {
-        // The list is whole between any two statements.
-        self.0.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
 
 fn message(says: device_message::Says) -> pb::DeviceMessage {
     pb::DeviceMessage { says: Some(says) }
-}
-
-fn told(fault: LinkFault) -> String {
-    match fault {
-        LinkFault::Refused(_, reason) | LinkFault::Unreachable(reason) => reason,
-    }
-}
-
-fn read_golden(bytes: bytes::Bytes) -> Result<Golden, Error> {
-    let wrong = |reason: String| Error::from(StageFault::Golden { reason });
-    let golden = pb::Golden::decode(bytes).map_err(|error| wrong(error.to_string()))?;
-    let tensors = |tensors: Vec<pb::Tensor>| {
-        let read = |tensor| from_wire(host_wire::peer::tensor(tensor).map_err(|error| wrong(error.to_string()))?);
-        tensors.into_iter().map(read).collect::<Result<Vec<_>, Error>>()
-    };
-    Ok(Golden { inputs: tensors(golden.inputs)?, outputs: tensors(golden.outputs)?, tolerance: golden.tolerance })
 }
 
 /// Starts plugins and this device's compute threads.
@@ -398,6 +327,14 @@ async fn devices(config: &Arc<Config>, store: &Store, metrics: &Arc<Metrics>, id
     let (shelf, started) = started.await.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))??;
     let first = started.into_iter().next().ok_or_else(|| Error::from(StageFault::NothingSent { what: "a local device" }))?;
     Ok((shelf, first))
+}
+
+/// Brings files into the cache of the data directory.
+async fn fetcher(config: &Config, links: &Arc<Links>, metrics: Arc<Metrics>) -> Result<Fetcher, Error> {
+    let aside = Aside::start("take files")?;
+    let (folder, limits) = (config.data.join("cache"), config.cache);
+    let cache = aside.run(move || BlobCache::open(&folder, &limits)).await?;
+    Ok(Fetcher { origin: links.clone(), cache, aside, metrics, patience: Patience::default() })
 }
 
 /// Opens the door for peers, on the address by which the central is reached.

@@ -62,6 +62,7 @@ impl Service for Joined {
             central: Some(self.central().to_owned()),
             peers: Some(self.address().to_owned()),
             slots: self.shelf().slots(),
+            blobs: Some(self.blobs()),
             ..admin::Status::default()
         }
     }

@@ -63,6 +63,8 @@ pub struct Metrics {
     swap_duration: Histogram,
     trials: Family<TrialLabels, Counter>,
     resumes: Family<ResumeLabels, Counter>,
+    blob_bytes_fetched: Family<SourceLabels, Counter>,
+    blob_sources_left: Family<LeftLabels, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -122,6 +124,17 @@ struct TrialLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct LeftLabels {
+    source: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct QueueLabels {
     model: String,
     /// As people count priorities: from 1.
@@ -173,6 +186,8 @@ impl Metrics {
             swap_duration: request_histogram(),
             trials: Family::default(),
             resumes: Family::default(),
+            blob_bytes_fetched: Family::default(),
+            blob_sources_left: Family::default(),
         };
         metrics.register();
         metrics
@@ -266,6 +281,21 @@ impl Metrics {
         self.swap_duration.observe(took.as_secs_f64());
     }
 
+    /// Counts bytes of blobs that came, as they are when they are unpacked. `source` is `central` or `peer`.
+    pub fn blob_fetched(&self, source: &'static str, bytes: u64) {
+        self.blob_bytes_fetched.get_or_create(&SourceLabels { source }).inc_by(bytes);
+    }
+
+    /// How many bytes of blobs have come from there.
+    pub fn blob_bytes(&self, source: &'static str) -> u64 {
+        self.blob_bytes_fetched.get_or_create(&SourceLabels { source }).get()
+    }
+
+    /// Counts a source of a blob that was left for the next one. `reason` is `mismatch`, `refused` or `unreachable`.
+    pub fn blob_source_left(&self, source: &'static str, reason: &'static str) {
+        self.blob_sources_left.get_or_create(&LeftLabels { source, reason }).inc();
+    }
+
     /// Everything as OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -298,6 +328,8 @@ impl Metrics {
         registry.register("swaps", "Swaps of plugins, by why they happened", self.swaps.clone());
         registry.register("resumes", "Passages that were stuck before a stage, by whether they went on elsewhere", self.resumes.clone());
         registry.register("plugin_trials", "Canaries, shadows and probations that ended, by how", self.trials.clone());
+        registry.register("blob_bytes_fetched", "Bytes of blobs that came from other hosts, as they are unpacked", self.blob_bytes_fetched.clone());
+        registry.register("blob_sources_left", "Hosts that were left for the next one while a blob was fetched, by why", self.blob_sources_left.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
     }
 }
@@ -372,6 +404,9 @@ mod tests {
         metrics.fallback("routing");
         metrics.generation("routing", 3);
         metrics.swap("routing", "installed", Duration::from_micros(2));
+        metrics.blob_fetched("peer", 4_000);
+        metrics.blob_source_left("peer", "mismatch");
+        assert_eq!((metrics.blob_bytes("peer"), metrics.blob_bytes("central")), (4_000, 0));
         let text = metrics.text();
         for line in [
             "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
@@ -392,6 +427,8 @@ mod tests {
             "host_plugin_generation{slot=\"routing\"} 3",
             "host_swaps_total{slot=\"routing\",outcome=\"installed\"} 1",
             "host_swap_duration_seconds_count 1",
+            "host_blob_bytes_fetched_total{source=\"peer\"} 4000",
+            "host_blob_sources_left_total{source=\"peer\",reason=\"mismatch\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

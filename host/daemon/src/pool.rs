@@ -22,7 +22,7 @@ use crate::{
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
     serving::Served,
     stage_fault::StageFault,
-    store::Store,
+    store::{Store, cache::Aside},
     telemetry::traces::Traces,
 };
 
@@ -91,9 +91,10 @@ impl Pool {
     /// Of a host that listens for devices there, or that has none but its own.
     pub fn new(config: &Config, store: &Store, clock: &Clock, serving: &Arc<Served>, listener: Option<TcpListener>) -> Result<Self, Error> {
         let awaited = Arc::new(Awaited::new(Duration::from_millis(config.peers.holder_ms_max)));
-        let (attending, files) = (Arc::new(Attending::new(awaited.clone())), Arc::new(Files::default()));
+        let attending = Arc::new(Attending::new(awaited.clone()));
+        let (files, sources_max) = (Arc::new(Files::offering(Aside::start("give files")?)), config.peers.sources_max);
         let Some(listener) = listener else {
-            return Ok(Self { remotes: Remotes { attending, files, carrier: Arc::new(Nobody) }, door: None });
+            return Ok(Self { remotes: Remotes { attending, files, sources_max, carrier: Arc::new(Nobody) }, door: None });
         };
         let now = clock::unix_ms();
         let authority = Arc::new(Authority::open(&config.data, now)?);
@@ -110,7 +111,7 @@ impl Pool {
             wait_max: Duration::from_millis(config.peers.resume_ms_max),
         };
         let post = Arc::new(Post::new(links.clone(), awaited.clone(), Arc::new(resumes.clone()), clock.clone()));
-        let remotes = Remotes { attending, files, carrier: post.clone() };
+        let remotes = Remotes { attending, files, sources_max, carrier: post.clone() };
         Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, resumes, links, post })) })
     }
 

@@ -42,6 +42,8 @@ pub enum StageFault {
     UnknownDatatype { datatype: String },
     /// Golden answers that cannot be read.
     Golden { reason: String },
+    /// A file that is another shard than was announced.
+    OtherShard { expected: ShardId, found: ShardId },
     /// A shard that was dropped between routing and running.
     ShardGone { shard: ShardId, offer: OfferId },
     /// A shard with an input or output that neither its neighbours nor the model know.
@@ -65,7 +67,7 @@ impl StageFault {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Elsewhere { kind, .. } => *kind,
-            Self::UnknownDatatype { .. } | Self::Golden { .. } => ErrorKind::Invalid,
+            Self::UnknownDatatype { .. } | Self::Golden { .. } | Self::OtherShard { .. } => ErrorKind::Invalid,
             Self::QueueFull { .. } | Self::Late { .. } | Self::ReservationOver { .. } | Self::Shed { .. } => ErrorKind::Busy,
             Self::NoReplica { .. }
             | Self::RouteRefused { .. }
@@ -105,6 +107,7 @@ impl fmt::Display for StageFault {
             Self::Unreadable { device, reason } => write!(f, "what device {device} says of a passage cannot be read: {reason}"),
             Self::UnknownDatatype { datatype } => write!(f, "no engine computes with {datatype}"),
             Self::Golden { reason } => write!(f, "the golden answers cannot be read: {reason}"),
+            Self::OtherShard { expected, found } => write!(f, "the file is shard {found}, {expected} was announced"),
             Self::ShardGone { shard, offer } => write!(f, "{offer} holds shard {shard} no more"),
             Self::UnknownTensor { shard, tensor } => write!(f, "shard {shard} has `{tensor}`, which is neither a border nor an input or output of its model"),
             Self::NothingSent { what } => write!(f, "a stage lacks {what}"),

@@ -2,9 +2,10 @@
 
 use host_core::{
     cluster::{Cluster, DeviceRecord, ShardState},
+    ids::DeviceId,
     units::Bytes,
 };
-use host_wire::admin;
+use host_wire::{admin, peer::LoadProgress};
 
 /// Every device that ever joined, sorted by id.
 pub fn devices(cluster: &Cluster) -> Vec<admin::Device> {
@@ -24,4 +25,15 @@ fn device(record: &DeviceRecord) -> admin::Device {
         offer.used_bytes = held.map(|(_, held)| held.need).sum::<Bytes>().0;
     }
     device
+}
+
+/// How far a device is with a shard.
+pub fn load(device: &DeviceId, load: &LoadProgress) -> admin::ShardLoad {
+    admin::ShardLoad {
+        device: device.to_string(),
+        accelerator: load.at.accelerator.to_string(),
+        shard: load.at.shard.to_string(),
+        bytes: load.bytes.0,
+        bytes_total: load.bytes_total.0,
+    }
 }

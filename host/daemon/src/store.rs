@@ -5,7 +5,6 @@
 //! could be fetched again.
 
 mod blobs;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing is fetched by digest yet: devices in other processes will be the first"))]
 pub mod cache;
 mod devices;
 mod digest_folder;

@@ -85,6 +85,7 @@ pub use pack::{Parts, pack};
 pub use package::Package;
 pub use plugins::{Installed, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared};
 pub use policies::{Allocated, AllocationSlot, Decision, QueueingSlot, RoutingSlot};
+pub use priority::step_back;
 pub use rehearse::{Compared, Rehearsal};
 pub use slot::{CallCounts, SlotStatus};
 pub use trial::{Entry, TrialEnd, TrialKind, TrialPolicy, TrialStatus};

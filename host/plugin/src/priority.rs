@@ -21,15 +21,17 @@ pub(crate) fn aside<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> 
     })
 }
 
-/// Lowers the calling thread's priority. A system that does not know such a thing leaves it as it is.
+/// Lowers the calling thread's priority, for good. Threads that it starts from then on take after it. A system that does not know
+/// such a thing leaves it as it is.
 #[cfg(target_os = "linux")]
-fn step_back() {
+pub fn step_back() {
     // SAFETY: changes nothing but the priority of the calling thread, which is what 0 names on Linux.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
+/// Leaves the calling thread as it is: only Linux knows priorities of threads.
 #[cfg(not(target_os = "linux"))]
-fn step_back() {}
+pub fn step_back() {}
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! What the command line and a running host say to each other over the admin socket.
 
+mod blobs;
 mod device;
 mod plan;
 mod plugin;
@@ -7,6 +8,7 @@ mod token;
 
 use serde::{Deserialize, Serialize};
 
+pub use blobs::{Blobs, ShardLoad};
 pub use device::{Cost, Device, Offer, Pressures};
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
@@ -54,6 +56,12 @@ pub struct Status {
     /// Requests that have devices to themselves now.
     #[serde(default)]
     pub reservations: usize,
+    /// Shards whose files devices in other processes fetch now.
+    #[serde(default)]
+    pub loads: Vec<ShardLoad>,
+    /// What this device keeps of what it fetched; none of a central.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blobs: Option<Blobs>,
 }
 
 /// The query of `GET /plan/history` and `GET /plugins/generations`.

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use host_core::units::Bytes;
 use host_wire::admin::{Device, Offer};
 
-use super::{Global, client::Admin, screen::Screen};
+use super::{Global, client::Admin, screen::Screen, status};
 use crate::error::{Error, Fault};
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +62,9 @@ fn show(screen: &mut Screen, device: &Device) -> Result<(), Error> {
         pressures.accelerator * 100.0
     ))?;
     screen.line(&format!("shards    {}", device.shards.join(", ")))?;
+    for load in &device.loads {
+        screen.line(&format!("loading   {}", status::load(load)))?;
+    }
     for offer in &device.offers {
         let cost = &offer.cost;
         screen.line("")?;

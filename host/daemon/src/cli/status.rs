@@ -1,7 +1,7 @@
 //! `host status`.
 
-use host_core::units::Millis;
-use host_wire::admin::{ModelState, Slot, Status};
+use host_core::units::{Bytes, Millis};
+use host_wire::admin::{Blobs, ModelState, ShardLoad, Slot, Status};
 
 use super::{Global, client::Admin, screen::Screen};
 use crate::error::Error;
@@ -30,9 +30,27 @@ pub(super) async fn status(global: &Global, screen: &mut Screen) -> Result<(), E
     for skipped in &status.skipped {
         screen.line(&format!("skipped   {}: {}", skipped.folder, skipped.reason))?;
     }
+    for shard in &status.loads {
+        screen.line(&format!("loading   {} on {}", load(shard), shard.device))?;
+    }
+    if let Some(blobs) = &status.blobs {
+        screen.line(&format!("cache     {}", cache(blobs)))?;
+    }
     screen.line("")?;
     let rows: Vec<[String; 6]> = status.slots.iter().map(slot_row).collect();
     screen.table(["slot", "plugin", "generation", "calls", "strikes", "fallbacks"], &rows)
+}
+
+/// How far a shard is that a device loads.
+pub(super) fn load(load: &ShardLoad) -> String {
+    format!("{} for {}: {} of {}", load.shard, load.accelerator, Bytes(load.bytes), Bytes(load.bytes_total))
+}
+
+fn cache(blobs: &Blobs) -> String {
+    let Blobs { files, bytes, bytes_max, pinned_bytes, from_central_bytes, from_peers_bytes } = *blobs;
+    let (bytes, bytes_max, pinned) = (Bytes(bytes), Bytes(bytes_max), Bytes(pinned_bytes));
+    let (central, peers) = (Bytes(from_central_bytes), Bytes(from_peers_bytes));
+    format!("{files} files, {bytes} of {bytes_max}, {pinned} in use; {central} came from the central, {peers} from peers")
 }
 
 fn slot_row(slot: &Slot) -> [String; 6] {

@@ -13,14 +13,14 @@ use host_core::{
     cluster::Event,
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
+    units::Bytes,
 };
 use host_engine::{Digest, Shard};
-use host_wire::peer::{Hello, Load, ShardAt, pb, pb::central_message::Says};
-use prost::Message as _;
+use host_wire::peer::{File, HeldShard, Hello, Load, LoadProgress, ShardAt, Source, pb, pb::central_message::Says};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use super::{awaited::Awaited, files::Files, parcel};
+use super::{awaited::Awaited, files::Files, golden};
 use crate::{error::Error, passage::Seat, stage_fault::StageFault, wiring::Wiring};
 
 /// Messages that may wait for a device; one that takes them more slowly is cut off.
@@ -46,8 +46,18 @@ pub struct Attendance {
     tell: mpsc::Sender<Result<pb::CentralMessage, Status>>,
     /// Whether the cluster had lost it when it was last looked at.
     seen_lost: AtomicBool,
-    loading: Mutex<HashMap<ShardAt, oneshot::Sender<Result<(), String>>>>,
+    loading: Mutex<HashMap<ShardAt, Loading>>,
     unloading: Mutex<HashMap<ShardAt, oneshot::Sender<()>>>,
+    /// Files of the shards that it says are ready: its peers can fetch them from it.
+    held: Mutex<HashMap<ShardAt, Digest>>,
+}
+
+/// A shard that it was told to load.
+#[derive(Debug)]
+struct Loading {
+    done: oneshot::Sender<Result<(), String>>,
+    file: Digest,
+    progress: LoadProgress,
 }
 
 /// A device that was taken in.
@@ -94,6 +104,7 @@ impl Attending {
             tell,
             loading: Mutex::default(),
             unloading: Mutex::default(),
+            held: Mutex::default(),
         });
         let before = devices.insert(id.clone(), attendance.clone());
         Ok(Admitted { attendance, told, before })
@@ -142,6 +153,23 @@ impl Attending {
         }
     }
 
+    /// The devices that hold a file and that a peer can reach.
+    pub fn holders(&self, file: Digest) -> Vec<Source> {
+        let holds = |attendance: &&Arc<Attendance>| lock(&attendance.held).values().any(|held| *held == file);
+        let source = |attendance: &Arc<Attendance>| Some(Source { device: attendance.id.clone(), address: attendance.address.clone()? });
+        self.lock().values().filter(holds).filter_map(source).collect()
+    }
+
+    /// How far each device is with the shards that it loads, in the order of devices and shards.
+    pub fn loads(&self) -> Vec<(DeviceId, LoadProgress)> {
+        let of = |attendance: &Arc<Attendance>| {
+            let mut loads: Vec<LoadProgress> = lock(&attendance.loading).values().map(|loading| loading.progress.clone()).collect();
+            loads.sort_by(|one, other| one.at.cmp(&other.at));
+            loads.into_iter().map(|load| (attendance.id.clone(), load)).collect::<Vec<_>>()
+        };
+        self.lock().values().flat_map(of).collect()
+    }
+
     /// Tells every device where each of them is; those of this process are reached over it.
     pub fn introduce(&self) {
         let devices = self.lock();
@@ -166,20 +194,22 @@ impl Attendance {
         }
     }
 
-    /// Has a shard loaded. Answered when the device says that it can run, or why not; never, if its stream ends before.
-    pub async fn load(&self, accelerator: &AcceleratorName, shard: &Shard, wiring: &Wiring, files: &Files) -> Result<(), Error> {
+    /// Has a shard loaded, whose file the device fetches from one of the sources or from this host. Answered when the device says
+    /// that it can run, or why not; never, if its stream ends before.
+    pub async fn load(&self, accelerator: &AcceleratorName, shard: &Arc<Shard>, wiring: &Wiring, files: &Files, sources: Vec<Source>) -> Result<(), Error> {
         let at = ShardAt { accelerator: accelerator.clone(), shard: shard.id.clone() };
         let (done, loaded) = oneshot::channel();
-        lock(&self.loading).insert(at.clone(), done);
-        let golden = shard.golden.as_ref().map(|golden| {
-            let tensors = |tensors: &[host_engine::Tensor]| tensors.iter().map(|tensor| parcel::to_wire(tensor).into()).collect();
-            let message = pb::Golden { inputs: tensors(&golden.inputs), outputs: tensors(&golden.outputs), tolerance: golden.tolerance };
-            let bytes = bytes::Bytes::from(message.encode_to_vec());
-            let digest = Digest::of(&bytes);
-            files.offer(bytes, digest)
-        });
-        let file = files.offer(shard.file.clone(), shard.digest);
-        let load = Load { at, file, golden, feeds: wiring.feeds(), yields: wiring.yields() };
+        let progress = LoadProgress { at: at.clone(), bytes: Bytes::ZERO, bytes_total: Bytes(shard.file.len() as u64) };
+        lock(&self.loading).insert(at.clone(), Loading { done, file: shard.digest, progress });
+        let golden = match offer_golden(shard, files).await {
+            Ok(golden) => golden,
+            Err(error) => {
+                lock(&self.loading).remove(&at);
+                return Err(error);
+            }
+        };
+        let file = files.offer(&shard.id, shard.file.clone(), shard.digest);
+        let load = Load { at, file, golden, feeds: wiring.feeds(), yields: wiring.yields(), sources };
         self.tell(Says::Load(load.into()));
         let offer = || OfferId { device: self.id.clone(), accelerator: accelerator.clone() };
         match loaded.await {
@@ -193,6 +223,7 @@ impl Attendance {
     pub async fn unload(&self, accelerator: &AcceleratorName, shard: &ShardId) -> Result<(), Error> {
         let at = ShardAt { accelerator: accelerator.clone(), shard: shard.clone() };
         let (done, unloaded) = oneshot::channel();
+        lock(&self.held).remove(&at);
         lock(&self.unloading).insert(at.clone(), done);
         self.tell(Says::Unload(at.into()));
         let gone = |_| StageFault::DeviceGone { offer: OfferId { device: self.id.clone(), accelerator: accelerator.clone() } }.into();
@@ -201,9 +232,23 @@ impl Attendance {
 
     /// The device has said how loading a shard went.
     pub fn loaded(&self, at: &ShardAt, outcome: Result<(), String>) {
-        if let Some(done) = lock(&self.loading).remove(at) {
-            let _ = done.send(outcome);
+        let Some(loading) = lock(&self.loading).remove(at) else { return };
+        if outcome.is_ok() {
+            lock(&self.held).insert(at.clone(), loading.file);
         }
+        let _ = loading.done.send(outcome);
+    }
+
+    /// The device has said how far it is with a shard. What it was not told to load is not noted.
+    pub fn progress(&self, progress: LoadProgress) {
+        if let Some(loading) = lock(&self.loading).get_mut(&progress.at) {
+            loading.progress = progress;
+        }
+    }
+
+    /// The device has kept these shards from before.
+    pub fn holds(&self, held: &[HeldShard]) {
+        lock(&self.held).extend(held.iter().map(|held| (held.at.clone(), Digest(held.digest))));
     }
 
     /// The device has dropped a shard.
@@ -220,6 +265,16 @@ impl Attendance {
     }
 }
 
+/// Lets devices fetch the golden answers of a shard, if it has any.
+async fn offer_golden(shard: &Arc<Shard>, files: &Files) -> Result<Option<File>, Error> {
+    let shared = shard.clone();
+    let packed = files.aside().run(move || {
+        let file = shared.golden.as_ref().map(golden::to_file);
+        Ok(file.map(|file| (Digest::of(&file), file)))
+    });
+    Ok(packed.await?.map(|(digest, file)| files.offer(&shard.id, file, digest)))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Maps are whole between any two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -232,6 +287,8 @@ pub struct Remotes {
     pub attending: Arc<Attending>,
     /// What they fetch.
     pub files: Arc<Files>,
+    /// How many of those that hold a file are named to a device that is to fetch it.
+    pub sources_max: usize,
     /// The way to them.
     pub carrier: Arc<dyn crate::passage::Carrier>,
 }
@@ -246,3 +303,6 @@ impl Remotes {
 
 /// Where events of the cluster go.
 pub type Events = mpsc::WeakSender<Event>;
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,9 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
 };
-use host_wire::peer::{Activation, Heartbeat, HeldShard, Hello, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal};
+use host_wire::peer::{
+    Activation, Heartbeat, HeldShard, Hello, LoadProgress, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
+};
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -174,6 +176,7 @@ impl CentralService {
         for held in strange {
             attendance.tell(Says::Unload(held.at.into()));
         }
+        attendance.holds(&known);
         known.into_iter().map(|held| (held.at.accelerator, held.at.shard)).collect()
     }
 
@@ -233,7 +236,10 @@ impl CentralService {
                 attendance.loaded(&shard_at(at)?, Err(failed.reason));
             }
             device_message::Says::Unloaded(at) => attendance.unloaded(&shard_at(at)?),
-            device_message::Says::LinkMeasured(_) | device_message::Says::LoadProgress(_) => {}
+            device_message::Says::LoadProgress(progress) => {
+                attendance.progress(LoadProgress::try_from(progress).map_err(|error| error.to_string())?);
+            }
+            device_message::Says::LinkMeasured(_) => {}
             device_message::Says::Leaving(leaving) => {
                 tracing::info!(device = %attendance.id, reason = leaving.reason, "a device leaves");
                 self.send(Event::Left { device: attendance.id.clone() }).await;
@@ -304,8 +310,7 @@ impl peer_server::Peer for CentralService {
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Answered<Self::FetchStream> {
         device_of(&request)?;
-        let chunks = self.0.files.chunks(request.get_ref())?;
-        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+        Ok(Response::new(Box::pin(self.0.files.chunks(request.into_inner()).await?)))
     }
 
     async fn echo(&self, request: Request<pb::EchoRequest>) -> Answered<pb::EchoReply> {

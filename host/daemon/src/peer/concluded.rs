@@ -86,7 +86,7 @@ mod tests {
         let (answer, mut answered) = oneshot::channel();
         awaited.wait(&passage(), answer);
         let told = hear(&awaited, &device(), pb::Conclusion { central: ID.central, passage: ID.number, how }).map_err(|error| error.to_string());
-        assert_eq!(awaited.count(), 0, "nobody waits any more");
+        assert_eq!(awaited.offer(ID, 0), None, "nobody waits any more");
         let outcome = answered.try_recv().expect("the passage has ended");
         (told, outcome.map(|progress| progress.outputs.len()).map_err(|error| (error.kind(), error.to_string())))
     }

@@ -43,8 +43,7 @@ impl peer_server::Peer for DeviceService {
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Answered<Self::FetchStream> {
         known(&request)?;
-        let chunks = self.files.chunks(request.get_ref())?;
-        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+        Ok(Response::new(Box::pin(self.files.chunks(request.into_inner()).await?)))
     }
 
     async fn echo(&self, request: Request<pb::EchoRequest>) -> Answered<pb::EchoReply> {

@@ -181,6 +181,13 @@ fn taken(answer: Result<pb::Taken, Status>) -> Result<(), LinkFault> {
 }
 
 impl LinkFault {
+    /// What the other host said, or why it was not reached.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused(_, reason) | Self::Unreachable(reason) => reason,
+        }
+    }
+
     /// What a call's status means.
     pub fn of(status: &Status) -> Self {
         let reason = status.message().to_owned();

@@ -1,8 +1,9 @@
-//! What this host fetched by digest and could fetch again: shards, and later models and plugins. Files on disk within a limit;
+//! What this host fetched by digest and could fetch again: files of shards and their golden answers. Files on disk within a limit;
 //! what was used longest ago makes room, what is pinned stays. A download that was cut short, even by a kill, goes on where
 //! it stopped, and gets its name only when its digest is right. The calls block for as long as the disk takes, and hashing
 //! takes about a second a gigabyte: not for an async thread. Whoever fetches asks `obtain`; nothing here knows a network.
 
+mod aside;
 mod ledger;
 mod partial;
 mod pinned;
@@ -20,6 +21,7 @@ use host_core::units::Bytes;
 use host_engine::{Digest, Digester};
 use tokio::sync::watch;
 
+pub use aside::Aside;
 pub use partial::Partial;
 pub use pinned::Pinned;
 
@@ -28,7 +30,6 @@ use crate::{
     clock,
     config::CacheLimits,
     error::{Error, Fault},
-    stage_fault::StageFault,
 };
 use ledger::{Full, Gone, Ledger, State};
 use partial::Claim;
@@ -150,16 +151,15 @@ impl BlobCache {
 
     /// The blob of a digest: from the cache, or brought by `download`, which appends what is missing and finishes. Of those who
     /// ask for one digest at the same time only one downloads; if it fails, the next of them goes on where it stopped. Waits
-    /// for as long as downloads take: whoever asks sets the deadline.
-    pub async fn obtain<D, F>(&self, digest: Digest, size: Bytes, download: D) -> Result<Pinned, Error>
+    /// for as long as downloads take: whoever asks sets the deadline. The disk is looked at aside.
+    pub async fn obtain<D, F>(&self, aside: &Aside, digest: Digest, size: Bytes, download: D) -> Result<Pinned, Error>
     where
         D: FnOnce(Partial) -> F,
         F: Future<Output = Result<Pinned, Error>>,
     {
         loop {
             let cache = self.clone();
-            let begun = tokio::task::spawn_blocking(move || cache.begin(digest, size)).await;
-            match begun.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))?? {
+            match aside.run(move || cache.begin(digest, size)).await? {
                 Begun::There(pinned) => return Ok(pinned),
                 Begun::Mine(partial) => return download(*partial).await,
                 Begun::Others(underway) => underway.over().await,

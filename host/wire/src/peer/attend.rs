@@ -87,6 +87,17 @@ pub struct Load {
     pub feeds: Vec<Option<usize>>,
     /// For each output of the shard: none for the border, else the position of the model's output.
     pub yields: Vec<Option<usize>>,
+    /// Peers that hold its file, nearest first. The central has it too.
+    pub sources: Vec<Source>,
+}
+
+/// A device that a file can be fetched from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// Who it is.
+    pub device: DeviceId,
+    /// Where it is reached: HOST:PORT.
+    pub address: String,
 }
 
 /// A file by what is in it.
@@ -246,6 +257,7 @@ impl TryFrom<pb::Load> for Load {
     fn try_from(wire: pb::Load) -> Result<Self, Error> {
         at_most(&wire.feeds, THINGS_MAX, "inputs")?;
         at_most(&wire.yields, THINGS_MAX, "outputs")?;
+        at_most(&wire.sources, THINGS_MAX, "sources")?;
         let position = |wire: u32| wire.checked_sub(1).map(|position| position as usize);
         Ok(Self {
             at: needed(wire.shard, "shard")?.try_into()?,
@@ -253,6 +265,7 @@ impl TryFrom<pb::Load> for Load {
             golden: wire.golden.as_ref().map(file).transpose()?,
             feeds: wire.feeds.into_iter().map(position).collect(),
             yields: wire.yields.into_iter().map(position).collect(),
+            sources: wire.sources.into_iter().map(Source::try_from).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -266,8 +279,23 @@ impl From<Load> for pb::Load {
             golden: load.golden.map(Into::into),
             feeds: load.feeds.into_iter().map(position).collect(),
             yields: load.yields.into_iter().map(position).collect(),
-            sources: Vec::new(),
+            sources: load.sources.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl TryFrom<pb::PeerAddress> for Source {
+    type Error = Error;
+
+    fn try_from(wire: pb::PeerAddress) -> Result<Self, Error> {
+        short(&wire.address, "address")?;
+        Ok(Self { device: device(&wire.device)?, address: wire.address })
+    }
+}
+
+impl From<Source> for pb::PeerAddress {
+    fn from(source: Source) -> Self {
+        Self { device: source.device.to_string(), address: source.address }
     }
 }
 

@@ -191,7 +191,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn those_who_want_one_blob_at_the_same_time_share_one_download() {
     let folder = folder();
     let (cache, bytes, downloads) = (open(&folder), blob(1, 4_000), AtomicUsize::new(0));
-    let all_ask = tokio::sync::Barrier::new(8);
+    let (all_ask, aside) = (tokio::sync::Barrier::new(8), Aside::start("aside").expect("starts"));
     runtime().block_on(async {
         let ask = async || {
             all_ask.wait().await;
@@ -206,7 +206,7 @@ fn those_who_want_one_blob_at_the_same_time_share_one_download() {
                     partial.finish()
                 }
             };
-            cache.obtain(Digest::of(&bytes), Bytes(4_000), download).await.expect("sound").bytes().expect("mapped")
+            cache.obtain(&aside, Digest::of(&bytes), Bytes(4_000), download).await.expect("sound").bytes().expect("mapped")
         };
         let answers = tokio::join!(ask(), ask(), ask(), ask(), ask(), ask(), ask(), ask());
         for answer in <[bytes::Bytes; 8]>::from(answers) {
@@ -250,10 +250,10 @@ fn threads_that_fetch_the_same_blobs_again_and_again_never_write_over_each_other
 #[test]
 fn when_a_download_fails_the_next_one_who_waits_goes_on_where_it_stopped() {
     let folder = folder();
-    let (cache, bytes) = (open(&folder), blob(1, 4_000));
+    let (cache, bytes, aside) = (open(&folder), blob(1, 4_000), Aside::start("aside").expect("starts"));
     runtime().block_on(async {
         let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let first = cache.obtain(Digest::of(&bytes), Bytes(4_000), async |mut partial| {
+        let first = cache.obtain(&aside, Digest::of(&bytes), Bytes(4_000), async |mut partial| {
             partial.append(&bytes[..1_500]).expect("fits");
             begun.send(()).expect("the second one waits for it");
             tokio::task::yield_now().await;
@@ -262,7 +262,7 @@ fn when_a_download_fails_the_next_one_who_waits_goes_on_where_it_stopped() {
         let second = async {
             has_begun.await.expect("sent");
             cache
-                .obtain(Digest::of(&bytes), Bytes(4_000), async |partial| {
+                .obtain(&aside, Digest::of(&bytes), Bytes(4_000), async |partial| {
                     assert_eq!(partial.offset(), Bytes(1_500));
                     rest(partial, &bytes)
                 })
