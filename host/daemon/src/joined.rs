@@ -31,8 +31,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, enrol, fetch, from_wire,
-        nowhere,
+        Awaited, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, REMOVED, Reachable, enrol, fetch,
+        from_wire, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -64,6 +64,8 @@ struct Parts {
     computes: HashMap<AcceleratorName, Arc<Compute>>,
     desk: Arc<Desk>,
     links: Arc<Links>,
+    /// The same, for asking the central whether this device may still come.
+    dialer: Dialer,
     /// What this device can give to its peers.
     files: Arc<Files>,
     address: String,
@@ -116,11 +118,11 @@ impl Joined {
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
         let address = open_door(&config, &identity, &central, service.clone(), &closing).await?;
-        Reachable { dialer, central: central.clone(), service, silence_max: silence }.keep_open(&closing);
+        Reachable { dialer: dialer.clone(), central: central.clone(), service, silence_max: silence }.keep_open(&closing);
         let held = std::sync::Mutex::default();
         let process = pulse::process_number();
         let (device, attends) = (started.device, AtomicBool::new(false));
-        Ok(Self(Arc::new(Parts { device, computes, desk, links, files, address, process, held, config, clock, central, attends, shelf })))
+        Ok(Self(Arc::new(Parts { device, computes, desk, links, dialer, files, address, process, held, config, clock, central, attends, shelf })))
     }
 
     /// Who this device is.
@@ -169,6 +171,13 @@ impl Joined {
                 Ended::Stopping => return Ok(()),
                 Ended::SentAway(reason) => return Err(Fault::SentAway { device: self.id().clone(), reason }.into()),
                 Ended::Cut(reason) => tracing::warn!(reason, "the central is not there; what is loaded stays loaded"),
+            }
+            let removed = tokio::select! {
+                removed = self.0.dialer.is_revoked_at(&self.0.central, &Subject::Central) => removed,
+                () = closing.cancelled() => return Ok(()),
+            };
+            if removed {
+                return Err(Fault::SentAway { device: self.id().clone(), reason: REMOVED.to_owned() }.into());
             }
             if began.elapsed() > RETRY_MAX {
                 pause = RETRY_FIRST;

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Fault},
     passage::{Carrier, Job},
     peer::{
-        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, link,
+        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, Ties, link,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
@@ -87,7 +87,7 @@ impl Pool {
     pub fn new(config: &Config, store: &Store, clock: &Clock, listener: Option<TcpListener>) -> Result<Self, Error> {
         let (attending, files) = (Arc::new(Attending::default()), Arc::new(Files::default()));
         let Some(listener) = listener else {
-            return Ok(Self { remotes: Remotes { attending, files, carrier: Arc::new(Nobody) }, door: None });
+            return Ok(Self { remotes: Remotes { attending, files, carrier: Arc::new(Nobody), ties: None }, door: None });
         };
         let now = clock::unix_ms();
         let authority = Arc::new(Authority::open(&config.data, now)?);
@@ -99,7 +99,8 @@ impl Pool {
         let links = Arc::new(Links::new(dialer, limits));
         let awaited = Arc::new(Awaited::default());
         let post = Arc::new(Post::new(links.clone(), awaited.clone(), clock.clone()));
-        let remotes = Remotes { attending, files, carrier: post.clone() };
+        let ties = Ties { awaited: awaited.clone(), links: links.clone(), revoked: revoked.clone() };
+        let remotes = Remotes { attending, files, carrier: post.clone(), ties: Some(ties) };
         Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, links, post })) })
     }
 
@@ -122,6 +123,7 @@ impl Pool {
         let service = CentralService(Arc::new(CentralParts {
             run: parts.run,
             enrolling,
+            revoked: opening.revoked,
             attending: self.remotes.attending.clone(),
             awaited: opening.awaited.clone(),
             files: self.remotes.files.clone(),

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     attending::{Admitted, Attendance, Attending, Events, Shards},
     awaited::Awaited,
+    dismissal::REMOVED,
     door::Caller,
     enrolling::Enrolling,
     files::Files,
@@ -29,7 +30,7 @@ use crate::{
     device::ComputeHandle,
     error::Error,
     passage::{Answer, PassageId, Seat},
-    pki::Subject,
+    pki::{Revoked, Subject},
     store::{Restraint, Store},
     telemetry::traces::Traces,
     wiring::Progress,
@@ -49,6 +50,8 @@ pub struct CentralParts {
     pub run: u64,
     /// Signs certificates.
     pub enrolling: Enrolling,
+    /// Certificates that count no more.
+    pub revoked: Revoked,
     /// Devices that attend.
     pub attending: Arc<Attending>,
     /// Passages that are on their way.
@@ -105,7 +108,7 @@ impl central_server::Central for CentralService {
     type AttendStream = Streamed<pb::CentralMessage>;
 
     async fn attend(&self, request: Request<Streaming<pb::DeviceMessage>>) -> Answered<Self::AttendStream> {
-        let device = device_of(&request)?;
+        let device = self.device_of(&request)?;
         let mut says = request.into_inner();
         let first = tokio::time::timeout(self.0.hello_max, says.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello came in time"))??;
@@ -124,14 +127,14 @@ impl central_server::Central for CentralService {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Answered<pb::Certificate> {
-        let device = device_of(&request)?;
+        let device = self.device_of(&request)?;
         let service = self.clone();
         let renewed = tokio::task::spawn_blocking(move || service.0.enrolling.renew(&device, &request.into_inner())).await;
         renewed.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
     }
 
     async fn conclude(&self, request: Request<pb::Conclusion>) -> Answered<pb::Taken> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         let conclusion = Conclusion::try_from(request.into_inner()).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let known = self.conclude_passage(conclusion);
         let nobody = || refusal(ErrorKind::Unavailable, "nobody waits for the passage".to_owned());
@@ -140,6 +143,16 @@ impl central_server::Central for CentralService {
 }
 
 impl CentralService {
+    /// The device at the other end. Its connection may be older than its removal, and is good for nothing then.
+    fn device_of<T>(&self, request: &Request<T>) -> Result<DeviceId, Status> {
+        let device = device_of(request)?;
+        let certificate = request.extensions().get::<Caller>().and_then(|caller| caller.certificate.as_ref());
+        if certificate.is_some_and(|certificate| self.0.revoked.contains(certificate.serial())) {
+            return Err(Status::permission_denied(REMOVED));
+        }
+        Ok(device)
+    }
+
     async fn welcome(&self, attendance: &Attendance, hello: Hello) {
         let parts = &self.0;
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -147,6 +160,9 @@ impl CentralService {
         parts.attending.introduce();
         tracing::info!(device = %attendance.id, release = hello.release, address = hello.address.as_deref().unwrap_or("none"), "a device attends");
         let held = self.recognise(attendance, hello.held).await;
+        if attendance.is_dismissed() {
+            return;
+        }
         self.send(Event::Joined { device: hello.device, held, now: parts.clock.millis() }).await;
         self.remind(&attendance.id).await;
     }
@@ -167,16 +183,18 @@ impl CentralService {
     /// Says what people asked of a device before it came back, which the cluster may not remember.
     async fn remind(&self, device: &DeviceId) {
         let store = self.0.store.clone();
-        let devices = tokio::task::spawn_blocking(move || store.enrolled_devices()).await;
-        let Some(record) = devices.ok().and_then(Result::ok).and_then(|devices| devices.into_iter().find(|record| record.id == *device)) else { return };
+        let id = device.clone();
+        let kept = tokio::task::spawn_blocking(move || store.enrolled_device(&id)).await;
+        let Some(record) = kept.ok().and_then(Result::ok).flatten() else { return };
         let device = device.clone();
+        if !record.labels.is_empty() {
+            self.send(Event::Labelled { device: device.clone(), labels: record.labels }).await;
+        }
         match record.restraint {
             Restraint::None => {}
-            Restraint::Cordoned => self.send(Event::CordonAsked { device: device.clone() }).await,
-            Restraint::Draining => self.send(Event::DrainAsked { device: device.clone() }).await,
-        }
-        if !record.labels.is_empty() {
-            self.send(Event::Labelled { device, labels: record.labels }).await;
+            Restraint::Cordoned => self.send(Event::CordonAsked { device }).await,
+            Restraint::Draining => self.send(Event::DrainAsked { device }).await,
+            Restraint::Leaving => self.send(Event::RemoveAsked { device }).await,
         }
     }
 
@@ -190,7 +208,11 @@ impl CentralService {
     /// Hears what a device says until its stream ends.
     async fn listen(&self, attendance: &Attendance, mut says: Streaming<pb::DeviceMessage>) {
         let ended = loop {
-            match says.next().await {
+            let said = tokio::select! {
+                said = says.next() => said,
+                () = attendance.dismissed() => break "it was sent away".to_owned(),
+            };
+            match said {
                 Some(Ok(pb::DeviceMessage { says: Some(said) })) => match self.hear(attendance, said).await {
                     Ok(true) => {}
                     Ok(false) => break "it left".to_owned(),
@@ -285,7 +307,7 @@ impl peer_server::Peer for CentralService {
     type FetchStream = Streamed<pb::Chunk>;
 
     async fn push(&self, request: Request<pb::Activation>) -> Answered<pb::Taken> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         let activation = match Activation::try_from(request.into_inner()) {
             Ok(activation) => activation,
             Err(error) => return Ok(Response::new(pb::Taken { refusal: Some(refusal(ErrorKind::Invalid, error.to_string())) })),
@@ -303,13 +325,13 @@ impl peer_server::Peer for CentralService {
     }
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Answered<Self::FetchStream> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         let chunks = self.0.files.chunks(request.get_ref())?;
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
     async fn echo(&self, request: Request<pb::EchoRequest>) -> Answered<pb::EchoReply> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         echo(request.get_ref())
     }
 }
