@@ -7,7 +7,7 @@ mod token;
 
 use serde::{Deserialize, Serialize};
 
-pub use device::{Cost, Device, Offer, Pressures};
+pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,

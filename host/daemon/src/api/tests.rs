@@ -80,6 +80,9 @@ impl Service for Counting {
     fn devices(&self) -> Vec<admin::Device> {
         Vec::new()
     }
+    fn order(&self, _: &str, device: &str, _: &admin::DeviceOrder) -> Result<admin::Ordered, Error> {
+        Err(Fault::Unknown { what: "device", name: device.into(), known: "none".into() }.into())
+    }
     fn plan(&self) -> admin::Plan {
         admin::Plan::default()
     }
