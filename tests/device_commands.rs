@@ -195,3 +195,36 @@ fn a_device_gives_no_orders_to_itself() {
     let (code, said) = refused(&a, &["device", "drain", "a"]);
     assert!(code == Some(1) && said.contains("this host is a device; ask its central"), "{said}");
 }
+
+fn metrics(host: &Host) -> String {
+    let client = running::client();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { client.get(format!("{}/metrics", host.url)).send().await.expect("the host answers").text().await.expect("whole") })
+}
+
+#[test]
+fn the_pool_is_shown_in_figures_to_people_and_to_programs() {
+    let host = Host::start(&["--local-devices", "3", "--models", "models"]);
+    host.ok(&["device", "cordon", "local-3"]);
+    let census = host.json(&["status"])["census"].take();
+    assert_eq!((&census["devices_total"], &census["states"]), (&json!(3), &json!({"cordoned": 1, "ready": 2})));
+    assert_eq!((&census["requests_running"], &census["requests_waiting"]), (&json!(0), &json!(0)));
+    let memory = |of: &Value, part: &str| of["memory_bytes"][part].as_u64().expect("bytes");
+    let devices = census["devices"].as_array().expect("a list");
+    for part in ["total", "reserved", "available"] {
+        assert_eq!(memory(&census, part), devices.iter().map(|device| memory(device, part)).sum::<u64>(), "{part} in {census}");
+    }
+    assert!(memory(&census, "reserved") > 0 && memory(&census, "reserved") + memory(&census, "available") < memory(&census, "total"), "{census}");
+    assert!(devices.iter().all(|device| device["lease_age_ms"].is_u64() && device["gflops"]["total"].as_f64().is_some_and(|gflops| gflops > 0.0)), "{census}");
+
+    let printed = host.ok(&["status"]);
+    assert!(printed.contains("devices   3: 1 cordoned, 2 ready\n") && printed.contains("requests  0 running, 0 waiting\n"), "{printed}");
+    assert!(printed.lines().any(|line| line.starts_with("local-3") && line.contains("cordoned")), "{printed}");
+
+    let metrics = metrics(&host);
+    let total = format!("host_pool_memory_bytes{{part=\"total\"}} {}", memory(&census, "total"));
+    for expected in ["host_devices{state=\"ready\"} 2", "host_devices{state=\"cordoned\"} 1", &total] {
+        assert!(metrics.lines().any(|line| line == expected), "{expected} is not in\n{metrics}");
+    }
+    assert!(metrics.contains("host_lease_age_seconds{device=\"local-1\"} ") && metrics.contains("host_requests_running 0"), "{metrics}");
+}

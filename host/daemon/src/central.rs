@@ -297,6 +297,7 @@ impl Central {
             models,
             skipped: inner.skipped.clone(),
             devices: inner.control.look(|cluster| cluster.devices().keys().map(ToString::to_string).collect()),
+            census: Some(self.census()),
             slots: inner.shelf.slots(),
         }
     }
@@ -317,6 +318,14 @@ impl Central {
     /// Does what a person asks of a device.
     pub fn order(&self, who: &str, device: &str, order: &admin::DeviceOrder) -> Result<admin::Ordered, Error> {
         self.0.orders.carry_out(who, device, order)
+    }
+
+    /// The pool in figures.
+    pub fn census(&self) -> admin::Census {
+        let now = self.0.clock.millis();
+        let census = self.0.control.look(|cluster| cluster.census(now));
+        let admission = &self.0.pipeline.admission;
+        admin::Census { requests_running: admission.running(), requests_waiting: admission.depth(), ..admin::Census::from(&census) }
     }
 
     /// The plan in force.

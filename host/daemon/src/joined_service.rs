@@ -74,6 +74,10 @@ impl Service for Joined {
         Err(asked_elsewhere("an order for a device"))
     }
 
+    fn census(&self) -> Option<admin::Census> {
+        None
+    }
+
     fn plan(&self) -> admin::Plan {
         admin::Plan::default()
     }

@@ -39,6 +39,8 @@ pub trait Service: Debug + Send + Sync {
     fn devices(&self) -> Vec<admin::Device>;
     /// Does what a person asks of a device. Takes a disk: not for an async thread.
     fn order(&self, who: &str, device: &str, order: &admin::DeviceOrder) -> Result<admin::Ordered, Error>;
+    /// The pool in figures; none of a host that has no pool.
+    fn census(&self) -> Option<admin::Census>;
     /// The plan in force.
     fn plan(&self) -> admin::Plan;
     /// Why a model is where it is.
@@ -90,6 +92,10 @@ impl Service for Central {
 
     fn order(&self, who: &str, device: &str, order: &admin::DeviceOrder) -> Result<admin::Ordered, Error> {
         self.order(who, device, order)
+    }
+
+    fn census(&self) -> Option<admin::Census> {
+        Some(self.census())
     }
 
     fn plan(&self) -> admin::Plan {

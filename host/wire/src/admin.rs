@@ -1,5 +1,6 @@
 //! What the command line and a running host say to each other over the admin socket.
 
+mod census;
 mod device;
 mod plan;
 mod plugin;
@@ -7,6 +8,7 @@ mod token;
 
 use serde::{Deserialize, Serialize};
 
+pub use census::{Census, DeviceCensus, Supply};
 pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
@@ -49,6 +51,9 @@ pub struct Status {
     pub skipped: Vec<Skipped>,
     /// Ids of the devices.
     pub devices: Vec<String>,
+    /// The pool in figures; none of a device, which knows no pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub census: Option<Census>,
     /// What is in which slot.
     pub slots: Vec<Slot>,
 }
