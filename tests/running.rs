@@ -43,6 +43,24 @@ impl Host {
         device
     }
 
+    /// Starts a host in a data directory that may have been used before, and does not wait for anything.
+    pub fn launch_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
+        Self::spawn(data, flags, &[])
+    }
+
+    /// Waits until it ends by itself: its exit code, all that it said, and the data directory for the next one.
+    pub fn ended(mut self) -> (Option<i32>, String, tempfile::TempDir) {
+        let code = wait(&mut self.child);
+        // Whoever reads its output holds a second handle until it has come to the end.
+        let deadline = Instant::now() + PATIENCE;
+        while Arc::strong_count(&self.said) > 1 {
+            assert!(Instant::now() < deadline, "the host's output did not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let said = self.said().join("\n");
+        (code, said, std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder")))
+    }
+
     /// Starts a host with these flags besides and waits until it is ready.
     pub fn start(flags: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), flags)

@@ -34,10 +34,9 @@ pub use census::{Census, DeviceCensus, Supply};
 pub use event::{Effect, Event};
 pub use flaps::FlapSettings;
 pub use reason::Reason;
-pub use record::{DeviceRecord, HeldShard, ModelRecord, ShardState};
+pub use record::{DeviceRecord, Duty, HeldShard, ModelRecord, ShardState};
 
 use lease::LeaseTime;
-use record::Duty;
 use rejoin::Rejoin;
 
 /// Times and limits that the control plane goes by.
@@ -209,9 +208,9 @@ impl Cluster {
             Event::Away { device } => self.cut(device, effects),
             Event::Left { device } => self.leave(device, effects),
             Event::CordonAsked { device } => self.cordon(&device),
-            Event::UncordonAsked { device } => self.resume(&device, &[Duty::Cordoned], "uncordoned"),
+            Event::UncordonAsked { device } => self.resume(&device, Duty::uncordoned, "uncordoned"),
             Event::DrainAsked { device } => self.drain(&device),
-            Event::UndrainAsked { device } => self.resume(&device, &[Duty::Draining, Duty::Leaving], "undrained"),
+            Event::UndrainAsked { device } => self.resume(&device, Duty::undrained, "undrained"),
             Event::RemoveAsked { device } => self.remove_device(device, effects),
             Event::Labelled { device, labels } => self.label(&device, labels),
             Event::LinkMeasured { source, target, reach } => self.measure_link(source, target, reach),

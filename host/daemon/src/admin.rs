@@ -1,6 +1,8 @@
 //! The admin socket: what the command line asks of a running host. Anyone who can open the socket may ask anything, so it
 //! is made for its owner alone.
 
+mod devices;
+mod orders;
 mod plugins;
 mod tokens;
 
@@ -19,6 +21,8 @@ use axum::{
 };
 use host_wire::admin::{self, HistoryQuery, SplitQuery};
 use tokio::net::UnixListener;
+
+pub use orders::DeviceOrders;
 
 use crate::{
     api::{metadata_tensors, no_route, read_query, wrong_method},
@@ -86,10 +90,10 @@ pub fn router(door: AdminDoor) -> Router {
         .route("/models", get(models))
         .route("/models/{model}", get(model))
         .route("/models/{model}/split", post(split))
-        .route("/devices", get(devices))
         .route("/plan", get(plan))
         .route("/plan/history", get(history))
         .route("/plan/explain/{model}", get(explain))
+        .merge(devices::routes())
         .merge(plugins::routes())
         .merge(tokens::routes())
         .fallback(no_route)
@@ -124,10 +128,6 @@ async fn split(State(door): State<AdminDoor>, Segment(name): Segment<String>, Ra
     }
     let cuts = words.iter().map(|word| word.parse().map_err(|_| fault(format!("`{word}` is no block number")))).collect::<Result<Vec<u32>, _>>()?;
     Ok(Json(door.service.split(&name, cuts, PathBuf::from(query.folder)).await?))
-}
-
-async fn devices(State(door): State<AdminDoor>) -> Json<Vec<admin::Device>> {
-    Json(door.service.devices())
 }
 
 async fn plan(State(door): State<AdminDoor>) -> Json<admin::Plan> {

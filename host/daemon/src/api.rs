@@ -83,6 +83,9 @@ async fn no_model_control() -> Error {
 }
 
 async fn metrics(State(door): State<Door>) -> Response {
+    if let Some(census) = door.service.census() {
+        door.metrics.census(census);
+    }
     ([(header::CONTENT_TYPE, TEXT_TYPE)], door.metrics.text()).into_response()
 }
 

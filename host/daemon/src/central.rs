@@ -24,15 +24,16 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::DeviceOrders,
     admission::{Admission, AdmissionLimits},
     clock::Clock,
     config::Config,
-    control::{Control, ControlParts},
+    control::{Asked, Control, ControlParts},
     error::{Error, Fault},
     explain, hop,
     metrics::Metrics,
     models::Model,
-    peer::Remotes,
+    peer::{Attending, Remotes},
     pipeline::{Pipeline, PipelineLimits},
     pool::{Pool, PoolParts},
     pulse,
@@ -52,6 +53,8 @@ use crate::{
 
 /// Events that may wait for the control loop; whoever sends more waits.
 const EVENTS_MAX: usize = 1024;
+/// The same for what people ask, which comes one after another.
+const ASKED_MAX: usize = 1;
 
 /// Answers everything that is asked of this host.
 #[derive(Clone, Debug)]
@@ -65,6 +68,8 @@ struct Inner {
     pipeline: Pipeline,
     shelf: Shelf,
     recorder: Recorder,
+    orders: DeviceOrders,
+    attending: Arc<Attending>,
     skipped: Vec<admin::Skipped>,
     started: AtomicBool,
     draining: AtomicBool,
@@ -105,6 +110,7 @@ impl Central {
         let computes = devices.iter().flat_map(|device| &device.local.computes);
         let handles = computes.map(|compute| (compute.handle().offer.clone(), compute.handle().clone())).collect();
         let remotes = pool.remotes.clone();
+        let (asks, asked) = mpsc::channel(ASKED_MAX);
         let parts = Parts {
             config: config.clone(),
             clock: clock.clone(),
@@ -119,10 +125,11 @@ impl Central {
             links,
             devices: &devices,
             remotes,
+            asks,
             run,
         };
         let central = Self::assemble(parts);
-        let events = central.run(devices, models).await;
+        let events = central.run(devices, models, asked).await;
         let shards = central.0.control.clone();
         let parts = PoolParts { config: &config, store: &store, clock: &clock, run, computes: handles, events, shards, traces, metrics };
         central.0.joined_at.set(pool.open(parts, &central.0.closing)?).ok();
@@ -140,9 +147,9 @@ impl Central {
             cluster: Cluster::with_plan(settings, parts.last, BTreeSet::new()).with_links(parts.links),
             serving: serving.clone(),
             computes: parts.devices.iter().flat_map(|device| device.local.computes.clone()).collect(),
-            remotes: parts.remotes,
+            remotes: parts.remotes.clone(),
             plugins: plugins.clone(),
-            store: parts.store,
+            store: parts.store.clone(),
             metrics: parts.metrics.clone(),
             traces: parts.traces,
         }));
@@ -170,6 +177,9 @@ impl Central {
             passages: AtomicU64::new(0),
             metrics: parts.metrics.clone(),
         };
+        let own = parts.devices.iter().map(|started| started.device.id.clone()).collect();
+        let attending = parts.remotes.attending.clone();
+        let orders = DeviceOrders::new(control.clone(), parts.asks, parts.store, parts.remotes, own);
         Self(Arc::new(Inner {
             config: parts.config,
             clock: parts.clock,
@@ -177,6 +187,8 @@ impl Central {
             pipeline,
             shelf: parts.shelf,
             recorder: parts.recorder,
+            orders,
+            attending,
             skipped: parts.skipped,
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -187,11 +199,11 @@ impl Central {
         }))
     }
 
-    async fn run(&self, devices: Vec<Started>, models: Vec<Arc<Model>>) -> mpsc::WeakSender<Event> {
+    async fn run(&self, devices: Vec<Started>, models: Vec<Arc<Model>>, asked: mpsc::Receiver<Asked>) -> mpsc::WeakSender<Event> {
         let inner = &self.0;
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let mut tasks = inner.tasks.lock().await;
-        tasks.spawn(inner.control.clone().run(received, events.downgrade()));
+        tasks.spawn(inner.control.clone().run(received, asked, events.downgrade()));
         let now = inner.clock.millis();
         let (mut joining, mut locals) = (Vec::new(), Vec::new());
         for started in devices {
@@ -293,6 +305,7 @@ impl Central {
             models,
             skipped: inner.skipped.clone(),
             devices: inner.control.look(|cluster| cluster.devices().keys().map(ToString::to_string).collect()),
+            census: Some(self.census()),
             slots: inner.shelf.slots(),
             reservations: inner.pipeline.reserved(),
             loads: inner.control.loads(),
@@ -309,12 +322,25 @@ impl Central {
 
     /// Every device with its offers, pressures and shards.
     pub fn devices(&self) -> Vec<admin::Device> {
-        let loads = self.0.control.loads();
-        let mut devices = self.0.control.look(status::devices);
+        let (now, loads) = (self.0.clock.millis(), self.0.control.loads());
+        let mut devices = self.0.control.look(|cluster| status::devices(cluster, &self.0.attending, now));
         for device in &mut devices {
             device.loads = loads.iter().filter(|load| load.device == device.id).cloned().collect();
         }
         devices
+    }
+
+    /// Does what a person asks of a device.
+    pub fn order(&self, who: &str, device: &str, order: &admin::DeviceOrder) -> Result<admin::Ordered, Error> {
+        self.0.orders.carry_out(who, device, order)
+    }
+
+    /// The pool in figures.
+    pub fn census(&self) -> admin::Census {
+        let now = self.0.clock.millis();
+        let census = self.0.control.look(|cluster| cluster.census(now));
+        let admission = &self.0.pipeline.admission;
+        admin::Census { requests_running: admission.running(), requests_waiting: admission.depth(), ..admin::Census::from(&census) }
     }
 
     /// The plan in force.
@@ -404,6 +430,7 @@ struct Parts<'a> {
     links: Links,
     devices: &'a [Started],
     remotes: Remotes,
+    asks: mpsc::Sender<Asked>,
     run: u64,
     serving: Arc<Served>,
 }

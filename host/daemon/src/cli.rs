@@ -72,7 +72,7 @@ enum Command {
     /// Look at models, cut them, make new ones
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Look at devices
+    /// Look at devices, call them by labels, give them less to do, remove them
     #[command(subcommand)]
     Device(device::DeviceCommand),
     /// Let devices join
@@ -218,6 +218,13 @@ mod tests {
             "host token create --ttl 24h --uses 3 --roles head,body,tail",
             "host token list -o json",
             "host token revoke 0123456789abcdef",
+            "host device drain pi-4 --wait",
+            "host device drain --wait=90s pi-4",
+            "host device undrain pi-4",
+            "host device cordon pi-4",
+            "host device uncordon pi-4",
+            "host device remove pi-4 -o json",
+            "host device label pi-4 room=attic rack-",
             "host plugin install x.wasm --slot routing",
             "host plugin rollback routing --to 2",
             "host plugin new -t routing-rust my-policy",
@@ -234,6 +241,8 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        assert!(Cli::try_parse_from(["host", "infer", "digits"]).is_err());
+        for line in ["host infer digits", "host device label pi-4", "host device label pi-4 attic", "host device drain pi-4 --wait=soon"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

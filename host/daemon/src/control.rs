@@ -20,7 +20,7 @@ use host_engine::{Digest, Shard};
 use host_plugin::PluginHost;
 use host_wire::{admin, peer::Source};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -79,6 +79,15 @@ pub struct ControlParts {
     pub traces: Traces,
 }
 
+/// An event whose sender wants to hear what came of it.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked of the cluster.
+    pub event: Event,
+    /// Whether the cluster accepted it. What follows from it may still be on its way.
+    pub answer: oneshot::Sender<Result<(), host_core::error::Error>>,
+}
+
 impl Control {
     /// Nothing has happened yet.
     pub fn new(parts: ControlParts) -> Self {
@@ -98,14 +107,22 @@ impl Control {
     }
 
     /// Takes events until every sender is gone, then waits for what is under way.
-    pub async fn run(self: Arc<Self>, mut events: mpsc::Receiver<Event>, back: mpsc::WeakSender<Event>) {
+    pub async fn run(self: Arc<Self>, mut events: mpsc::Receiver<Event>, mut asked: mpsc::Receiver<Asked>, back: mpsc::WeakSender<Event>) {
         let mut under_way = JoinSet::new();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => self.take(event, &back, &mut under_way),
+                    Some(event) => {
+                        if let Err(error) = self.take(event, &back, &mut under_way) {
+                            tracing::warn!(%error, "an event was not accepted");
+                        }
+                    }
                     None => break,
                 },
+                Some(Asked { event, answer }) = asked.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.take(event, &back, &mut under_way));
+                }
                 Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
             }
         }
@@ -133,12 +150,16 @@ impl Control {
         self.models().values().cloned().collect()
     }
 
-    fn take(self: &Arc<Self>, event: Event, back: &mpsc::WeakSender<Event>, under_way: &mut JoinSet<()>) {
+    fn take(self: &Arc<Self>, event: Event, back: &mpsc::WeakSender<Event>, under_way: &mut JoinSet<()>) -> Result<(), host_core::error::Error> {
         tracing::debug!(?event, "event");
         let pulse = matches!(event, Event::Tick { .. });
         let effects = self.lock().apply(event);
+        let mut accepted = Ok(());
         for effect in effects {
-            self.perform(effect, back, under_way);
+            match effect {
+                Effect::Rejected { error } => accepted = Err(error),
+                effect => self.perform(effect, back, under_way),
+            }
         }
         if pulse {
             self.press();
@@ -151,6 +172,7 @@ impl Control {
         let known = self.models().len();
         let settled = self.look(|cluster| cluster.models().len() == known && !cluster.is_planning() && !cluster.is_moving());
         self.settled.send_if_modified(|now| std::mem::replace(now, settled) != settled);
+        accepted
     }
 
     fn perform(self: &Arc<Self>, effect: Effect, back: &mpsc::WeakSender<Event>, under_way: &mut JoinSet<()>) {
@@ -183,9 +205,20 @@ impl Control {
                 self.remotes.files.retain(|shard| in_use.contains(shard));
             }
             Effect::Drained { device } => tracing::info!(%device, "the device is drained, nothing is left on it"),
-            Effect::Removed { device } => tracing::info!(%device, "the device is removed"),
+            Effect::Removed { device } => {
+                tracing::info!(%device, "the device is removed");
+                self.remotes.send_away(&device);
+                under_way.spawn_blocking(move || control.revoke(&device));
+            }
             Effect::Refused { model, refusal } => tracing::warn!(%model, reason = %refusal, "the model could not be placed"),
-            Effect::Rejected { error } => tracing::warn!(%error, "an event was not accepted"),
+            // Whoever brought the event hears of it.
+            Effect::Rejected { .. } => {}
+        }
+    }
+
+    fn revoke(&self, device: &DeviceId) {
+        if let Err(error) = self.remotes.revoke(device, &self.store) {
+            tracing::error!(%device, %error, "the certificates of a removed device could not be revoked; it is kept out until the host restarts, and removed again then");
         }
     }
 

@@ -32,8 +32,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Fetcher, Files, Lane, LinkLimits, Links, Patience, Post, Reachable,
-        enrol, nowhere,
+        Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Fetcher, Files, Lane, LinkLimits, Links, Patience, Post, REMOVED,
+        Reachable, enrol, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -69,6 +69,8 @@ struct Parts {
     links: Arc<Links>,
     /// Brings the files of shards.
     fetcher: Fetcher,
+    /// For asking the central whether this device may still come.
+    dialer: Dialer,
     address: String,
     process: u64,
     held: loading::Held,
@@ -123,10 +125,10 @@ impl Joined {
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
         let address = open_door(&config, &identity, &central, service.clone(), &closing).await?;
-        Reachable { dialer, central: central.clone(), service, silence_max: silence }.keep_open(&closing);
+        Reachable { dialer: dialer.clone(), central: central.clone(), service, silence_max: silence }.keep_open(&closing);
         let (process, held) = (pulse::process_number(), loading::Held::default());
         let (device, attends) = (started.device, AtomicBool::new(false));
-        Ok(Self(Arc::new(Parts { device, computes, desk, links, fetcher, address, process, held, config, clock, central, attends, shelf })))
+        Ok(Self(Arc::new(Parts { device, computes, desk, links, fetcher, dialer, address, process, held, config, clock, central, attends, shelf })))
     }
 
     /// Who this device is.
@@ -175,6 +177,13 @@ impl Joined {
                 Ended::Stopping => return Ok(()),
                 Ended::SentAway(reason) => return Err(Fault::SentAway { device: self.id().clone(), reason }.into()),
                 Ended::Cut(reason) => tracing::warn!(reason, "the central is not there; what is loaded stays loaded"),
+            }
+            let removed = tokio::select! {
+                removed = self.0.dialer.is_revoked_at(&self.0.central, &Subject::Central) => removed,
+                () = closing.cancelled() => return Ok(()),
+            };
+            if removed {
+                return Err(Fault::SentAway { device: self.id().clone(), reason: REMOVED.to_owned() }.into());
             }
             if began.elapsed() > RETRY_MAX {
                 pause = RETRY_FIRST;

@@ -71,6 +71,14 @@ impl Service for Joined {
         Vec::new()
     }
 
+    fn order(&self, _who: &str, _device: &str, _order: &admin::DeviceOrder) -> Result<admin::Ordered, Error> {
+        Err(asked_elsewhere("an order for a device"))
+    }
+
+    fn census(&self) -> Option<admin::Census> {
+        None
+    }
+
     fn plan(&self) -> admin::Plan {
         admin::Plan::default()
     }

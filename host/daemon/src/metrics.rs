@@ -1,14 +1,19 @@
 //! What is counted, under the names that CONVENTIONS give them. Labels come from closed sets or are names of what is
 //! installed, never of requests. Knows nothing of who reads it; `api` prints it.
 
+mod pool;
+
 use std::time::Duration;
 
 use host_core::{ids::ModelId, policy::StrikeKind, reservations::Access, units::Millis};
+use host_wire::admin::Census;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+
+use pool::Pool;
 
 /// The type of what `Metrics::text` gives.
 pub const TEXT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,6 +70,7 @@ pub struct Metrics {
     resumes: Family<ResumeLabels, Counter>,
     blob_bytes_fetched: Family<SourceLabels, Counter>,
     blob_sources_left: Family<LeftLabels, Counter>,
+    pool: Pool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -188,6 +194,7 @@ impl Metrics {
             resumes: Family::default(),
             blob_bytes_fetched: Family::default(),
             blob_sources_left: Family::default(),
+            pool: Pool::default(),
         };
         metrics.register();
         metrics
@@ -296,6 +303,11 @@ impl Metrics {
         self.blob_sources_left.get_or_create(&LeftLabels { source, reason }).inc();
     }
 
+    /// Notes how the pool is.
+    pub fn census(&self, census: Census) {
+        self.pool.set(census);
+    }
+
     /// Everything as OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -331,6 +343,7 @@ impl Metrics {
         registry.register("blob_bytes_fetched", "Bytes of blobs that came from other hosts, as they are unpacked", self.blob_bytes_fetched.clone());
         registry.register("blob_sources_left", "Hosts that were left for the next one while a blob was fetched, by why", self.blob_sources_left.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
+        registry.register_collector(Box::new(self.pool.clone()));
     }
 }
 
@@ -384,9 +397,24 @@ fn call_histogram() -> Histogram {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use host_core::ids::ModelName;
+    use host_wire::admin::{DeviceCensus, Supply};
 
     use super::*;
+
+    /// One device that is here, and one that is not.
+    fn pool() -> Census {
+        let device = |id: &str, lease_age_ms| DeviceCensus { id: id.into(), lease_age_ms, ..DeviceCensus::default() };
+        Census {
+            states: BTreeMap::from([("lost".to_owned(), 1), ("ready".to_owned(), 1)]),
+            memory_bytes: Supply { total: 8, reserved: 3, available: 5 },
+            gflops: Supply { total: 2.5, reserved: 0.0, available: 2.5 },
+            devices: vec![device("a", 250), device("b", 60_000)],
+            ..Census::default()
+        }
+    }
 
     #[test]
     fn every_family_has_its_name_and_a_help_text() {
@@ -407,6 +435,7 @@ mod tests {
         metrics.blob_fetched("peer", 4_000);
         metrics.blob_source_left("peer", "mismatch");
         assert_eq!((metrics.blob_bytes("peer"), metrics.blob_bytes("central")), (4_000, 0));
+        metrics.census(pool());
         let text = metrics.text();
         for line in [
             "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
@@ -429,10 +458,26 @@ mod tests {
             "host_swap_duration_seconds_count 1",
             "host_blob_bytes_fetched_total{source=\"peer\"} 4000",
             "host_blob_sources_left_total{source=\"peer\",reason=\"mismatch\"} 1",
+            "host_devices{state=\"ready\"} 1",
+            "host_devices{state=\"lost\"} 1",
+            "host_lease_age_seconds{device=\"a\"} 0.25",
+            "host_lease_age_seconds{device=\"b\"} 60.0",
+            "host_pool_memory_bytes{part=\"reserved\"} 3",
+            "host_pool_flops{part=\"available\"} 2500000000.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         let families = text.lines().filter(|line| line.starts_with("# TYPE")).count();
         assert_eq!(text.lines().filter(|line| line.starts_with("# HELP") && line.split(' ').count() > 5).count(), families);
+    }
+
+    #[test]
+    fn a_device_that_is_removed_is_not_counted_any_more() {
+        let metrics = Metrics::new();
+        assert!(!metrics.text().contains("host_lease_age_seconds"), "there was no census yet");
+        metrics.census(pool());
+        assert!(metrics.text().contains("host_lease_age_seconds{device=\"b\"}"));
+        metrics.census(Census { devices: pool().devices.split_off(1), ..pool() });
+        assert!(!metrics.text().contains("device=\"a\"") && metrics.text().contains("host_lease_age_seconds{device=\"b\"}"));
     }
 }

@@ -9,6 +9,7 @@ mod concluded;
 mod desk;
 mod device_service;
 mod dial;
+mod dismissal;
 mod door;
 pub mod enrol;
 mod enrolling;
@@ -26,9 +27,9 @@ pub use attending::{Attending, Remotes, Shards};
 pub use awaited::Awaited;
 pub use central_service::{CentralParts, CentralService};
 pub use desk::{Desk, DeskParts};
-pub use resumes::{CentralResumes, Resumes};
 pub use device_service::DeviceService;
 pub use dial::{Dialer, Lane};
+pub use dismissal::{REMOVED, Ties};
 pub use door::{Door, DoorLimits};
 pub use enrolling::Enrolling;
 pub use fetching::{FROM_CENTRAL, FROM_PEERS, Fetcher, Patience};
@@ -36,6 +37,7 @@ pub use files::Files;
 pub use golden::golden_from_file;
 pub use links::{LinkLimits, Links};
 pub use post::Post;
+pub use resumes::{CentralResumes, Resumes};
 pub use turned::{Reachable, link, nowhere};
 
 /// The services of `peer.proto`. Generated.

@@ -186,7 +186,15 @@ impl Pipeline {
             new_tokens: 0,
             batch: 1,
         };
-        let start = Start { model: &request.model.id, plan: serving.plan(), call, deadline: request.deadline, trace: &request.trace, is_alone: request.access == Access::Exclusive, hops };
+        let start = Start {
+            model: &request.model.id,
+            plan: serving.plan(),
+            call,
+            deadline: request.deadline,
+            trace: &request.trace,
+            is_alone: request.access == Access::Exclusive,
+            hops,
+        };
         let expected = serving.expected_on(model, &way.path, rows.len(), input);
         let exclusive_max = Duration::from_millis(self.limits.exclusive_ms_max);
         let answers = tokio::select! {

@@ -22,7 +22,7 @@ mod tokens;
 pub use authority::Authority;
 pub use certificate::{Certificate, Serial, Validity};
 pub use fault::PkiFault;
-pub use handshake::{Callers, TURNED_PROTOCOLS, client_config, enrolment_client_config, explain_handshake, server_config, turned};
+pub use handshake::{Callers, TURNED_PROTOCOLS, client_config, enrolment_client_config, explain_handshake, is_revoked, server_config, turned};
 pub use identity::{Identity, IdentityFolder};
 pub use request::SigningRequest;
 pub use revoked::Revoked;

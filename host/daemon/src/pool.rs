@@ -16,7 +16,8 @@ use crate::{
     metrics::Metrics,
     passage::{Carrier, Job},
     peer::{
-        Attending, Awaited, CentralParts, CentralService, Resumes, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, link,
+        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Resumes, Shards, Ties,
+        link,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
@@ -94,7 +95,7 @@ impl Pool {
         let attending = Arc::new(Attending::new(awaited.clone()));
         let (files, sources_max) = (Arc::new(Files::offering(Aside::start("give files")?)), config.peers.sources_max);
         let Some(listener) = listener else {
-            return Ok(Self { remotes: Remotes { attending, files, sources_max, carrier: Arc::new(Nobody) }, door: None });
+            return Ok(Self { remotes: Remotes { attending, files, sources_max, carrier: Arc::new(Nobody), ties: None }, door: None });
         };
         let now = clock::unix_ms();
         let authority = Arc::new(Authority::open(&config.data, now)?);
@@ -111,7 +112,8 @@ impl Pool {
             wait_max: Duration::from_millis(config.peers.resume_ms_max),
         };
         let post = Arc::new(Post::new(links.clone(), awaited.clone(), Arc::new(resumes.clone()), clock.clone()));
-        let remotes = Remotes { attending, files, sources_max, carrier: post.clone() };
+        let ties = Ties { awaited: awaited.clone(), links: links.clone(), revoked: revoked.clone() };
+        let remotes = Remotes { attending, files, sources_max, carrier: post.clone(), ties: Some(ties) };
         Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, resumes, links, post })) })
     }
 
@@ -134,6 +136,7 @@ impl Pool {
         let service = CentralService(Arc::new(CentralParts {
             run: parts.run,
             enrolling,
+            revoked: opening.revoked,
             attending: self.remotes.attending.clone(),
             awaited: opening.awaited.clone(),
             resumes: opening.resumes,

@@ -37,6 +37,10 @@ pub trait Service: Debug + Send + Sync {
     fn status(&self) -> admin::Status;
     /// Every device.
     fn devices(&self) -> Vec<admin::Device>;
+    /// Does what a person asks of a device. Takes a disk: not for an async thread.
+    fn order(&self, who: &str, device: &str, order: &admin::DeviceOrder) -> Result<admin::Ordered, Error>;
+    /// The pool in figures; none of a host that has no pool.
+    fn census(&self) -> Option<admin::Census>;
     /// The plan in force.
     fn plan(&self) -> admin::Plan;
     /// Why a model is where it is.
@@ -84,6 +88,14 @@ impl Service for Central {
 
     fn devices(&self) -> Vec<admin::Device> {
         self.devices()
+    }
+
+    fn order(&self, who: &str, device: &str, order: &admin::DeviceOrder) -> Result<admin::Ordered, Error> {
+        self.order(who, device, order)
+    }
+
+    fn census(&self) -> Option<admin::Census> {
+        Some(self.census())
     }
 
     fn plan(&self) -> admin::Plan {

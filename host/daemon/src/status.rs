@@ -1,21 +1,32 @@
 //! Devices as people ask for them: what the cluster knows of each, put into the admin socket's words.
 
 use host_core::{
-    cluster::{Cluster, DeviceRecord, ShardState},
+    cluster::{Cluster, DeviceCensus, DeviceRecord, ShardState},
     ids::DeviceId,
-    units::Bytes,
+    units::{Bytes, Millis},
 };
 use host_wire::{admin, peer::LoadProgress};
 
-/// Every device that ever joined, sorted by id.
-pub fn devices(cluster: &Cluster) -> Vec<admin::Device> {
-    cluster.devices().values().map(device).collect()
+use crate::{peer::Attending, store::Restraint};
+
+/// Every device that joined since the host started and was not removed, sorted by id. `now` is by the clock of the cluster's events.
+pub fn devices(cluster: &Cluster, attending: &Attending, now: Millis) -> Vec<admin::Device> {
+    // Both are sorted by id, and neither leaves one out.
+    cluster.devices().values().zip(&cluster.census(now).devices).map(|(record, counted)| device(record, counted, attending)).collect()
 }
 
-fn device(record: &DeviceRecord) -> admin::Device {
+fn device(record: &DeviceRecord, counted: &DeviceCensus, attending: &Attending) -> admin::Device {
     let ready = record.shards.iter().filter(|(_, held)| held.state == ShardState::Ready);
+    let attendance = attending.get(&record.device.id);
     let mut device = admin::Device {
         state: record.state().to_string(),
+        restraint: Restraint::from(record.duty()).shown(),
+        drained: record.is_drained(),
+        // `as` saturates, which is what is wanted here.
+        lease_age_ms: Some(counted.lease_age.0 as u64),
+        address: attendance.as_ref().and_then(|attendance| attendance.address.clone()),
+        release: attendance.map(|attendance| attendance.release.clone()),
+        labels: record.labels(),
         pressures: record.pressures.into(),
         shards: ready.map(|((_, shard), _)| shard.to_string()).collect(),
         ..admin::Device::from(&record.device)

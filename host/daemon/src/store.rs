@@ -21,7 +21,7 @@ use host_core::plan::CheckedPlan;
 use host_engine::Digest;
 use host_wire::admin;
 
-pub use devices::Restraint;
+pub use devices::{DeviceRecord, Restraint};
 pub use enrolment::{Enrolment, JoinRefusal, Renewal};
 pub use records::{GenerationRecord, PluginRecord};
 pub use tokens::TokenRecord;

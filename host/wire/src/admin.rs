@@ -1,6 +1,7 @@
 //! What the command line and a running host say to each other over the admin socket.
 
 mod blobs;
+mod census;
 mod device;
 mod plan;
 mod plugin;
@@ -9,7 +10,8 @@ mod token;
 use serde::{Deserialize, Serialize};
 
 pub use blobs::{Blobs, ShardLoad};
-pub use device::{Cost, Device, Offer, Pressures};
+pub use census::{Census, DeviceCensus, Supply};
+pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,
@@ -51,6 +53,9 @@ pub struct Status {
     pub skipped: Vec<Skipped>,
     /// Ids of the devices.
     pub devices: Vec<String>,
+    /// The pool in figures; none of a device, which knows no pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub census: Option<Census>,
     /// What is in which slot.
     pub slots: Vec<Slot>,
     /// Requests that have devices to themselves now.

@@ -25,6 +25,8 @@ pub enum Fault {
     Twice { what: &'static str, name: String },
     /// A word that is none of those known.
     UnknownWord { what: &'static str, word: String, known: &'static str },
+    /// A text that is no label of a device.
+    Label { text: String, expected: &'static str },
     /// A shape with a negative length.
     Dimension { tensor: String, value: i64 },
     /// A shape whose elements cannot be counted.
@@ -113,6 +115,7 @@ impl fmt::Display for Error {
             Fault::TooMany { what, count, max } => write!(f, "there are {count} {what}, at most {max} are accepted"),
             Fault::Twice { what, name } => write!(f, "{what} `{name}` is there twice"),
             Fault::UnknownWord { what, word, known } => write!(f, "{what} `{word}` is not known, it must be one of {known}"),
+            Fault::Label { text, expected } => write!(f, "label `{text}` must be {expected}"),
             Fault::Dimension { tensor, value } => write!(f, "`{tensor}`: its shape holds {value}, a length must be 0 or more"),
             Fault::ShapeTooLarge { tensor, shape } => write!(f, "`{tensor}`: shape {shape:?} has more elements than can be counted"),
             Fault::NoData { tensor } => write!(f, "`{tensor}` has neither `data` nor the parameter `binary_data_size`"),

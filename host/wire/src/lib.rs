@@ -5,6 +5,7 @@ pub mod admin;
 pub mod compression;
 pub mod error;
 pub mod join;
+pub mod labels;
 pub mod oip;
 pub mod peer;
 pub mod recording;

@@ -95,33 +95,29 @@ impl Cluster {
         Ok(())
     }
 
-    /// Asks a device to do less. One that does even less already is left alone.
+    /// Asks a device to do less.
     pub(super) fn cordon(&mut self, device: &DeviceId) -> Result<(), Error> {
         let record = self.known(device)?;
-        if record.duty == Duty::Full {
-            record.duty = Duty::Cordoned;
-        }
+        record.duty = record.duty.cordoned();
         Ok(())
     }
 
-    /// Asks a device to give its work away. One that is about to be removed does so already.
+    /// Asks a device to give its work away.
     pub(super) fn drain(&mut self, device: &DeviceId) -> Result<(), Error> {
         let record = self.known(device)?;
-        if record.duty != Duty::Leaving {
-            record.duty = Duty::Draining;
-            record.drained = false;
-        }
+        record.duty = record.duty.drained();
+        record.drained = false;
         self.place_users(device, &Reason::Draining(device.clone()));
         Ok(())
     }
 
-    /// Gives a device back all its duties, if it was asked to do less in one of these ways.
-    pub(super) fn resume(&mut self, device: &DeviceId, from: &[Duty], undone: &'static str) -> Result<(), Error> {
+    /// Gives a device back all its duties, if what it was asked is what `undo` takes back.
+    pub(super) fn resume(&mut self, device: &DeviceId, undo: fn(Duty) -> Option<Duty>, undone: &'static str) -> Result<(), Error> {
         let record = self.known(device)?;
-        if !from.contains(&record.duty) {
+        let Some(duty) = undo(record.duty) else {
             return Err(Fault::NotAsked { device: device.clone(), state: record.state(), undone }.into());
-        }
-        record.duty = Duty::Full;
+        };
+        record.duty = duty;
         record.drained = false;
         if record.takes_work() {
             self.place_all(&Reason::Resumed(device.clone()));
@@ -142,7 +138,7 @@ impl Cluster {
     }
 
     pub(super) fn label(&mut self, device: &DeviceId, labels: BTreeMap<String, String>) -> Result<(), Error> {
-        self.known(device)?.device.labels = labels;
+        self.known(device)?.given_labels = labels;
         Ok(())
     }
 

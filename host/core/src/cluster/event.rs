@@ -41,7 +41,7 @@ pub enum Event {
     UndrainAsked { device: DeviceId },
     /// A device should give away what work others can do, and be forgotten.
     RemoveAsked { device: DeviceId },
-    /// A device is called by other labels, until it says others when it joins again.
+    /// People call a device by these labels beside its own, and by no others that they gave it before.
     Labelled { device: DeviceId, labels: BTreeMap<String, String> },
     /// The way from one end of a link to the other was measured.
     LinkMeasured { source: Endpoint, target: Endpoint, reach: Reach },

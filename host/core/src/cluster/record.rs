@@ -47,7 +47,7 @@ pub(super) enum Presence {
 
 /// What people asked of a device. It outlives the connection and the lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Duty {
+pub enum Duty {
     /// It does what it can.
     Full,
     /// It keeps what it serves and gets nothing new.
@@ -58,11 +58,37 @@ pub(super) enum Duty {
     Leaving,
 }
 
+impl Duty {
+    /// What it is once somebody asks the device to do less. One that does even less already goes on so.
+    #[must_use]
+    pub fn cordoned(self) -> Self {
+        if self == Self::Full { Self::Cordoned } else { self }
+    }
+
+    /// What it is once somebody asks the device to give its work away. One that is about to be removed does so already.
+    #[must_use]
+    pub fn drained(self) -> Self {
+        if self == Self::Leaving { self } else { Self::Draining }
+    }
+
+    /// All of it again, if the device is cordoned.
+    pub fn uncordoned(self) -> Option<Self> {
+        (self == Self::Cordoned).then_some(Self::Full)
+    }
+
+    /// All of it again, if the device gives its work away.
+    pub fn undrained(self) -> Option<Self> {
+        matches!(self, Self::Draining | Self::Leaving).then_some(Self::Full)
+    }
+}
+
 /// What the cluster knows of a device.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DeviceRecord {
     /// What it said of itself.
     pub device: Device,
+    /// What people call it by, beside the labels that it has itself.
+    pub given_labels: BTreeMap<String, String>,
     /// Ordinal of its first join.
     pub joined: u32,
     /// When it last gave a sign of life, on the time that leases run on.
@@ -82,6 +108,7 @@ impl DeviceRecord {
     pub(super) fn new(device: Device, joined: u32, seen: Millis) -> Self {
         Self {
             device,
+            given_labels: BTreeMap::new(),
             joined,
             seen,
             pressures: Pressures::default(),
@@ -103,6 +130,16 @@ impl DeviceRecord {
             (Presence::Here, Duty::Full) if self.flaps.is_damped() => DeviceState::Damped,
             (Presence::Here, Duty::Full) => DeviceState::Ready,
         }
+    }
+
+    /// What people asked of it.
+    pub fn duty(&self) -> Duty {
+        self.duty
+    }
+
+    /// What it is called by. A label that people gave it wins over the same one of its own.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        self.device.labels.iter().chain(&self.given_labels).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Whether it was asked to give its work away, and nothing is left on it.

@@ -84,6 +84,13 @@ impl Service for Counting {
     fn devices(&self) -> Vec<admin::Device> {
         Vec::new()
     }
+    fn order(&self, _: &str, device: &str, _: &admin::DeviceOrder) -> Result<admin::Ordered, Error> {
+        Err(Fault::Unknown { what: "device", name: device.into(), known: "none".into() }.into())
+    }
+    fn census(&self) -> Option<admin::Census> {
+        let states = std::collections::BTreeMap::from([("ready".to_owned(), 2)]);
+        Some(admin::Census { devices_total: 2, states, ..admin::Census::default() })
+    }
     fn plan(&self) -> admin::Plan {
         admin::Plan::default()
     }
@@ -278,4 +285,11 @@ async fn a_host_that_stops_says_when_to_come_again() {
     let response = send(&door(false), post_to("/v2/models/mlp/infer", &[], body.to_string())).await;
     assert_eq!((response.status(), response.headers()["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"1"[..]));
     assert_eq!(json_of(&response)["error"], "the host is stopping and takes no new requests");
+}
+
+#[tokio::test]
+async fn metrics_show_the_pool_as_it_is_when_they_are_read() {
+    let response = send(&door(true), get_at("/metrics")).await;
+    let text = String::from_utf8_lossy(response.body());
+    assert!(text.lines().any(|line| line == "host_devices{state=\"ready\"} 2"), "{text}");
 }

@@ -1,11 +1,22 @@
 //! `host device`.
 
-use clap::Subcommand;
-use host_core::units::Bytes;
-use host_wire::admin::{Device, Offer};
+mod orders;
 
-use super::{Global, client::Admin, screen::Screen, status};
-use crate::error::{Error, Fault};
+use clap::{Args, Subcommand};
+use host_core::{
+    ids::DeviceId,
+    units::{Bytes, Millis},
+};
+use host_wire::{
+    admin::{Device, DeviceOrder, Offer},
+    labels,
+};
+
+use super::{Global, client::Admin, screen::Screen, status, token::time_ms};
+use crate::error::Error;
+
+/// How long a drain is waited for when nobody says.
+const WAIT_DEFAULT: &str = "10m";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeviceCommand {
@@ -16,20 +27,75 @@ pub(super) enum DeviceCommand {
         /// Its id
         device: String,
     },
+    /// Have a device give its work to others; what it serves goes on until they are ready
+    Drain(DrainArgs),
+    /// Let a device have work again that gives it away; one that was to be removed stays
+    Undrain {
+        /// Its id
+        device: String,
+    },
+    /// Let a device keep what it serves, and give it nothing new
+    Cordon {
+        /// Its id
+        device: String,
+    },
+    /// Let a cordoned device have work again
+    Uncordon {
+        /// Its id
+        device: String,
+    },
+    /// Have a device give its work to others, then forget it; to join again it needs a new token
+    Remove {
+        /// Its id
+        device: String,
+    },
+    /// Call a device by other labels
+    Label {
+        /// Its id
+        device: String,
+        /// KEY=VALUE gives a label, KEY- takes one away
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, Option<String>)>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DrainArgs {
+    /// Its id
+    device: String,
+    /// Return when nothing is left on it; --wait=TIME says how long at most, such as 90s or 1h [default: 10m]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = WAIT_DEFAULT, value_parser = time_ms)]
+    wait: Option<u64>,
+}
+
+fn label(word: &str) -> Result<(String, Option<String>), String> {
+    labels::read(word).map_err(|error| error.to_string())
 }
 
 pub(super) async fn device(global: &Global, screen: &mut Screen, command: DeviceCommand) -> Result<(), Error> {
-    let devices: Vec<Device> = Admin::find(global)?.get("/devices").await?;
-    match command {
-        DeviceCommand::List if screen.is_json() => screen.json(&devices),
-        DeviceCommand::List => list(screen, &devices),
-        DeviceCommand::Show { device } => {
-            let known = || devices.iter().map(|device| device.id.as_str()).collect::<Vec<_>>().join(", ");
-            let missing = || Error::from(Fault::Unknown { what: "device", name: device.clone(), known: known() });
-            let found = devices.iter().find(|known| known.id == device).ok_or_else(missing)?;
-            if screen.is_json() { screen.json(found) } else { show(screen, found) }
+    let admin = Admin::find(global)?;
+    let (device, order, wait_ms) = match command {
+        DeviceCommand::List => {
+            let devices: Vec<Device> = admin.get("/devices").await?;
+            return if screen.is_json() { screen.json(&devices) } else { list(screen, &devices) };
         }
-    }
+        DeviceCommand::Show { device } => {
+            let found: Device = admin.get(&path(&device)?).await?;
+            return if screen.is_json() { screen.json(&found) } else { show(screen, &found) };
+        }
+        DeviceCommand::Drain(DrainArgs { device, wait }) => (device, DeviceOrder::Drain, wait),
+        DeviceCommand::Undrain { device } => (device, DeviceOrder::Undrain, None),
+        DeviceCommand::Cordon { device } => (device, DeviceOrder::Cordon, None),
+        DeviceCommand::Uncordon { device } => (device, DeviceOrder::Uncordon, None),
+        DeviceCommand::Remove { device } => (device, DeviceOrder::Remove, None),
+        DeviceCommand::Label { device, labels } => (device, DeviceOrder::Label(labels::together(labels)?), None),
+    };
+    orders::give(&admin, screen, &path(&device)?, &order, wait_ms).await
+}
+
+/// Where a device is asked about. An id has no characters that mean something there.
+fn path(device: &str) -> Result<String, Error> {
+    Ok(format!("/devices/{}", DeviceId::parse(device)?))
 }
 
 fn list(screen: &mut Screen, devices: &[Device]) -> Result<(), Error> {
@@ -46,14 +112,40 @@ fn list(screen: &mut Screen, devices: &[Device]) -> Result<(), Error> {
             shards,
         ]
     };
-    let rows: Vec<[String; 7]> = devices.iter().flat_map(|device| device.offers.iter().map(|offer| row(device, offer)).collect::<Vec<_>>()).collect();
+    let bare = |device: &Device| {
+        let unknown = || "-".to_owned();
+        [device.id.clone(), device.site.clone(), device.state.clone(), unknown(), unknown(), unknown(), String::new()]
+    };
+    let rows_of = |device: &Device| match device.offers.as_slice() {
+        [] => vec![bare(device)],
+        offers => offers.iter().map(|offer| row(device, offer)).collect(),
+    };
+    let rows: Vec<[String; 7]> = devices.iter().flat_map(rows_of).collect();
     screen.table(["device", "site", "state", "accelerator", "memory", "busy", "shards"], &rows)
+}
+
+/// Where it is in its life, and what people asked of it if that does not say it.
+fn state(device: &Device) -> String {
+    match &device.restraint {
+        Some(_) if device.drained => "drained".to_owned(),
+        Some(restraint) if *restraint != device.state => format!("{}, {restraint}", device.state),
+        _ => device.state.clone(),
+    }
+}
+
+fn ms(age: u64) -> Millis {
+    Millis(age as f64)
 }
 
 fn show(screen: &mut Screen, device: &Device) -> Result<(), Error> {
     let labels: Vec<String> = device.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let pressures = &device.pressures;
-    screen.line(&format!("device    {} ({}), site {}", device.id, device.state, device.site))?;
+    screen.line(&format!("device    {} ({}), site {}", device.id, state(device), if device.site.is_empty() { "unknown" } else { &device.site }))?;
+    screen.line(&format!("seen      {}", device.lease_age_ms.map_or_else(|| "not since the host started".to_owned(), |age| format!("{} ago", ms(age)))))?;
+    screen.line(&format!("peers     {}", device.address.as_deref().unwrap_or("no address")))?;
+    if let Some(release) = &device.release {
+        screen.line(&format!("release   {release}"))?;
+    }
     screen.line(&format!("labels    {}", labels.join(", ")))?;
     screen.line(&format!(
         "pressure  cpu {:.0} %, memory {:.0} %, accelerator {:.0} %",

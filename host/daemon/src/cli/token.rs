@@ -80,7 +80,7 @@ fn list(screen: &mut Screen, tokens: &[Token]) -> Result<(), Error> {
 }
 
 /// A time as people write it, in milliseconds.
-fn time_ms(text: &str) -> Result<u64, String> {
+pub(super) fn time_ms(text: &str) -> Result<u64, String> {
     let expected = || "it must be a whole number and s, m, h or d".to_owned();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit_ms = match &text[digits.len()..] {

@@ -2,7 +2,7 @@
 //! events of the cluster.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,9 +18,10 @@ use host_core::{
 use host_engine::{Digest, Shard};
 use host_wire::peer::{File, HeldShard, Hello, Load, LoadProgress, ShardAt, Source, pb, pb::central_message::Says};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{awaited::Awaited, files::Files, golden};
+use super::{awaited::Awaited, dismissal::Ties, files::Files, golden};
 use crate::{error::Error, passage::Seat, stage_fault::StageFault, wiring::Wiring};
 
 /// Messages that may wait for a device; one that takes them more slowly is cut off.
@@ -30,6 +31,8 @@ const MESSAGES_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Attending {
     devices: Mutex<BTreeMap<DeviceId, Arc<Attendance>>>,
+    /// Devices that are removed, as long as it is not sure that none of their certificates counts any more.
+    dismissed: Mutex<BTreeSet<DeviceId>>,
     sessions: AtomicU64,
     awaited: Arc<Awaited>,
 }
@@ -42,7 +45,11 @@ pub struct Attendance {
     session: u64,
     process: u64,
     /// Where its peers reach it, if they do.
-    address: Option<String>,
+    pub address: Option<String>,
+    /// The release that it runs.
+    pub release: String,
+    /// Cancelled when it is sent away.
+    over: CancellationToken,
     tell: mpsc::Sender<Result<pb::CentralMessage, Status>>,
     /// Whether the cluster had lost it when it was last looked at.
     seen_lost: AtomicBool,
@@ -83,7 +90,7 @@ pub type Told = mpsc::Receiver<Result<pb::CentralMessage, Status>>;
 impl Attending {
     /// Nobody attends yet. Whoever waits for passages hears of devices that are gone.
     pub fn new(awaited: Arc<Awaited>) -> Self {
-        Self { devices: Mutex::default(), sessions: AtomicU64::new(0), awaited }
+        Self { devices: Mutex::default(), dismissed: Mutex::default(), sessions: AtomicU64::new(0), awaited }
     }
 
     /// Takes a device in; says also which attendance of it this one replaces. A device that is there already is refused, unless
@@ -91,6 +98,9 @@ impl Attending {
     pub fn admit(&self, hello: &Hello) -> Result<Admitted, String> {
         let id = &hello.device.id;
         let mut devices = self.lock();
+        if lock(&self.dismissed).contains(id) {
+            return Err(format!("device {id} is being removed"));
+        }
         if let Some(present) = devices.get(id).filter(|present| present.process != hello.process && !present.tell.is_closed()) {
             return Err(format!("device {id} is here already, as process {:08x}; this one is {:08x}", present.process, hello.process));
         }
@@ -101,6 +111,8 @@ impl Attending {
             process: hello.process,
             address: hello.address.clone(),
             seen_lost: AtomicBool::new(false),
+            release: hello.release.clone(),
+            over: CancellationToken::new(),
             tell,
             loading: Mutex::default(),
             unloading: Mutex::default(),
@@ -139,6 +151,20 @@ impl Attending {
             devices.remove(&attendance.id);
         }
         is_last
+    }
+
+    /// Sends a device away for good, if it attends, and takes it in no more until it is readmitted.
+    pub fn dismiss(&self, device: &DeviceId, reason: &str) {
+        lock(&self.dismissed).insert(device.clone());
+        let Some(attendance) = self.lock().remove(device) else { return };
+        attendance.tell(Says::Goodbye(pb::Goodbye { reason: reason.to_owned(), for_good: true }));
+        attendance.give_up();
+        attendance.over.cancel();
+    }
+
+    /// A device that was sent away may come again, if it gets through the handshake.
+    pub fn readmit(&self, device: &DeviceId) {
+        lock(&self.dismissed).remove(device);
     }
 
     /// The device of an offer, if it attends.
@@ -258,6 +284,16 @@ impl Attendance {
         }
     }
 
+    /// Whether it was sent away.
+    pub fn is_dismissed(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Waits until it is sent away.
+    pub async fn dismissed(&self) {
+        self.over.cancelled().await;
+    }
+
     /// Whoever waits for this device waits no longer.
     fn give_up(&self) {
         lock(&self.loading).clear();
@@ -291,6 +327,8 @@ pub struct Remotes {
     pub sources_max: usize,
     /// The way to them.
     pub carrier: Arc<dyn crate::passage::Carrier>,
+    /// What else ties them to this host; nothing, if it lets nobody in.
+    pub ties: Option<Ties>,
 }
 
 impl Remotes {

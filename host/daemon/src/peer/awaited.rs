@@ -207,7 +207,8 @@ mod tests {
         let hops: Vec<Hop> = (0_u32..).step_by(2).zip(devices).map(|(start, name)| hop(name, start)).collect();
         let call = RunCall { request: 0, sequence: 0, phase: Phase::Whole, past_tokens: 0, new_tokens: 0, batch: 1 };
         let model = hops[0].shard.model.clone();
-        let passage = Passage { id: ID, plan: PlanNumber(1), model, call, deadline: Millis(1e3), inputs: Vec::new(), hops, is_alone: false, trace: Trace::default() };
+        let passage =
+            Passage { id: ID, plan: PlanNumber(1), model, call, deadline: Millis(1e3), inputs: Vec::new(), hops, is_alone: false, trace: Trace::default() };
         let (answer, answered) = oneshot::channel();
         awaited.wait(&passage, answer);
         answered

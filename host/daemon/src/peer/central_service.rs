@@ -8,9 +8,7 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
 };
-use host_wire::peer::{
-    Activation, Heartbeat, HeldShard, Hello, LoadProgress, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
-};
+use host_wire::peer::{Activation, Heartbeat, HeldShard, Hello, LoadProgress, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal};
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -18,14 +16,15 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     attending::{Admitted, Attendance, Attending, Events, Shards},
     awaited::Awaited,
-    resumes::Resumes,
     concluded,
+    dismissal::REMOVED,
     door::Caller,
     enrolling::Enrolling,
     files::Files,
     links::{LinkFault, Links},
     parcel,
     post::Post,
+    resumes::Resumes,
     rpc::{central_server, enrolment_server, peer_server},
 };
 use crate::{
@@ -33,7 +32,7 @@ use crate::{
     device::ComputeHandle,
     metrics::Metrics,
     passage::{Answer, PassageId, Seat},
-    pki::Subject,
+    pki::{Revoked, Subject},
     store::{Restraint, Store},
     telemetry::traces::Traces,
 };
@@ -52,6 +51,8 @@ pub struct CentralParts {
     pub run: u64,
     /// Signs certificates.
     pub enrolling: Enrolling,
+    /// Certificates that count no more.
+    pub revoked: Revoked,
     /// Devices that attend.
     pub attending: Arc<Attending>,
     /// Passages that are on their way.
@@ -112,7 +113,7 @@ impl central_server::Central for CentralService {
     type AttendStream = Streamed<pb::CentralMessage>;
 
     async fn attend(&self, request: Request<Streaming<pb::DeviceMessage>>) -> Answered<Self::AttendStream> {
-        let device = device_of(&request)?;
+        let device = self.device_of(&request)?;
         let mut says = request.into_inner();
         let first = tokio::time::timeout(self.0.hello_max, says.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello came in time"))??;
@@ -131,14 +132,14 @@ impl central_server::Central for CentralService {
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Answered<pb::Certificate> {
-        let device = device_of(&request)?;
+        let device = self.device_of(&request)?;
         let service = self.clone();
         let renewed = tokio::task::spawn_blocking(move || service.0.enrolling.renew(&device, &request.into_inner())).await;
         renewed.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
     }
 
     async fn resume(&self, request: Request<pb::Stuck>) -> Answered<pb::Way> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         let stuck = Stuck::from(request.into_inner());
         let way = self.0.resumes.find(&stuck).await;
         self.0.metrics.resume(!way.is_empty());
@@ -146,7 +147,7 @@ impl central_server::Central for CentralService {
     }
 
     async fn conclude(&self, request: Request<pb::Conclusion>) -> Answered<pb::Taken> {
-        let device = device_of(&request)?;
+        let device = self.device_of(&request)?;
         let heard = concluded::hear(&self.0.awaited, &device, request.into_inner());
         let known = heard.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let nobody = || refusal(ErrorKind::Unavailable, "nobody waits for the passage".to_owned());
@@ -155,6 +156,16 @@ impl central_server::Central for CentralService {
 }
 
 impl CentralService {
+    /// The device at the other end. Its connection may be older than its removal, and is good for nothing then.
+    fn device_of<T>(&self, request: &Request<T>) -> Result<DeviceId, Status> {
+        let device = device_of(request)?;
+        let certificate = request.extensions().get::<Caller>().and_then(|caller| caller.certificate.as_ref());
+        if certificate.is_some_and(|certificate| self.0.revoked.contains(certificate.serial())) {
+            return Err(Status::permission_denied(REMOVED));
+        }
+        Ok(device)
+    }
+
     async fn welcome(&self, attendance: &Attendance, hello: Hello) {
         let parts = &self.0;
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -162,6 +173,9 @@ impl CentralService {
         parts.attending.introduce();
         tracing::info!(device = %attendance.id, release = hello.release, address = hello.address.as_deref().unwrap_or("none"), "a device attends");
         let held = self.recognise(attendance, hello.held).await;
+        if attendance.is_dismissed() {
+            return;
+        }
         self.send(Event::Joined { device: hello.device, held, now: parts.clock.millis() }).await;
         self.remind(&attendance.id).await;
     }
@@ -183,16 +197,18 @@ impl CentralService {
     /// Says what people asked of a device before it came back, which the cluster may not remember.
     async fn remind(&self, device: &DeviceId) {
         let store = self.0.store.clone();
-        let devices = tokio::task::spawn_blocking(move || store.enrolled_devices()).await;
-        let Some(record) = devices.ok().and_then(Result::ok).and_then(|devices| devices.into_iter().find(|record| record.id == *device)) else { return };
+        let id = device.clone();
+        let kept = tokio::task::spawn_blocking(move || store.enrolled_device(&id)).await;
+        let Some(record) = kept.ok().and_then(Result::ok).flatten() else { return };
         let device = device.clone();
+        if !record.labels.is_empty() {
+            self.send(Event::Labelled { device: device.clone(), labels: record.labels }).await;
+        }
         match record.restraint {
             Restraint::None => {}
-            Restraint::Cordoned => self.send(Event::CordonAsked { device: device.clone() }).await,
-            Restraint::Draining => self.send(Event::DrainAsked { device: device.clone() }).await,
-        }
-        if !record.labels.is_empty() {
-            self.send(Event::Labelled { device, labels: record.labels }).await;
+            Restraint::Cordoned => self.send(Event::CordonAsked { device }).await,
+            Restraint::Draining => self.send(Event::DrainAsked { device }).await,
+            Restraint::Leaving => self.send(Event::RemoveAsked { device }).await,
         }
     }
 
@@ -205,7 +221,11 @@ impl CentralService {
     /// Hears what a device says until its stream ends.
     async fn listen(&self, attendance: &Attendance, mut says: Streaming<pb::DeviceMessage>) {
         let ended = loop {
-            match says.next().await {
+            let said = tokio::select! {
+                said = says.next() => said,
+                () = attendance.dismissed() => break "it was sent away".to_owned(),
+            };
+            match said {
                 Some(Ok(pb::DeviceMessage { says: Some(said) })) => match self.hear(attendance, said).await {
                     Ok(true) => {}
                     Ok(false) => break "it left".to_owned(),
@@ -291,7 +311,7 @@ impl peer_server::Peer for CentralService {
     type FetchStream = Streamed<pb::Chunk>;
 
     async fn push(&self, request: Request<pb::Activation>) -> Answered<pb::Taken> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         let activation = match Activation::try_from(request.into_inner()) {
             Ok(activation) => activation,
             Err(error) => return Ok(Response::new(pb::Taken { refusal: Some(refusal(ErrorKind::Invalid, error.to_string())) })),
@@ -309,12 +329,12 @@ impl peer_server::Peer for CentralService {
     }
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Answered<Self::FetchStream> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         Ok(Response::new(Box::pin(self.0.files.chunks(request.into_inner()).await?)))
     }
 
     async fn echo(&self, request: Request<pb::EchoRequest>) -> Answered<pb::EchoReply> {
-        device_of(&request)?;
+        self.device_of(&request)?;
         echo(request.get_ref())
     }
 }

@@ -77,7 +77,17 @@ mod tests {
         let shard = ShardId { model: model.clone(), range: BlockRange::new(0, 1).expect("not empty") };
         let hop = Hop { shard, position: 0, reads: Arc::from([0_usize]), seat: Seat::There(offer, Arc::new(Nowhere)) };
         let call = RunCall { request: 1, sequence: 0, phase: Phase::Whole, past_tokens: 0, new_tokens: 0, batch: 1 };
-        Passage { id: ID, plan: PlanNumber(1), model, call, deadline: Millis(1.0), inputs: Vec::new(), hops: vec![hop], is_alone: false, trace: Trace::default() }
+        Passage {
+            id: ID,
+            plan: PlanNumber(1),
+            model,
+            call,
+            deadline: Millis(1.0),
+            inputs: Vec::new(),
+            hops: vec![hop],
+            is_alone: false,
+            trace: Trace::default(),
+        }
     }
 
     /// What the device is told, and what became of the passage.

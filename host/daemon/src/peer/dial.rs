@@ -8,13 +8,13 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 use super::door::Connection;
-use crate::pki::{Subject, TURNED_PROTOCOLS, explain_handshake, turned};
+use crate::pki::{Subject, TURNED_PROTOCOLS, explain_handshake, is_revoked, turned};
 
 /// Window of one stream on a connection for large messages; a transfer is bounded by it and the round trip: 8 MiB in 50 ms.
 const BULK_STREAM_WINDOW: u32 = 8 << 20;
@@ -80,6 +80,13 @@ impl Dialer {
     /// Opens a connection over which the central asks this host.
     pub async fn turned(&self, address: &str, lane: Lane) -> io::Result<TlsStream<TcpStream>> {
         self.open(&turned(&self.tls, lane.turned_protocol()), address, &Subject::Central).await
+    }
+
+    /// Whether a host takes this one's certificate for revoked. One that cannot be reached says nothing.
+    pub async fn is_revoked_at(&self, address: &str, subject: &Subject) -> bool {
+        let asking = async { self.open(&self.tls, address, subject).await?.read_u8().await };
+        // A server of HTTP/2 speaks first, unless it refuses.
+        matches!(tokio::time::timeout(self.connect_max, asking).await, Ok(Err(error)) if is_revoked(&error))
     }
 
     async fn open(&self, tls: &Arc<ClientConfig>, address: &str, subject: &Subject) -> io::Result<TlsStream<TcpStream>> {

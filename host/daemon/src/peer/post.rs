@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 
 use super::{
     awaited::Awaited,
-    resumes::Resume,
     links::{LinkFault, Links},
     parcel,
+    resumes::Resume,
 };
 use crate::{
     clock::Clock,

@@ -5,7 +5,8 @@ use std::{error::Error as StdError, fmt, io, sync::Arc};
 
 use host_wire::join::Fingerprint;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, OtherError, RootCertStore, ServerConfig, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, OtherError, RootCertStore, ServerConfig,
+    SignatureScheme,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -95,6 +96,13 @@ pub fn explain_handshake(error: &(dyn StdError + 'static)) -> String {
         next = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| cause.source());
     }
     error.to_string()
+}
+
+/// Whether a connection ended because the other side takes this host's certificate for revoked. It is told after the handshake
+/// has ended here, by whatever is read first.
+pub fn is_revoked(error: &io::Error) -> bool {
+    let told = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+    matches!(told, Some(TlsError::AlertReceived(AlertDescription::CertificateRevoked)))
 }
 
 /// Passed explicitly everywhere: what a process has for a default depends on who came first.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use host_core::{device::Roles, ids::DeviceId};
+use host_core::{cluster::Duty, device::Roles, ids::DeviceId};
 use host_engine::Digest;
 use host_wire::{join::TokenId, roles};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -48,7 +48,7 @@ pub struct DeviceRecord {
     pub token: TokenId,
     /// What that token lets it take.
     pub roles: Roles,
-    /// What people call it by.
+    /// What people call it by, beside the labels that it has itself.
     pub labels: BTreeMap<String, String>,
     /// What people let it do.
     pub restraint: Restraint,
@@ -68,17 +68,47 @@ pub enum Restraint {
     Cordoned,
     /// It gets nothing new, and what it has goes elsewhere.
     Draining,
+    /// The same, and then it is removed.
+    Leaving,
 }
 
 impl Restraint {
-    const ALL: [Self; 3] = [Self::None, Self::Cordoned, Self::Draining];
+    const ALL: [Self; 4] = [Self::None, Self::Cordoned, Self::Draining, Self::Leaving];
 
-    /// As it is kept and as people read it.
+    /// As people read it; nothing where there is none.
+    pub fn shown(self) -> Option<String> {
+        (self != Self::None).then(|| self.word().to_owned())
+    }
+
+    /// As it is kept.
     pub fn word(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Cordoned => "cordoned",
             Self::Draining => "draining",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
+impl From<Duty> for Restraint {
+    fn from(duty: Duty) -> Self {
+        match duty {
+            Duty::Full => Self::None,
+            Duty::Cordoned => Self::Cordoned,
+            Duty::Draining => Self::Draining,
+            Duty::Leaving => Self::Leaving,
+        }
+    }
+}
+
+impl From<Restraint> for Duty {
+    fn from(restraint: Restraint) -> Self {
+        match restraint {
+            Restraint::None => Self::Full,
+            Restraint::Cordoned => Self::Cordoned,
+            Restraint::Draining => Self::Draining,
+            Restraint::Leaving => Self::Leaving,
         }
     }
 }
@@ -89,7 +119,13 @@ impl Store {
         self.inner.writer.write("read devices", all)
     }
 
-    /// Keeps what people call a device by.
+    /// The device that has this id at present, if one has enrolled with it and was not removed.
+    pub fn enrolled_device(&self, id: &DeviceId) -> Result<Option<DeviceRecord>, Error> {
+        let id = id.clone();
+        self.inner.writer.write("read the device", move |connection| present(connection, &id))
+    }
+
+    /// Keeps what people call a device by, in the place of what they called it by before.
     pub fn label_device(&self, id: &DeviceId, labels: &BTreeMap<String, String>) -> Result<(), Error> {
         let labels = serde_json::to_string(labels).expect("texts are written to memory, which cannot fail");
         self.change(id, "keep the labels", "UPDATE device SET labels = ?2 WHERE id = ?1 AND removed_at_ms IS NULL", labels)

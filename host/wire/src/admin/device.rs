@@ -6,6 +6,7 @@ use host_core::{cost::CostModel, device};
 use serde::{Deserialize, Serialize};
 
 use super::ShardLoad;
+use crate::labels::Edits;
 
 /// A device.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -14,9 +15,25 @@ pub struct Device {
     pub id: String,
     /// Its site.
     pub site: String,
-    /// `ready`, `away`, `cordoned`, `draining`, `damped` or `lost`.
+    /// `ready`, `away`, `cordoned`, `draining`, `damped` or `lost`. A device that has enrolled and was not there since the host
+    /// started is lost too.
     pub state: String,
-    /// What people call it by.
+    /// What people asked of it, `cordoned`, `draining` or `leaving`; it holds also while the device is away or lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restraint: Option<String>,
+    /// Whether it was asked to give its work away, and nothing is left on it.
+    #[serde(default)]
+    pub drained: bool,
+    /// Since its last sign of life, in milliseconds; none if there was none since the host started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_age_ms: Option<u64>,
+    /// Where its peers reach it, `HOST:PORT`; none where nobody has to, or while it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The release that it runs, while it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// What people call it by, its own labels included.
     pub labels: BTreeMap<String, String>,
     /// What it has.
     pub offers: Vec<Offer>,
@@ -27,6 +44,40 @@ pub struct Device {
     /// The shards whose files it fetches now.
     #[serde(default)]
     pub loads: Vec<ShardLoad>,
+}
+
+/// What a person asks of a device: the body of `POST /devices/ID`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceOrder {
+    /// Keep what it serves, and get nothing new.
+    Cordon,
+    /// Get work again.
+    Uncordon,
+    /// Give its work away.
+    Drain,
+    /// Get work again; one that was to be removed stays.
+    Undrain,
+    /// Give its work away and be forgotten. Its certificates count no more.
+    Remove,
+    /// Be called by other labels.
+    Label(Edits),
+}
+
+/// What has become of a device that something was asked of.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Ordered {
+    /// Its id.
+    pub device: String,
+    /// As in `Device::state`, or `removed`.
+    pub state: String,
+    /// As in `Device::restraint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restraint: Option<String>,
+    /// What it is called by.
+    pub labels: BTreeMap<String, String>,
+    /// Whether the host remembers it when it starts again. What is asked of the devices inside the host's own process ends with it.
+    pub kept: bool,
 }
 
 /// An accelerator of a device.
@@ -81,12 +132,17 @@ pub struct Pressures {
 }
 
 impl From<&device::Device> for Device {
-    /// State, pressures, used memory, shards and loads are not the device's own to know; they start empty.
+    /// What the device itself does not know of itself starts empty.
     fn from(device: &device::Device) -> Self {
         Self {
             id: device.id.to_string(),
             site: device.site.to_string(),
             state: String::new(),
+            restraint: None,
+            drained: false,
+            lease_age_ms: None,
+            address: None,
+            release: None,
             labels: device.labels.clone(),
             offers: device.offers.iter().map(Offer::from).collect(),
             pressures: Pressures::default(),
@@ -127,5 +183,25 @@ impl From<device::Pressures> for Pressures {
             bandwidth: pressures.bandwidth,
             latency_ms: pressures.latency.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_word_or_a_word_with_labels() {
+        let edits = Edits::from([("room".to_owned(), Some("attic".to_owned())), ("rack".to_owned(), None)]);
+        let cases = [
+            ("\"cordon\"", DeviceOrder::Cordon),
+            ("\"remove\"", DeviceOrder::Remove),
+            (r#"{"label":{"rack":null,"room":"attic"}}"#, DeviceOrder::Label(edits)),
+        ];
+        for (text, order) in cases {
+            assert_eq!(serde_json::from_str::<DeviceOrder>(text).expect(text), order);
+            assert_eq!(serde_json::to_string(&order).expect("it is JSON"), text);
+        }
+        assert!(serde_json::from_str::<DeviceOrder>("\"explode\"").is_err());
     }
 }

@@ -163,10 +163,40 @@ fn a_removal_can_be_taken_back_while_work_moves() {
     assert_eq!(state(&cluster, "a"), Some(DeviceState::Ready));
 }
 
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// A device joins that calls itself by these labels.
+fn joins_as(cluster: &mut Cluster, own: &[(&str, &str)], now: f64) {
+    let device = crate::device::Device { labels: labels(own), ..device("a", Bytes::mib(4)) };
+    after(cluster, Event::Joined { device, held: vec![], now: Millis(now) });
+}
+
 #[test]
-fn labels_are_what_was_said_last() {
-    let mut cluster = pool(&[("a", 4)], &[]);
-    let labels = BTreeMap::from([("room".to_owned(), "attic".to_owned())]);
-    cluster.apply(Event::Labelled { device: device_id("a"), labels: labels.clone() });
-    assert_eq!(cluster.devices()[&device_id("a")].device.labels, labels);
+fn labels_that_people_gave_stay_when_the_device_comes_back_and_win_over_its_own() {
+    let mut cluster = pool(&[], &[]);
+    joins_as(&mut cluster, &[("rack", "b"), ("unit", "cpu")], 0.0);
+    let called = |cluster: &Cluster| cluster.devices()[&device_id("a")].labels();
+    for given in [&[("room", "attic")][..], &[("rack", "c")]] {
+        cluster.apply(Event::Labelled { device: device_id("a"), labels: labels(given) });
+    }
+    assert_eq!(called(&cluster), labels(&[("rack", "c"), ("unit", "cpu")]), "what was given last is all that was given");
+    after(&mut cluster, away("a"));
+    joins_as(&mut cluster, &[("unit", "npu"), ("rack", "d")], 10.0);
+    assert_eq!(called(&cluster), labels(&[("rack", "c"), ("unit", "npu")]));
+    let unknown = Event::Labelled { device: device_id("x"), labels: BTreeMap::new() };
+    assert_eq!(rejections(&cluster.apply(unknown)), ["device x is not known"]);
+}
+
+#[test]
+fn a_device_that_does_even_less_is_not_asked_to_do_more() {
+    use Duty::{Cordoned, Draining, Full, Leaving};
+    let cases: [(fn(Duty) -> Duty, [Duty; 4]); 2] =
+        [(Duty::cordoned, [Cordoned, Cordoned, Draining, Leaving]), (Duty::drained, [Draining, Draining, Draining, Leaving])];
+    for (asked, expected) in cases {
+        assert_eq!([Full, Cordoned, Draining, Leaving].map(asked), expected);
+    }
+    assert_eq!([Full, Cordoned, Draining, Leaving].map(Duty::uncordoned), [None, Some(Full), None, None]);
+    assert_eq!([Full, Cordoned, Draining, Leaving].map(Duty::undrained), [None, None, Some(Full), Some(Full)]);
 }

@@ -149,6 +149,24 @@ fn a_certificate_that_is_revoked_is_refused_from_then_on_also_on_a_session_that_
 }
 
 #[test]
+fn a_device_whose_certificate_is_revoked_is_told_so() {
+    let scene = Scene::new();
+    let (device, revoked) = (scene.device("pi"), Revoked::default());
+    revoked.add(&[device.certificate().serial()]);
+    let server = server_config(&scene.central(), Callers::KnownAndStrangers, &revoked).expect("sound settings");
+    let mut client = Connection::from(ClientConnection::new(calling(&device), Subject::Central.server_name()).expect("sound settings"));
+    let mut server = Connection::from(ServerConnection::new(server).expect("sound settings"));
+    carry(&mut client, &mut server).expect("it begins");
+    carry(&mut server, &mut client).expect("the central proves itself");
+    carry(&mut client, &mut server).expect_err("the central refuses what it is shown");
+    assert!(!client.is_handshaking(), "for the device the handshake is over");
+    let told = carry(&mut server, &mut client).expect_err("it hears why");
+    assert!(is_revoked(&std::io::Error::new(std::io::ErrorKind::InvalidData, told)));
+    let others = [std::io::Error::other("cut"), std::io::Error::new(std::io::ErrorKind::InvalidData, TlsError::HandshakeNotComplete)];
+    assert!(!others.iter().any(is_revoked));
+}
+
+#[test]
 fn a_device_signs_for_nobody() {
     let (scene, data) = (Scene::new(), folder());
     let identity = IdentityFolder::open(data.path()).expect("made");

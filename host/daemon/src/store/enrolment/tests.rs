@@ -180,8 +180,12 @@ fn a_device_that_was_removed_may_enrol_again_and_starts_afresh() {
     store.create_token(token(1, 2)).expect("kept");
     let first = enrolment(1, "pi", "k");
     store.enrol(first.clone(), NOW_MS).expect("enrolled");
-    store.restrain_device(&first.device, Restraint::Draining).expect("kept");
+    for restraint in [Restraint::Leaving, Restraint::Draining] {
+        store.restrain_device(&first.device, restraint).expect("kept");
+        assert_eq!(store.enrolled_device(&first.device).expect("read").map(|device| device.restraint), Some(restraint));
+    }
     store.remove_device(&first.device, NOW_MS).expect("removed");
+    assert_eq!(store.enrolled_device(&first.device).expect("read"), None);
     let again = enrolment(1, "pi", "another key");
     store.enrol(again.clone(), NOW_MS).expect("enrolled");
     let found = store.enrolled_devices().expect("read");
