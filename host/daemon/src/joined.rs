@@ -31,8 +31,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, enrol, fetch, from_wire,
-        nowhere,
+        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Network, Post, Reachable,
+        enrol, fetch, from_wire, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -94,12 +94,13 @@ impl Joined {
     pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces, closing: CancellationToken) -> Result<Self, Error> {
         let central = config.join.central.as_ref().map(ToString::to_string).unwrap_or_default();
         let folder = IdentityFolder::open(&config.data)?;
-        let identity = enrol::identity(&config, &folder, &central).await?;
+        let network = Network::of(config.local_devices.first().and_then(|device| config.profile_of(device)));
+        let identity = enrol::identity(&config, &folder, &network, &central).await?;
         let Subject::Device(id) = identity.certificate().subject().clone() else {
             return Err(Fault::Enrol { central, reason: "its certificate names no device".into() }.into());
         };
         let silence = Duration::from_millis(config.leases.lost_after_ms);
-        let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, silence);
+        let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, silence).over(network.clone());
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer.clone(), limits));
         links.set(Subject::Central, &central);
@@ -119,7 +120,7 @@ impl Joined {
         let service = PeerServer::new(DeviceService { desk: desk.clone(), files: files.clone() })
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
-        let address = open_door(&config, &identity, &central, service.clone(), &closing).await?;
+        let address = open_door(&config, &identity, &network, &central, service.clone(), &closing).await?;
         Reachable { dialer, central: central.clone(), service, silence_max: silence }.keep_open(&closing);
         let held = std::sync::Mutex::default();
         let process = pulse::process_number();
@@ -403,6 +404,7 @@ async fn devices(config: &Arc<Config>, store: &Store, metrics: &Arc<Metrics>, id
 async fn open_door(
     config: &Config,
     identity: &Identity,
+    network: &Network,
     central: &str,
     service: PeerServer<DeviceService>,
     closing: &CancellationToken,
@@ -416,7 +418,7 @@ async fn open_door(
         handshake_max: Duration::from_millis(config.join.handshake_ms_max),
     };
     let tls = server_config(identity, Callers::Known, &Revoked::default())?;
-    let door = Door::open(listener, tls, limits, nowhere(), closing.clone()).map_err(fault)?;
+    let door = Door::open(listener, network.clone(), tls, limits, nowhere(), closing.clone()).map_err(fault)?;
     let address = config.join.advertise.as_ref().map_or_else(|| door.address.to_string(), ToString::to_string);
     let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming_shutdown(door, closing.clone().cancelled_owned());
     tokio::spawn(async move {

@@ -16,6 +16,8 @@ mod files;
 mod links;
 mod parcel;
 mod post;
+mod simulated;
+mod socket;
 mod turned;
 
 pub use attending::{Attending, Remotes, Shards};
@@ -31,6 +33,7 @@ pub use files::{Files, fetch};
 pub use links::{LinkFault, LinkLimits, Links};
 pub use parcel::from_wire;
 pub use post::Post;
+pub use simulated::Network;
 pub use turned::{Reachable, link, nowhere};
 
 /// The services of `peer.proto`. Generated.

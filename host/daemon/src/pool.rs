@@ -16,7 +16,8 @@ use crate::{
     metrics::Metrics,
     passage::{Carrier, Job},
     peer::{
-        Attending, Awaited, CentralParts, CentralService, Detours, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Shards, link,
+        Attending, Awaited, CentralParts, CentralService, Detours, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Network, Post, Remotes,
+        Shards, link,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
@@ -126,7 +127,7 @@ impl Pool {
         let tls = server_config(&opening.identity, Callers::KnownAndStrangers, &opening.revoked)?;
         let fault = |error: std::io::Error| Error::from(Fault::Address { what: "the join port", address: "the listener".into() }).because(error);
         let (turned, opened) = mpsc::channel(TURNED_MAX);
-        let door = Door::open(listener, tls, limits, turned, closing.clone()).map_err(fault)?;
+        let door = Door::open(listener, Network::default(), tls, limits, turned, closing.clone()).map_err(fault)?;
         tokio::spawn(link(opening.links.clone(), opened));
         let address = door.address;
         let enrolling = Enrolling { authority: opening.authority, store: parts.store.clone(), life: Duration::from_millis(config.join.certificate_ms) };

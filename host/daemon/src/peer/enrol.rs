@@ -8,6 +8,7 @@ use host_wire::peer::pb;
 use super::{
     dial::{Dialer, Lane},
     rpc::enrolment_client::EnrolmentClient,
+    simulated::Network,
 };
 use crate::{
     clock,
@@ -20,7 +21,7 @@ use crate::{
 const ENROL_MAX: Duration = Duration::from_secs(30);
 
 /// The identity of this host as a device of a central.
-pub async fn identity(config: &Config, folder: &IdentityFolder, central: &str) -> Result<Identity, Error> {
+pub async fn identity(config: &Config, folder: &IdentityFolder, network: &Network, central: &str) -> Result<Identity, Error> {
     let kept = folder.load()?.filter(|identity| identity.certificate().expires_ms() > clock::unix_ms());
     if let Some(identity) = kept {
         return Ok(identity);
@@ -32,7 +33,7 @@ pub async fn identity(config: &Config, folder: &IdentityFolder, central: &str) -
         Some(id) => id.clone(),
         None => DeviceId::parse(&format!("device-{}", &folder.key_digest().to_string()[..8]))?,
     };
-    let dialer = Dialer::new(enrolment_client_config(token.fingerprint)?, ENROL_MAX, ENROL_MAX);
+    let dialer = Dialer::new(enrolment_client_config(token.fingerprint)?, ENROL_MAX, ENROL_MAX).over(network.clone());
     let channel = dialer.channel(central, &Subject::Central, Lane::Latency);
     let request = pb::EnrolRequest {
         token: token.id.0.to_vec(),
