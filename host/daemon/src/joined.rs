@@ -12,9 +12,10 @@ use std::{
 };
 
 use host_core::{
-    device::Device,
+    device::{Device, Pressures},
     ids::{AcceleratorName, DeviceId},
-    units::Millis,
+    link::{EchoSizes, Endpoint},
+    units::{Bytes, Millis},
 };
 use host_engine::{Digest, Engines, Golden, Shard};
 use host_wire::peer::{Heartbeat, HeldShard, Hello, Load, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
@@ -31,8 +32,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Network, Post, Reachable,
-        enrol, fetch, from_wire, nowhere,
+        Awaited, CentralDetours, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Files, Lane, LinkFault, LinkLimits, Links, Network,
+        Post, Reachable, RoundTrips, enrol, fetch, from_wire, measure, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -70,6 +71,7 @@ struct Parts {
     process: u64,
     /// Shards that are ready.
     held: std::sync::Mutex<Vec<HeldShard>>,
+    round_trips: RoundTrips,
     config: Arc<Config>,
     clock: Clock,
     central: String,
@@ -122,10 +124,10 @@ impl Joined {
             .max_encoding_message_size(config.peers.message_bytes_max);
         let address = open_door(&config, &identity, &network, &central, service.clone(), &closing).await?;
         Reachable { dialer, central: central.clone(), service, silence_max: silence }.keep_open(&closing);
-        let held = std::sync::Mutex::default();
+        let (held, round_trips) = (std::sync::Mutex::default(), RoundTrips::default());
         let process = pulse::process_number();
         let (device, attends) = (started.device, AtomicBool::new(false));
-        Ok(Self(Arc::new(Parts { device, computes, desk, links, files, address, process, held, config, clock, central, attends, shelf })))
+        Ok(Self(Arc::new(Parts { device, computes, desk, links, files, address, process, held, round_trips, config, clock, central, attends, shelf })))
     }
 
     /// Who this device is.
@@ -262,7 +264,14 @@ impl Joined {
             }
             Says::Cancel(cancel) => self.0.desk.give_up(&cancel.passages),
             Says::Peers(peers) => self.meet(peers),
-            Says::HeartbeatSeen(_) | Says::MeasureLink(_) => {}
+            Says::HeartbeatSeen(seen) => self.0.round_trips.seen(seen.number, self.0.clock.millis()),
+            Says::MeasureLink(asked) => {
+                work.spawn(async move {
+                    if let Some(says) = joined.measure(asked).await {
+                        let _ = say.send(message(says)).await;
+                    }
+                });
+            }
             Says::Goodbye(goodbye) => tracing::warn!(reason = goodbye.reason, "the central says goodbye"),
         }
     }
@@ -280,6 +289,17 @@ impl Joined {
                 self.0.links.cut(&subject);
             }
         }
+    }
+
+    /// Measures one of this device's links; nothing, if what was asked for is no name.
+    async fn measure(&self, asked: pb::MeasureLink) -> Option<device_message::Says> {
+        let target = Endpoint::try_from(asked).inspect_err(|error| tracing::warn!(%error, "the central asks for a link that cannot be")).ok()?;
+        let settings = &self.0.config.links;
+        // An echo must fit into a message, with what that has besides.
+        let bytes_max = settings.bytes_max.min(self.0.config.peers.message_bytes_max / 2);
+        let sizes = EchoSizes { wanted: Millis(settings.echo_ms as f64), bytes_max: Bytes(bytes_max as u64) };
+        let limits = EchoLimits { sizes, answer_max: Duration::from_millis(settings.answer_ms_max) };
+        Some(device_message::Says::LinkMeasured(measure(&self.0.links, target, &limits).await.into()))
     }
 
     async fn load(&self, wire: pb::Load) -> device_message::Says {
@@ -339,15 +359,18 @@ impl Joined {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut number = 0;
+        self.0.round_trips.reset();
         loop {
             ticks.tick().await;
             number += 1;
-            let pressures = load.pressures(&mut machine, self.0.computes.values());
+            let latency = self.0.round_trips.last();
+            let pressures = Pressures { latency, ..load.pressures(&mut machine, self.0.computes.values()) };
             let runs = self.0.computes.iter().flat_map(|(accelerator, compute)| {
                 let at = move |(shard, run)| Run { at: ShardAt { accelerator: accelerator.clone(), shard }, run };
                 compute.take_runs().into_iter().map(at)
             });
             let beat = Heartbeat { number, pressures, runs: runs.collect() };
+            self.0.round_trips.sent(number, self.0.clock.millis());
             if say.send(message(device_message::Says::Heartbeat(beat.into()))).await.is_err() {
                 return;
             }

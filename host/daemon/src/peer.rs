@@ -14,15 +14,18 @@ pub mod enrol;
 mod enrolling;
 mod files;
 mod links;
+mod measure;
 mod parcel;
 mod post;
+mod round_trips;
 mod simulated;
 mod socket;
+mod surveyor;
 mod turned;
 
 pub use attending::{Attending, Remotes, Shards};
 pub use awaited::Awaited;
-pub use central_service::{CentralParts, CentralService};
+pub use central_service::{CentralParts, CentralService, ECHO_BYTES_MAX};
 pub use desk::{Desk, DeskParts};
 pub use detours::{CentralDetours, Detours};
 pub use device_service::DeviceService;
@@ -31,9 +34,12 @@ pub use door::{Door, DoorLimits};
 pub use enrolling::Enrolling;
 pub use files::{Files, fetch};
 pub use links::{LinkFault, LinkLimits, Links};
+pub use measure::{EchoLimits, measure};
 pub use parcel::from_wire;
 pub use post::Post;
+pub use round_trips::RoundTrips;
 pub use simulated::Network;
+pub use surveyor::Surveyor;
 pub use turned::{Reachable, link, nowhere};
 
 /// The services of `peer.proto`. Generated.

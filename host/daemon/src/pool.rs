@@ -17,7 +17,7 @@ use crate::{
     passage::{Carrier, Job},
     peer::{
         Attending, Awaited, CentralParts, CentralService, Detours, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Network, Post, Remotes,
-        Shards, link,
+        Shards, Surveyor, link,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
@@ -131,6 +131,10 @@ impl Pool {
         tokio::spawn(link(opening.links.clone(), opened));
         let address = door.address;
         let enrolling = Enrolling { authority: opening.authority, store: parts.store.clone(), life: Duration::from_millis(config.join.certificate_ms) };
+        let own = parts.computes.keys().map(|offer| offer.device.clone()).collect();
+        let attending = self.remotes.attending.clone();
+        let surveyor = Arc::new(Surveyor::new(&config.links, &config.leases, parts.run, attending, parts.clock.clone(), own));
+        tokio::spawn(surveyor.clone().work(closing.clone()));
         let service = CentralService(Arc::new(CentralParts {
             run: parts.run,
             enrolling,
@@ -138,6 +142,7 @@ impl Pool {
             awaited: opening.awaited.clone(),
             detours: opening.detours,
             metrics: parts.metrics,
+            surveyor,
             files: self.remotes.files.clone(),
             links: opening.links,
             post: opening.post,

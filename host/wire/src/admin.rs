@@ -1,6 +1,7 @@
 //! What the command line and a running host say to each other over the admin socket.
 
 mod device;
+mod link;
 mod plan;
 mod plugin;
 mod token;
@@ -8,6 +9,7 @@ mod token;
 use serde::{Deserialize, Serialize};
 
 pub use device::{Cost, Device, Offer, Pressures};
+pub use link::Link;
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,

@@ -8,7 +8,9 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
 };
-use host_wire::peer::{Activation, Conclusion, Heartbeat, HeldShard, Hello, Outcome, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal};
+use host_wire::peer::{
+    Activation, Conclusion, Heartbeat, HeldShard, Hello, LinkMeasured, Outcome, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
+};
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -24,6 +26,7 @@ use super::{
     parcel,
     post::{Post, elsewhere},
     rpc::{central_server, enrolment_server, peer_server},
+    surveyor::Surveyor,
 };
 use crate::{
     clock::Clock,
@@ -38,7 +41,7 @@ use crate::{
 };
 
 /// Most bytes that an echo gives back.
-const ECHO_BYTES_MAX: u64 = 16 << 20;
+pub const ECHO_BYTES_MAX: u64 = 16 << 20;
 
 /// What the services of a central work with. A cheap handle.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ pub struct CentralParts {
     pub detours: Detours,
     /// Where what happens is counted.
     pub metrics: Arc<Metrics>,
+    /// Has links measured.
+    pub surveyor: Arc<Surveyor>,
     /// What devices fetch.
     pub files: Arc<Files>,
     /// The way to devices.
@@ -163,6 +168,7 @@ impl CentralService {
         let held = self.recognise(attendance, hello.held).await;
         self.send(Event::Joined { device: hello.device, held, now: parts.clock.millis() }).await;
         self.remind(&attendance.id).await;
+        self.0.surveyor.joined(&attendance.id);
     }
 
     /// The shards that a device kept and that are still what is meant by their names. It is told to drop the others.
@@ -198,6 +204,7 @@ impl CentralService {
     async fn cut(&self, attendance: &Attendance) {
         attendance.give_up();
         self.0.awaited.device_gone(&attendance.id);
+        self.0.surveyor.left(&attendance.id);
         self.send(Event::Away { device: attendance.id.clone() }).await;
     }
 
@@ -235,7 +242,13 @@ impl CentralService {
                 attendance.loaded(&shard_at(at)?, Err(failed.reason));
             }
             device_message::Says::Unloaded(at) => attendance.unloaded(&shard_at(at)?),
-            device_message::Says::LinkMeasured(_) | device_message::Says::LoadProgress(_) => {}
+            device_message::Says::LinkMeasured(measured) => {
+                let measured = LinkMeasured::try_from(measured).map_err(|error| error.to_string())?;
+                for event in self.0.surveyor.heard(attendance.id.clone(), measured) {
+                    self.send(event).await;
+                }
+            }
+            device_message::Says::LoadProgress(_) => {}
             device_message::Says::Leaving(leaving) => {
                 tracing::info!(device = %attendance.id, reason = leaving.reason, "a device leaves");
                 self.send(Event::Left { device: attendance.id.clone() }).await;

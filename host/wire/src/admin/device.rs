@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use host_core::{cost::CostModel, device};
 use serde::{Deserialize, Serialize};
 
+use super::Link;
+
 /// A device.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Device {
@@ -22,6 +24,9 @@ pub struct Device {
     pub pressures: Pressures,
     /// The shards that it holds ready, such as `digits@1[0..3)`.
     pub shards: Vec<String>,
+    /// How it reaches others, the central first.
+    #[serde(default)]
+    pub links: Vec<Link>,
 }
 
 /// An accelerator of a device.
@@ -76,7 +81,7 @@ pub struct Pressures {
 }
 
 impl From<&device::Device> for Device {
-    /// State, pressures, used memory and shards are not the device's own to know; they start empty.
+    /// State, pressures, used memory, shards and links are not the device's own to know; they start empty.
     fn from(device: &device::Device) -> Self {
         Self {
             id: device.id.to_string(),
@@ -86,6 +91,7 @@ impl From<&device::Device> for Device {
             offers: device.offers.iter().map(Offer::from).collect(),
             pressures: Pressures::default(),
             shards: Vec::new(),
+            links: Vec::new(),
         }
     }
 }
