@@ -26,7 +26,7 @@ impl Scene {
     fn start(devices: usize, requests: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         one_model(&folder.path().join("models"));
-        let devices: Vec<String> = (0..devices).map(|index| format!("{{ id: slow-{index}, slowdown: 2000 }}")).collect();
+        let devices: Vec<String> = (0..devices).map(|index| format!("{{ id: slow-{index}, slowdown: 400 }}")).collect();
         let config = folder.path().join("host.yaml");
         fs::write(&config, format!("requests: {{ {requests} }}\nlocal_devices: [{}]\n", devices.join(", "))).expect("written");
         let host = Host::start(&["--config", &config.display().to_string(), "--models", &folder.path().join("models").display().to_string()]);

@@ -161,6 +161,11 @@ impl Cluster {
         &self.devices
     }
 
+    /// What was measured of the ways between devices, and between them and the central.
+    pub fn links(&self) -> &MeasuredLinks {
+        &self.links
+    }
+
     /// Every model that should be served.
     pub fn models(&self) -> &BTreeMap<ModelId, ModelRecord> {
         &self.models

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+mod echoes;
 mod measured;
+mod survey;
 
-pub use measured::{Endpoint, LinkChange, LinkSettings, MeasuredLinks, Reach};
+pub use echoes::{EchoSizes, bytes_per_ms};
+pub use measured::{Endpoint, KnownLink, LinkChange, LinkSettings, MeasuredLinks, Reach};
+pub use survey::{Link, Survey, SurveySettings};
 
 use crate::{
     ids::{DeviceId, SiteName},

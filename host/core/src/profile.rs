@@ -5,11 +5,13 @@
 mod debt;
 mod fluctuation;
 mod outages;
+mod outlet;
 mod throttle;
 
 pub use debt::Debt;
 pub use fluctuation::Fluctuation;
 pub use outages::{Outage, Outages};
+pub use outlet::Outlet;
 pub use throttle::Throttle;
 
 use crate::{
@@ -72,6 +74,15 @@ impl DeviceProfile {
         };
         let network = Speed { latency: Millis(self.network.latency.0 * ratio), bytes_per_ms: self.network.bytes_per_ms / ratio };
         Self { compute, network, fluctuation: self.fluctuation.dilated(ratio), outages: self.outages.dilated(ratio), ..self }
+    }
+
+    /// The device's line to the network: what carries all that it sends, and what carries all that comes to it. Their bandwidths
+    /// wander as much as its computing, each in its own way.
+    pub fn lines(&self) -> [Throttle; 2] {
+        [1, 2].map(|way| {
+            let seed = self.fluctuation.seed.wrapping_add(way);
+            Throttle::new(self.network).varying(Fluctuation { seed, ..self.fluctuation })
+        })
     }
 }
 
@@ -145,6 +156,16 @@ mod tests {
             assert_eq!(slower.fluctuation.speed(dilated), profile().fluctuation.speed(real));
             assert_eq!(slower.outages.connected(dilated), profile().outages.connected(real), "{real}");
         }
+    }
+
+    #[test]
+    fn both_directions_of_a_line_are_as_fast_and_wander_in_ways_of_their_own() {
+        let times = |line: &mut Throttle| -> Vec<f64> { (0..100).map(|_| line.delay(Bytes(10_000), Millis::ZERO).0).collect() };
+        let [mut up, mut down] = profile().lines();
+        assert_eq!((up.latency(), up.portion()), (down.latency(), down.portion()));
+        assert_ne!(times(&mut up), times(&mut down));
+        let [mut up, mut down] = DeviceProfile { fluctuation: Fluctuation::NONE, ..profile() }.lines();
+        assert_eq!(times(&mut up), times(&mut down));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Config {
     pub peers: Peers,
     /// When a device counts as lost.
     pub leases: Leases,
+    /// How the ways between hosts are measured.
+    pub links: LinkMeasuring,
     /// What was fetched by digest.
     pub cache: CacheLimits,
     /// The store.
@@ -286,6 +288,23 @@ pub struct Leases {
     pub lost_after_ms: u64,
 }
 
+/// How the ways between hosts are measured. When is up to the central, how to each device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkMeasuring {
+    /// From one measurement of a link to the next; each wait is up to a quarter shorter or longer.
+    pub measure_ms: u64,
+    /// Measurements that go on at once in the whole pool.
+    pub at_once_max: usize,
+    /// Between the beginnings of two measurements in the whole pool.
+    pub pause_ms: u64,
+    /// How long the largest echo of a measurement should take.
+    pub echo_ms: u64,
+    /// The largest echo.
+    pub bytes_max: usize,
+    /// How long one echo may take. A peer whose first one is later than that is not reached.
+    pub answer_ms_max: u64,
+}
+
 /// What the cache may keep of what was fetched by digest.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CacheLimits {
@@ -383,6 +402,7 @@ impl Config {
             join: Join::default(),
             peers: Peers::default(),
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
+            links: LinkMeasuring { measure_ms: 120_000, at_once_max: 2, pause_ms: 250, echo_ms: 20, bytes_max: 4 << 20, answer_ms_max: 5_000 },
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
             traces: Traces { export: false, flush_ms_max: 2_000 },

@@ -1,11 +1,13 @@
 //! Says why a plan is as it is: which device holds which blocks, what each stage should take and takes, the bottleneck, and
 //! how far the plan is from the best there could be. Reads the cluster; decides nothing.
 
+use std::collections::BTreeSet;
+
 use host_core::{
     cluster::{Cluster, ModelRecord},
     ids::{DeviceId, ModelId},
     predict::ReplicaPrediction,
-    problem::{Objective, Problem, ProposedReplica},
+    problem::{Objective, Problem, ProposedReplica, ProposedStage},
     shard::{BlockRange, ShardId},
     units::Millis,
 };
@@ -79,10 +81,19 @@ fn notes(cluster: &Cluster, record: &ModelRecord, problem: &Problem) -> Vec<Stri
         let names = sharing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         notes.push(format!("{names} share the cores of one machine and were calibrated together: each is slower while the others compute"));
     }
+    notes.extend(relayed(cluster, problem));
     for exclusion in &record.exclusions {
         notes.push(format!("{} refused {}: {}", exclusion.offer, exclusion.shard, exclusion.reason));
     }
     notes
+}
+
+/// The hops of the plan that go over the central, each once.
+fn relayed(cluster: &Cluster, problem: &Problem) -> BTreeSet<String> {
+    let device = |stage: &ProposedStage| problem.offers.get(stage.offer as usize).map(|offer| &offer.id.device);
+    let hops = problem.current.iter().flat_map(|replica| replica.windows(2)).filter_map(|pair| Some((device(&pair[0])?, device(&pair[1])?)));
+    let relayed = hops.filter(|(source, target)| cluster.links().is_relayed(source, target));
+    relayed.map(|(source, target)| format!("{source} cannot reach {target}: the central relays what it sends there")).collect()
 }
 
 fn word(objective: Objective) -> &'static str {

@@ -14,9 +14,10 @@ use std::{
 };
 
 use host_core::{
-    device::Device,
+    device::{Device, Pressures},
     ids::{AcceleratorName, DeviceId},
-    units::Millis,
+    link::{EchoSizes, Endpoint},
+    units::{Bytes, Millis},
 };
 use host_engine::Engines;
 use host_wire::peer::{Heartbeat, Hello, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
@@ -32,8 +33,8 @@ use crate::{
     machine::Machine,
     metrics::Metrics,
     peer::{
-        Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Fetcher, Files, Lane, LinkLimits, Links, Patience, Post, REMOVED,
-        Reachable, enrol, nowhere,
+        Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Fetcher, Files, Lane, LinkLimits, Links, Network,
+        Patience, Post, REMOVED, Reachable, RoundTrips, enrol, measure, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
@@ -74,6 +75,7 @@ struct Parts {
     address: String,
     process: u64,
     held: loading::Held,
+    round_trips: RoundTrips,
     config: Arc<Config>,
     clock: Clock,
     central: String,
@@ -98,12 +100,13 @@ impl Joined {
     pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces, closing: CancellationToken) -> Result<Self, Error> {
         let central = config.join.central.as_ref().map(ToString::to_string).unwrap_or_default();
         let folder = IdentityFolder::open(&config.data)?;
-        let identity = enrol::identity(&config, &folder, &central).await?;
+        let network = Network::of(config.local_devices.first().and_then(|device| config.profile_of(device)));
+        let identity = enrol::identity(&config, &folder, &network, &central).await?;
         let Subject::Device(id) = identity.certificate().subject().clone() else {
             return Err(Fault::Enrol { central, reason: "its certificate names no device".into() }.into());
         };
         let silence = Duration::from_millis(config.leases.lost_after_ms);
-        let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, silence);
+        let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, silence).over(network.clone());
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer.clone(), limits));
         links.set(Subject::Central, &central);
@@ -124,11 +127,27 @@ impl Joined {
         let service = PeerServer::new(DeviceService { desk: desk.clone(), files })
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
-        let address = open_door(&config, &identity, &central, service.clone(), &closing).await?;
+        let address = open_door(&config, &identity, &network, &central, service.clone(), &closing).await?;
         Reachable { dialer: dialer.clone(), central: central.clone(), service, silence_max: silence }.keep_open(&closing);
-        let (process, held) = (pulse::process_number(), loading::Held::default());
+        let (process, held, round_trips) = (pulse::process_number(), loading::Held::default(), RoundTrips::default());
         let (device, attends) = (started.device, AtomicBool::new(false));
-        Ok(Self(Arc::new(Parts { device, computes, desk, links, fetcher, dialer, address, process, held, config, clock, central, attends, shelf })))
+        Ok(Self(Arc::new(Parts {
+            device,
+            computes,
+            desk,
+            links,
+            fetcher,
+            dialer,
+            address,
+            process,
+            held,
+            round_trips,
+            config,
+            clock,
+            central,
+            attends,
+            shelf,
+        })))
     }
 
     /// Who this device is.
@@ -271,7 +290,14 @@ impl Joined {
             }
             Says::Cancel(cancel) => self.0.desk.give_up(&cancel.passages),
             Says::Peers(peers) => self.meet(peers),
-            Says::HeartbeatSeen(_) | Says::MeasureLink(_) => {}
+            Says::HeartbeatSeen(seen) => self.0.round_trips.seen(seen.number, self.0.clock.millis()),
+            Says::MeasureLink(asked) => {
+                work.spawn(async move {
+                    if let Some(says) = joined.measure(asked).await {
+                        let _ = say.send(message(says)).await;
+                    }
+                });
+            }
             Says::Goodbye(goodbye) => tracing::warn!(reason = goodbye.reason, "the central says goodbye"),
         }
     }
@@ -291,6 +317,17 @@ impl Joined {
         }
     }
 
+    /// Measures one of this device's links; nothing, if what was asked for is no name.
+    async fn measure(&self, asked: pb::MeasureLink) -> Option<device_message::Says> {
+        let target = Endpoint::try_from(asked).inspect_err(|error| tracing::warn!(%error, "the central asks for a link that cannot be")).ok()?;
+        let settings = &self.0.config.links;
+        // An echo must fit into a message, with what that has besides.
+        let bytes_max = settings.bytes_max.min(self.0.config.peers.message_bytes_max / 2);
+        let sizes = EchoSizes { wanted: Millis(settings.echo_ms as f64), bytes_max: Bytes(bytes_max as u64) };
+        let limits = EchoLimits { sizes, answer_max: Duration::from_millis(settings.answer_ms_max) };
+        Some(device_message::Says::LinkMeasured(measure(&self.0.links, target, &limits).await.into()))
+    }
+
     /// Beats until the stream is closed.
     async fn beat(&self, interval: Duration, say: mpsc::Sender<pb::DeviceMessage>) {
         let mut machine = Machine::new();
@@ -298,15 +335,18 @@ impl Joined {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut number = 0;
+        self.0.round_trips.reset();
         loop {
             ticks.tick().await;
             number += 1;
-            let pressures = load.pressures(&mut machine, self.0.computes.values());
+            let latency = self.0.round_trips.last();
+            let pressures = Pressures { latency, ..load.pressures(&mut machine, self.0.computes.values()) };
             let runs = self.0.computes.iter().flat_map(|(accelerator, compute)| {
                 let at = move |(shard, run)| Run { at: ShardAt { accelerator: accelerator.clone(), shard }, run };
                 compute.take_runs().into_iter().map(at)
             });
             let beat = Heartbeat { number, pressures, runs: runs.collect() };
+            self.0.round_trips.sent(number, self.0.clock.millis());
             if say.send(message(device_message::Says::Heartbeat(beat.into()))).await.is_err() {
                 return;
             }
@@ -350,6 +390,7 @@ async fn fetcher(config: &Config, links: &Arc<Links>, metrics: Arc<Metrics>) -> 
 async fn open_door(
     config: &Config,
     identity: &Identity,
+    network: &Network,
     central: &str,
     service: PeerServer<DeviceService>,
     closing: &CancellationToken,
@@ -363,7 +404,7 @@ async fn open_door(
         handshake_max: Duration::from_millis(config.join.handshake_ms_max),
     };
     let tls = server_config(identity, Callers::Known, &Revoked::default())?;
-    let door = Door::open(listener, tls, limits, nowhere(), closing.clone()).map_err(fault)?;
+    let door = Door::open(listener, network.clone(), tls, limits, nowhere(), closing.clone()).map_err(fault)?;
     let address = config.join.advertise.as_ref().map_or_else(|| door.address.to_string(), ToString::to_string);
     let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming_shutdown(door, closing.clone().cancelled_owned());
     tokio::spawn(async move {

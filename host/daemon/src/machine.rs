@@ -1,5 +1,9 @@
 //! What this machine has and how hard it works, as the operating system says. A system that does not say counts as idle.
 
+mod hardware;
+
+pub use hardware::labels;
+
 /// What the machine is called in its network, if it says.
 pub fn name() -> Option<String> {
     sysinfo::System::host_name().ok().filter(|name| !name.is_empty())
@@ -22,6 +26,14 @@ impl Machine {
             system.refresh_memory();
             system.total_memory()
         })
+    }
+
+    /// The model of its processor, empty if that is not known, and how many cores programs see.
+    fn processor(&mut self) -> Option<(String, usize)> {
+        let system = self.0.as_mut()?;
+        system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+        let model = system.cpus().first()?.brand().trim().to_owned();
+        Some((model, system.cpus().len()))
     }
 
     /// Shares of CPU time and of memory in use, 0..1. CPU time is counted from one call to the next.

@@ -18,14 +18,19 @@ mod files;
 mod golden;
 mod intake;
 mod links;
+mod measure;
 mod parcel;
 mod post;
 mod resumes;
+mod round_trips;
+mod simulated;
+mod socket;
+mod surveyor;
 mod turned;
 
 pub use attending::{Attending, Remotes, Shards};
 pub use awaited::Awaited;
-pub use central_service::{CentralParts, CentralService};
+pub use central_service::{CentralParts, CentralService, ECHO_BYTES_MAX};
 pub use desk::{Desk, DeskParts};
 pub use device_service::DeviceService;
 pub use dial::{Dialer, Lane};
@@ -36,8 +41,12 @@ pub use fetching::{FROM_CENTRAL, FROM_PEERS, Fetcher, Patience};
 pub use files::Files;
 pub use golden::golden_from_file;
 pub use links::{LinkLimits, Links};
+pub use measure::{EchoLimits, measure};
 pub use post::Post;
 pub use resumes::{CentralResumes, Resumes};
+pub use round_trips::RoundTrips;
+pub use simulated::Network;
+pub use surveyor::Surveyor;
 pub use turned::{Reachable, link, nowhere};
 
 /// The services of `peer.proto`. Generated.

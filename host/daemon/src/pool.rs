@@ -16,8 +16,8 @@ use crate::{
     metrics::Metrics,
     passage::{Carrier, Job},
     peer::{
-        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Post, Remotes, Resumes, Shards, Ties,
-        link,
+        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Network, Post, Remotes, Resumes,
+        Shards, Surveyor, Ties, link,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
@@ -129,10 +129,14 @@ impl Pool {
         let tls = server_config(&opening.identity, Callers::KnownAndStrangers, &opening.revoked)?;
         let fault = |error: std::io::Error| Error::from(Fault::Address { what: "the join port", address: "the listener".into() }).because(error);
         let (turned, opened) = mpsc::channel(TURNED_MAX);
-        let door = Door::open(listener, tls, limits, turned, closing.clone()).map_err(fault)?;
+        let door = Door::open(listener, Network::default(), tls, limits, turned, closing.clone()).map_err(fault)?;
         tokio::spawn(link(opening.links.clone(), opened));
         let address = door.address;
         let enrolling = Enrolling { authority: opening.authority, store: parts.store.clone(), life: Duration::from_millis(config.join.certificate_ms) };
+        let own = parts.computes.keys().map(|offer| offer.device.clone()).collect();
+        let attending = self.remotes.attending.clone();
+        let surveyor = Arc::new(Surveyor::new(&config.links, &config.leases, parts.run, attending, parts.clock.clone(), own));
+        tokio::spawn(surveyor.clone().work(closing.clone()));
         let service = CentralService(Arc::new(CentralParts {
             run: parts.run,
             enrolling,
@@ -141,6 +145,7 @@ impl Pool {
             awaited: opening.awaited.clone(),
             resumes: opening.resumes,
             metrics: parts.metrics,
+            surveyor,
             files: self.remotes.files.clone(),
             links: opening.links,
             post: opening.post,

@@ -1,7 +1,7 @@
 //! Makes the devices of this process: asks the adapters what there is, measures what it can do, and starts a compute thread
 //! for each offer. Called once, by the central.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use host_core::{
     cost::CostModel,
@@ -18,7 +18,7 @@ use crate::{
     config::{self, Config},
     device::{Compute, ComputeSettings},
     error::{Error, Fault},
-    machine::Machine,
+    machine::{self, Machine},
     metrics::Metrics,
     pulse::LocalDevice,
 };
@@ -55,13 +55,13 @@ pub fn start_devices(config: &Config, plugins: &PluginHost, engines: &Engines, m
     let cost = calibrate(config, engines)?;
     let ids = config.local_devices.iter().map(|device| DeviceId::parse(&device.id).map_err(Error::from)).collect::<Result<Vec<_>, _>>()?;
     let equal_part = memory_of_each(config);
-    let clock = Clock::start();
+    let (clock, machine) = (Clock::start(), machine::labels());
     let mut started = Vec::with_capacity(ids.len());
     for (settings, id) in config.local_devices.iter().zip(&ids) {
         let others: Vec<DeviceId> = ids.iter().filter(|other| *other != id).cloned().collect();
         let profile = config.profile_of(settings);
         let memory = own_memory(config, settings).unwrap_or(equal_part);
-        let place = Place { settings, profile, id, pace: pace(id, settings, profile, &cost)?, cost, memory, others: &others };
+        let place = Place { settings, profile, id, pace: pace(id, settings, profile, &cost)?, cost, memory, others: &others, machine: &machine };
         // A simulated device has one accelerator, whatever else this machine could drive.
         let found = if profile.is_some() { &found[..found.len().min(1)] } else { &found[..] };
         started.push(start_device(config, &place, found, &clock, metrics)?);
@@ -78,6 +78,8 @@ struct Place<'a> {
     cost: CostModel,
     memory: Bytes,
     others: &'a [DeviceId],
+    /// What the machine says of itself.
+    machine: &'a BTreeMap<String, String>,
 }
 
 fn start_device(config: &Config, place: &Place<'_>, found: &[Probed], clock: &Clock, metrics: &Arc<Metrics>) -> Result<Started, Error> {
@@ -98,8 +100,10 @@ fn start_device(config: &Config, place: &Place<'_>, found: &[Probed], clock: &Cl
         computes.push(Arc::new(compute));
     }
     let mut labels = place.settings.labels.clone();
-    if let Some(profile) = place.profile {
-        labels.entry(PROFILE_LABEL.to_owned()).or_insert_with(|| profile.name.clone());
+    // A simulated device is not this machine.
+    let own = place.profile.map_or_else(|| place.machine.clone(), |profile| BTreeMap::from([(PROFILE_LABEL.to_owned(), profile.name.clone())]));
+    for (label, value) in own {
+        labels.entry(label).or_insert(value);
     }
     let device = Device { id: place.id.clone(), site: SiteName::parse(&place.settings.site)?, labels, offers };
     device.check()?;

@@ -3,6 +3,7 @@
 use host_core::{
     cluster::{Cluster, DeviceCensus, DeviceRecord, ShardState},
     ids::DeviceId,
+    link::{Endpoint, KnownLink},
     units::{Bytes, Millis},
 };
 use host_wire::{admin, peer::LoadProgress};
@@ -12,7 +13,26 @@ use crate::{peer::Attending, store::Restraint};
 /// Every device that joined since the host started and was not removed, sorted by id. `now` is by the clock of the cluster's events.
 pub fn devices(cluster: &Cluster, attending: &Attending, now: Millis) -> Vec<admin::Device> {
     // Both are sorted by id, and neither leaves one out.
-    cluster.devices().values().zip(&cluster.census(now).devices).map(|(record, counted)| device(record, counted, attending)).collect()
+    cluster
+        .devices()
+        .values()
+        .zip(&cluster.census(now).devices)
+        .map(|(record, counted)| admin::Device { links: links(cluster, &record.device.id), ..device(record, counted, attending) })
+        .collect()
+}
+
+/// How a device reaches the central and the others whose lease runs.
+fn links(cluster: &Cluster, device: &DeviceId) -> Vec<admin::Link> {
+    let own = Endpoint::Device(device.clone());
+    let is_there = |link: &KnownLink<'_>| match link.target {
+        Endpoint::Central => true,
+        Endpoint::Device(id) => cluster.devices().get(id).is_some_and(DeviceRecord::is_alive),
+    };
+    let shown = |link: KnownLink<'_>| {
+        let back = if *link.target == Endpoint::Central { cluster.links().link(&Endpoint::Central, &own) } else { None };
+        admin::Link::from(link).with_back(back)
+    };
+    cluster.links().from_end(&own).filter(is_there).map(shown).collect()
 }
 
 fn device(record: &DeviceRecord, counted: &DeviceCensus, attending: &Attending) -> admin::Device {

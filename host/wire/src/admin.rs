@@ -3,6 +3,7 @@
 mod blobs;
 mod census;
 mod device;
+mod link;
 mod plan;
 mod plugin;
 mod token;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use blobs::{Blobs, ShardLoad};
 pub use census::{Census, DeviceCensus, Supply};
 pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
+pub use link::Link;
 pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,

@@ -4,12 +4,14 @@
 mod activation;
 mod attend;
 mod chunk;
+mod link;
 mod read;
 
 pub use activation::{Activation, Call, Conclusion, Hop, Outcome, POSITIONS_MAX, Phase, Stopped, Stuck, Tensor};
 pub use activation::{refusal, refused, tensor, way};
 pub use attend::{File, Heartbeat, HeldShard, Hello, Load, Run, ShardAt, Source};
 pub use chunk::{Chunk, LoadProgress};
+pub use link::LinkMeasured;
 
 /// The messages as they are on the wire. Generated.
 #[allow(clippy::all, clippy::pedantic, missing_debug_implementations, rustdoc::all, reason = "generated code")]

@@ -6,6 +6,10 @@ use std::{
     fmt,
 };
 
+mod known;
+
+pub use known::KnownLink;
+
 use super::{Links, Speed};
 use crate::{
     error::{Error, Fault},
@@ -273,6 +277,26 @@ mod tests {
         let error = refused(at(1.0, 0.0)).expect_err("no bytes ever arrive");
         assert_eq!(error.to_string(), "link from a to the central: bytes per ms is 0, it must be a number above 0");
         assert!(refused(at(f64::NAN, 1.0)).is_err() && refused(at(1.0, f64::NAN)).is_err() && refused(at(-1.0, 1.0)).is_err());
+    }
+
+    #[test]
+    fn people_see_what_was_measured_and_where_the_central_relays() {
+        let (a, b, c) = (end("a"), end("b"), end("c"));
+        let mut seen = measured(&[(&a, &b, Reach::Unreachable), (&a, &c, at(1.0, 7.0)), (&b, &a, at(9.0, 9.0)), (&Endpoint::Central, &b, at(3.0, 300.0))]);
+        seen.note_round_trip(&device_id("a"), Millis(8.0), &LinkSettings::default());
+        let shown: Vec<_> = seen.from_end(&a).map(|link| (link.target.to_string(), link.latency.map(|time| time.0), link.bytes_per_ms, link.relayed)).collect();
+        let over_the_central = 1.0 / (1.0 / Speed::BETWEEN_SITES.bytes_per_ms + 1.0 / 300.0);
+        assert_eq!(
+            shown,
+            [
+                ("the central".to_owned(), Some(4.0), None, false),
+                ("b".to_owned(), Some(7.0), Some(over_the_central), true),
+                ("c".to_owned(), Some(1.0), Some(7.0), false)
+            ]
+        );
+        assert!(seen.is_relayed(&device_id("a"), &device_id("b")) && !seen.is_relayed(&device_id("b"), &device_id("a")));
+        assert_eq!(seen.link(&b, &a).and_then(|link| link.bytes_per_ms), Some(9.0));
+        assert_eq!(seen.link(&c, &a), None);
     }
 
     #[test]

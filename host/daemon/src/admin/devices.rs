@@ -74,5 +74,6 @@ fn absent(record: DeviceRecord) -> admin::Device {
         pressures: admin::Pressures::default(),
         shards: Vec::new(),
         loads: Vec::new(),
+        links: Vec::new(),
     }
 }

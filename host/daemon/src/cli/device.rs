@@ -8,7 +8,7 @@ use host_core::{
     units::{Bytes, Millis},
 };
 use host_wire::{
-    admin::{Device, DeviceOrder, Offer},
+    admin::{Device, DeviceOrder, Link, Offer},
     labels,
 };
 
@@ -157,6 +157,7 @@ fn show(screen: &mut Screen, device: &Device) -> Result<(), Error> {
     for load in &device.loads {
         screen.line(&format!("loading   {}", status::load(load)))?;
     }
+    device.links.iter().try_for_each(|link| screen.line(&format!("link      {}", described(link))))?;
     for offer in &device.offers {
         let cost = &offer.cost;
         screen.line("")?;
@@ -173,4 +174,33 @@ fn show(screen: &mut Screen, device: &Device) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// `to b: 0.21 ms, 840.0 MB/s`
+fn described(link: &Link) -> String {
+    let bandwidth = |bytes_per_s: f64| format!("{:.1} MB/s", bytes_per_s / 1e6);
+    let figures = [
+        link.latency_ms.map(|latency| Millis(latency).to_string()),
+        link.bytes_per_s.map(bandwidth),
+        link.bytes_per_s_back.map(|bytes| format!("{} back", bandwidth(bytes))),
+    ];
+    let figures = figures.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let other = link.device.as_deref().unwrap_or("the central");
+    let way = if link.relayed { " over the central, because it cannot reach it" } else { "" };
+    format!("to {other}{way}: {figures}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_one_line_for_people() {
+        let direct = Link { device: None, relayed: false, latency_ms: Some(0.21), bytes_per_s: Some(84e7), bytes_per_s_back: Some(7.96e8) };
+        let relayed = Link { device: Some("b".into()), relayed: true, bytes_per_s_back: None, ..direct.clone() };
+        let local = Link { bytes_per_s: None, relayed: false, ..relayed.clone() };
+        assert_eq!(described(&direct), "to the central: 0.21 ms, 840.0 MB/s, 796.0 MB/s back");
+        assert_eq!(described(&relayed), "to b over the central, because it cannot reach it: 0.21 ms, 840.0 MB/s");
+        assert_eq!(described(&local), "to b: 0.21 ms");
+    }
 }

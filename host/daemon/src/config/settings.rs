@@ -8,7 +8,7 @@ use host_wire::join::JoinToken;
 use serde_json::{Value, json};
 
 use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device};
-use crate::{pki::Subject, shelf};
+use crate::{peer::ECHO_BYTES_MAX, pki::Subject, shelf};
 
 const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
@@ -311,6 +311,12 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "leases.heartbeat_ms", set: |c, v| number(&mut c.leases.heartbeat_ms, v, 10..=MINUTE_MS), get: |c| json!(c.leases.heartbeat_ms) },
     Setting { key: "leases.lost_after_ms", set: |c, v| number(&mut c.leases.lost_after_ms, v, 30..=60 * MINUTE_MS), get: |c| json!(c.leases.lost_after_ms) },
+    Setting { key: "links.measure_ms", set: |c, v| number(&mut c.links.measure_ms, v, 100..=DAY_MS), get: |c| json!(c.links.measure_ms) },
+    Setting { key: "links.at_once_max", set: |c, v| number(&mut c.links.at_once_max, v, 1..=1_000), get: |c| json!(c.links.at_once_max) },
+    Setting { key: "links.pause_ms", set: |c, v| number(&mut c.links.pause_ms, v, 0..=MINUTE_MS), get: |c| json!(c.links.pause_ms) },
+    Setting { key: "links.echo_ms", set: |c, v| number(&mut c.links.echo_ms, v, 1..=10_000), get: |c| json!(c.links.echo_ms) },
+    Setting { key: "links.bytes_max", set: |c, v| number(&mut c.links.bytes_max, v, 1024..=ECHO_BYTES_MAX), get: |c| json!(c.links.bytes_max) },
+    Setting { key: "links.answer_ms_max", set: |c, v| number(&mut c.links.answer_ms_max, v, 100..=MINUTE_MS), get: |c| json!(c.links.answer_ms_max) },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
     Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
     Setting { key: "peers.port", set: |c, v| number(&mut c.peers.port, v, 0..=65_535), get: |c| json!(c.peers.port) },

@@ -8,7 +8,9 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
     shard::ShardId,
 };
-use host_wire::peer::{Activation, Heartbeat, HeldShard, Hello, LoadProgress, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal};
+use host_wire::peer::{
+    Activation, Heartbeat, HeldShard, Hello, LinkMeasured, LoadProgress, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
+};
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -26,6 +28,7 @@ use super::{
     post::Post,
     resumes::Resumes,
     rpc::{central_server, enrolment_server, peer_server},
+    surveyor::Surveyor,
 };
 use crate::{
     clock::Clock,
@@ -38,7 +41,7 @@ use crate::{
 };
 
 /// Most bytes that an echo gives back.
-const ECHO_BYTES_MAX: u64 = 16 << 20;
+pub const ECHO_BYTES_MAX: u64 = 16 << 20;
 
 /// What the services of a central work with. A cheap handle.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub struct CentralParts {
     pub resumes: Resumes,
     /// Where what happens is counted.
     pub metrics: Arc<Metrics>,
+    /// Has links measured.
+    pub surveyor: Arc<Surveyor>,
     /// What devices fetch.
     pub files: Arc<Files>,
     /// The way to devices.
@@ -178,6 +183,7 @@ impl CentralService {
         }
         self.send(Event::Joined { device: hello.device, held, now: parts.clock.millis() }).await;
         self.remind(&attendance.id).await;
+        self.0.surveyor.joined(&attendance.id);
     }
 
     /// The shards that a device kept and that are still what is meant by their names. It is told to drop the others.
@@ -215,6 +221,7 @@ impl CentralService {
     /// A device's stream is over and its lease runs. Whoever waits for it waits no longer.
     async fn cut(&self, attendance: &Attendance) {
         self.0.attending.gone(attendance);
+        self.0.surveyor.left(&attendance.id);
         self.send(Event::Away { device: attendance.id.clone() }).await;
     }
 
@@ -259,7 +266,12 @@ impl CentralService {
             device_message::Says::LoadProgress(progress) => {
                 attendance.progress(LoadProgress::try_from(progress).map_err(|error| error.to_string())?);
             }
-            device_message::Says::LinkMeasured(_) => {}
+            device_message::Says::LinkMeasured(measured) => {
+                let measured = LinkMeasured::try_from(measured).map_err(|error| error.to_string())?;
+                for event in self.0.surveyor.heard(attendance.id.clone(), measured) {
+                    self.send(event).await;
+                }
+            }
             device_message::Says::Leaving(leaving) => {
                 tracing::info!(device = %attendance.id, reason = leaving.reason, "a device leaves");
                 self.send(Event::Left { device: attendance.id.clone() }).await;

@@ -8,12 +8,12 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::io::AsyncReadExt as _;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-use super::door::Connection;
+use super::{door::Connection, simulated::Network, socket::Socket};
 use crate::pki::{Subject, TURNED_PROTOCOLS, explain_handshake, is_revoked, turned};
 
 /// Window of one stream on a connection for large messages; a transfer is bounded by it and the round trip: 8 MiB in 50 ms.
@@ -48,12 +48,19 @@ pub struct Dialer {
     tls: Arc<ClientConfig>,
     connect_max: Duration,
     silence_max: Duration,
+    network: Network,
 }
 
 impl Dialer {
     /// With TLS settings of `pki`. A connection on which something is expected and nothing comes for `silence_max` is cut.
     pub fn new(tls: Arc<ClientConfig>, connect_max: Duration, silence_max: Duration) -> Self {
-        Self { tls, connect_max, silence_max }
+        Self { tls, connect_max, silence_max, network: Network::default() }
+    }
+
+    /// The same over another network than the real one.
+    #[must_use]
+    pub fn over(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     /// A connection to a host at an address, which must be who it is taken for.
@@ -78,7 +85,7 @@ impl Dialer {
     }
 
     /// Opens a connection over which the central asks this host.
-    pub async fn turned(&self, address: &str, lane: Lane) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn turned(&self, address: &str, lane: Lane) -> io::Result<TlsStream<Socket>> {
         self.open(&turned(&self.tls, lane.turned_protocol()), address, &Subject::Central).await
     }
 
@@ -89,10 +96,9 @@ impl Dialer {
         matches!(tokio::time::timeout(self.connect_max, asking).await, Ok(Err(error)) if is_revoked(&error))
     }
 
-    async fn open(&self, tls: &Arc<ClientConfig>, address: &str, subject: &Subject) -> io::Result<TlsStream<TcpStream>> {
+    async fn open(&self, tls: &Arc<ClientConfig>, address: &str, subject: &Subject) -> io::Result<TlsStream<Socket>> {
         let opening = async {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
+            let stream = self.network.connect(address).await?;
             TlsConnector::from(tls.clone()).connect(subject.server_name(), stream).await.map_err(|error| io::Error::other(explain_handshake(&error)))
         };
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("it did not open a connection within {} ms", self.connect_max.as_millis()));

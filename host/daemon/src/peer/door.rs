@@ -24,7 +24,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use super::dial::Lane;
+use super::{dial::Lane, simulated::Network, socket::Socket};
 use crate::pki::{Certificate, Subject, explain_handshake};
 
 /// How long a door waits after the system had no connection for it, before it asks again.
@@ -83,7 +83,7 @@ pub struct Door {
 /// A connection whose other end is known.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Socket>,
     other: Caller,
     _open: OwnedSemaphorePermit,
 }
@@ -92,6 +92,7 @@ impl Door {
     /// Accepts until the token is cancelled. Connections over which this host asks go another way.
     pub fn open(
         listener: TcpListener,
+        network: Network,
         tls: Arc<ServerConfig>,
         limits: DoorLimits,
         turned: mpsc::Sender<Turned>,
@@ -100,7 +101,7 @@ impl Door {
         let address = listener.local_addr()?;
         let (arrived, accepted) = mpsc::channel(limits.connections_max.clamp(1, 1024));
         let counts = Arc::new(DoorCounts::default());
-        tokio::spawn(Porter { tls: TlsAcceptor::from(tls), limits, counts: counts.clone(), arrived, turned }.accept(listener, closing));
+        tokio::spawn(Porter { network, tls: TlsAcceptor::from(tls), limits, counts: counts.clone(), arrived, turned }.accept(listener, closing));
         Ok(Self { accepted, address, counts })
     }
 }
@@ -115,6 +116,7 @@ impl tokio_stream::Stream for Door {
 
 /// Works at a door.
 struct Porter {
+    network: Network,
     tls: TlsAcceptor,
     limits: DoorLimits,
     counts: Arc<DoorCounts>,
@@ -156,7 +158,7 @@ impl Porter {
     }
 
     async fn greet(&self, stream: TcpStream, address: SocketAddr, open: OwnedSemaphorePermit) -> Result<Connection, String> {
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let stream = self.network.take(stream).map_err(|error| error.to_string())?;
         let stream = self.tls.accept(stream).await.map_err(|error| explain_handshake(&error))?;
         Connection::new(stream.into(), address, open)
     }
@@ -179,7 +181,7 @@ impl Porter {
 
 impl Connection {
     /// Over which the handshake is done. It counts as open until it is dropped.
-    pub fn new(stream: TlsStream<TcpStream>, address: SocketAddr, open: OwnedSemaphorePermit) -> Result<Self, String> {
+    pub fn new(stream: TlsStream<Socket>, address: SocketAddr, open: OwnedSemaphorePermit) -> Result<Self, String> {
         let certificate = Certificate::of_peer(stream.get_ref().1.peer_certificates()).map_err(|error| error.to_string())?;
         Ok(Self { stream, other: Caller { certificate, address }, _open: open })
     }

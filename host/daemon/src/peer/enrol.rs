@@ -8,6 +8,7 @@ use host_wire::peer::pb;
 use super::{
     dial::{Dialer, Lane},
     rpc::enrolment_client::EnrolmentClient,
+    simulated::Network,
 };
 use crate::{
     clock,
@@ -22,12 +23,12 @@ const ENROL_MAX: Duration = Duration::from_secs(30);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// The identity of this host as a device of a central.
-pub async fn identity(config: &Config, folder: &IdentityFolder, central: &str) -> Result<Identity, Error> {
+pub async fn identity(config: &Config, folder: &IdentityFolder, network: &Network, central: &str) -> Result<Identity, Error> {
     let kept = folder.load()?;
     let id = kept.as_ref().and_then(own_id);
     let mut lacks = "this host has not joined it yet";
     if let Some(identity) = kept.filter(|identity| identity.certificate().expires_ms() > clock::unix_ms()) {
-        if !is_revoked(&identity, central).await? {
+        if !is_revoked(&identity, network, central).await? {
             return Ok(identity);
         }
         lacks = "somebody removed this host there";
@@ -38,7 +39,7 @@ pub async fn identity(config: &Config, folder: &IdentityFolder, central: &str) -
         Some(id) => id,
         None => DeviceId::parse(&format!("device-{}", &folder.key_digest().to_string()[..8]))?,
     };
-    let dialer = Dialer::new(enrolment_client_config(token.fingerprint)?, ENROL_MAX, ENROL_MAX);
+    let dialer = Dialer::new(enrolment_client_config(token.fingerprint)?, ENROL_MAX, ENROL_MAX).over(network.clone());
     let channel = dialer.channel(central, &Subject::Central, Lane::Latency);
     let request = pb::EnrolRequest {
         token: token.id.0.to_vec(),
@@ -65,8 +66,8 @@ fn own_id(identity: &Identity) -> Option<DeviceId> {
 }
 
 /// Whether the central does not take this identity any more. One that cannot be reached may take it later.
-async fn is_revoked(identity: &Identity, central: &str) -> Result<bool, Error> {
-    let dialer = Dialer::new(client_config(identity)?, CONNECT_MAX, CONNECT_MAX);
+async fn is_revoked(identity: &Identity, network: &Network, central: &str) -> Result<bool, Error> {
+    let dialer = Dialer::new(client_config(identity)?, CONNECT_MAX, CONNECT_MAX).over(network.clone());
     Ok(dialer.is_revoked_at(central, &Subject::Central).await)
 }
 

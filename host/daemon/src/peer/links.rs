@@ -55,6 +55,8 @@ struct Link {
     bulk: Option<Channel>,
     /// Until then the central passes on what is for it, because it could not be reached.
     relayed_until: Option<Instant>,
+    /// Whether it could not be reached when the way to it was measured; then the central passes on until it can.
+    unreachable: bool,
 }
 
 impl Links {
@@ -72,6 +74,7 @@ impl Links {
             let open = |lane| Some(self.dialer.channel(address, &subject, lane));
             (link.latency, link.bulk) = (open(Lane::Latency), open(Lane::Bulk));
             link.address = Some(address.to_owned());
+            link.unreachable = false;
         }
     }
 
@@ -83,6 +86,22 @@ impl Links {
         match lane {
             Lane::Latency => link.latency = channel,
             Lane::Bulk => link.bulk = channel,
+        }
+    }
+
+    /// A connection to a host that is used for nothing else, and closed when nothing uses it any more.
+    pub fn apart(&self, subject: &Subject, lane: Lane) -> Result<Channel, LinkFault> {
+        let known = self.lock();
+        let address = known.get(subject).and_then(|link| link.address.as_deref());
+        let address = address.ok_or_else(|| LinkFault::Unreachable(format!("nobody has said where {subject} is")))?;
+        Ok(self.dialer.channel(address, subject, lane))
+    }
+
+    /// Notes whether a host was reached when the way to it was measured.
+    pub fn reached(&self, subject: &Subject, reached: bool) {
+        if let Some(link) = self.lock().get_mut(subject) {
+            link.unreachable = !reached;
+            link.relayed_until = link.relayed_until.filter(|_| !reached);
         }
     }
 
@@ -125,7 +144,8 @@ impl Links {
 
     /// The connection to a host, unless the central passes on for a while.
     fn direct(&self, subject: &Subject, size: usize) -> Result<Channel, LinkFault> {
-        let relayed = self.lock().get(subject).and_then(|link| link.relayed_until).is_some_and(|until| clock::now() < until);
+        let is_relayed = |link: &Link| link.unreachable || link.relayed_until.is_some_and(|until| clock::now() < until);
+        let relayed = self.lock().get(subject).is_some_and(is_relayed);
         if relayed { Err(LinkFault::Unreachable(format!("{subject} could not be reached just now"))) } else { self.channel(subject, size) }
     }
 

@@ -45,8 +45,9 @@ impl fmt::Debug for Post {
 
 impl Carrier for Post {
     fn carry(&self, job: Job) {
-        let Some(hop) = job.passage.hops.get(job.position) else { return job.go_on() };
-        let offer = hop.seat.offer().clone();
+        if job.position >= job.passage.hops.len() {
+            return job.go_on();
+        }
         let activation = parcel::activation(&job, self.clock.millis());
         let Job { passage, position, answer, .. } = job;
         let reply: Option<Box<dyn Reply>> = match answer {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use host_core::{cost::CostModel, device};
 use serde::{Deserialize, Serialize};
 
-use super::ShardLoad;
+use super::{Link, ShardLoad};
 use crate::labels::Edits;
 
 /// A device.
@@ -44,6 +44,9 @@ pub struct Device {
     /// The shards whose files it fetches now.
     #[serde(default)]
     pub loads: Vec<ShardLoad>,
+    /// How it reaches others, the central first.
+    #[serde(default)]
+    pub links: Vec<Link>,
 }
 
 /// What a person asks of a device: the body of `POST /devices/ID`.
@@ -148,6 +151,7 @@ impl From<&device::Device> for Device {
             pressures: Pressures::default(),
             shards: Vec::new(),
             loads: Vec::new(),
+            links: Vec::new(),
         }
     }
 }

@@ -122,6 +122,7 @@ mod tests {
             pressures: Pressures::default(),
             shards: Vec::new(),
             loads: Vec::new(),
+            links: Vec::new(),
         };
         let cases = [
             (device("draining", Some("draining"), false), Ok(false)),
