@@ -3,22 +3,14 @@
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::collections::BTreeSet;
 
-use running::{Host, PATIENCE, samples, text};
+use running::{Host, classify, serves, text, wait_until};
 use serde_json::Value;
 
 /// A central without devices of its own.
 fn central() -> Host {
     Host::start(&["--join-listen", "127.0.0.1:0", "--local-devices", "0", "--models", "models"])
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "{what} did not come about");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }
 
 /// The devices that hold stages of a model, once the model serves.
@@ -28,26 +20,6 @@ fn stages(central: &Host, model: &str) -> BTreeSet<String> {
     let replicas = explanation["replicas"].as_array().cloned().unwrap_or_default();
     let stages = replicas.iter().flat_map(|replica| replica["stages"].as_array().cloned().unwrap_or_default());
     stages.filter_map(|stage| stage["device"].as_str().map(str::to_owned)).collect()
-}
-
-fn serves(central: &Host, model: &str) -> bool {
-    let status = central.json(&["status"]);
-    let models = status["models"].as_array().cloned().unwrap_or_default();
-    models.iter().any(|entry| entry["name"] == model && entry["ready"] == true)
-}
-
-/// How many of the pictures were answered, and how many of those rightly.
-fn classify(central: &Host, count: usize) -> (usize, usize) {
-    let files: Vec<String> = samples().iter().take(count).map(|file| file.display().to_string()).collect();
-    let arguments: Vec<&str> = ["infer", "digits", "-o", "json"].into_iter().chain(files.iter().map(String::as_str)).collect();
-    let output = central.command(&arguments);
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    let answers: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let is_right = |answer: &&Value| {
-        let (file, label) = (answer["file"].as_str().unwrap_or_default(), answer["classes"][0]["label"].as_str().unwrap_or("?"));
-        file.ends_with(&format!("_{label}.png"))
-    };
-    (answers.len(), answers.iter().filter(is_right).count())
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Central {
             config: config.clone(),
             clock: clock.clone(),
             store: store.clone(),
-            metrics,
+            metrics: metrics.clone(),
             traces: traces.clone(),
             shelf,
             recorder,
@@ -120,7 +120,8 @@ impl Central {
         };
         let central = Self::assemble(parts);
         let events = central.run(devices, models).await;
-        let parts = PoolParts { config: &config, store: &store, clock: &clock, run, computes: handles, events, shards: central.0.control.clone(), traces };
+        let shards = central.0.control.clone();
+        let parts = PoolParts { config: &config, store: &store, clock: &clock, run, computes: handles, events, shards, traces, metrics };
         central.0.joined_at.set(pool.open(parts, &central.0.closing)?).ok();
         central.0.control.settled().await;
         central.0.started.store(true, Ordering::Release);

@@ -247,14 +247,20 @@ pub struct Join {
     pub address: Option<SocketAddr>,
     /// How long a join token is good when whoever creates it does not say.
     pub token_ttl_ms: u64,
-    /// How long a device's certificate is good. A device asks for the next one after two thirds of that.
+    /// How long a certificate is good, of a device or of the central. A host gets the next one after two thirds of that.
     pub certificate_ms: u64,
     /// From the opening of a connection until it is known who is there.
     pub handshake_ms_max: u64,
-    /// Connections of other hosts that are open at once.
+    /// Connections of hosts that have proved who they are, at once.
     pub connections_max: usize,
-    /// Those of them of which it is not yet known who is there.
+    /// Connections beside them, of those who have not yet. One more takes the place of one that has said nothing.
     pub handshakes_max: usize,
+    /// How long a connection without a certificate stays open. It comes to enrol.
+    pub enrol_ms_max: u64,
+    /// Most memory that a device may say it has. What it says is planned with.
+    pub device_memory_bytes_max: u64,
+    /// How long a device that is told that its id is taken waits for its own connection of before to end.
+    pub id_taken_ms_max: u64,
     /// The central that this host joins as a device.
     pub central: Option<HostAddress>,
     /// What it joins with the first time; never shown.
@@ -414,7 +420,10 @@ impl Default for Join {
             certificate_ms: 30 * DAY_MS,
             handshake_ms_max: 5_000,
             connections_max: 1_024,
-            handshakes_max: 64,
+            handshakes_max: 256,
+            enrol_ms_max: 10_000,
+            device_memory_bytes_max: 4 << 40,
+            id_taken_ms_max: 10_000,
             central: None,
             token: None,
             device_id: None,

@@ -59,6 +59,7 @@ pub struct Metrics {
     swaps: Family<SwapLabels, Counter>,
     swap_duration: Histogram,
     trials: Family<TrialLabels, Counter>,
+    joins_refused: Family<ReasonLabels, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -118,6 +119,11 @@ struct TrialLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct QueueLabels {
     model: String,
     /// As people count priorities: from 1.
@@ -155,6 +161,7 @@ impl Metrics {
             swaps: Family::default(),
             swap_duration: request_histogram(),
             trials: Family::default(),
+            joins_refused: Family::default(),
         };
         metrics.register();
         metrics
@@ -225,6 +232,11 @@ impl Metrics {
         self.trials.get_or_create(&TrialLabels { slot: slot.to_owned(), kind, outcome }).inc();
     }
 
+    /// Counts a host that was not let in. `reason` is a word from a closed set, that of `Unwelcome`.
+    pub fn join_refused(&self, reason: &'static str) {
+        self.joins_refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
     /// Counts a swap. `outcome` is a word from a closed set: `installed`, `chosen`, `promoted`, `rolled_back`,
     /// `strikes`, `worse`, `retried`, `uninstalled`, `disabled`, `restored`.
     pub fn swap(&self, slot: &str, outcome: &'static str, took: Duration) {
@@ -256,6 +268,7 @@ impl Metrics {
         registry.register("plugin_generation", "Generation of a slot, up by one on each swap", self.plugin_generation.clone());
         registry.register("swaps", "Swaps of plugins, by why they happened", self.swaps.clone());
         registry.register("plugin_trials", "Canaries, shadows and probations that ended, by how", self.trials.clone());
+        registry.register("join_refused", "Hosts that were not let in at a door, by why", self.joins_refused.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
     }
 }
@@ -328,6 +341,7 @@ mod tests {
         metrics.fallback("routing");
         metrics.generation("routing", 3);
         metrics.swap("routing", "installed", Duration::from_micros(2));
+        metrics.join_refused("silent");
         let text = metrics.text();
         for line in [
             "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
@@ -345,6 +359,7 @@ mod tests {
             "host_plugin_generation{slot=\"routing\"} 3",
             "host_swaps_total{slot=\"routing\",outcome=\"installed\"} 1",
             "host_swap_duration_seconds_count 1",
+            "host_join_refused_total{reason=\"silent\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

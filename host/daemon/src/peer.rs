@@ -12,10 +12,19 @@ mod door;
 pub mod enrol;
 mod enrolling;
 mod files;
+mod greeting;
+mod known;
 mod links;
+mod lobby;
 mod parcel;
+mod porter;
 mod post;
+mod refusals;
+mod renewing;
+mod standing;
+mod stay;
 mod turned;
+mod unwelcome;
 
 pub use attending::{Attending, Remotes, Shards};
 pub use awaited::Awaited;
@@ -26,9 +35,14 @@ pub use dial::{Dialer, Lane};
 pub use door::{Door, DoorLimits};
 pub use enrolling::Enrolling;
 pub use files::{Files, fetch};
+pub use greeting::GreetingLimits;
+pub use known::known_only;
 pub use links::{LinkFault, LinkLimits, Links};
 pub use parcel::from_wire;
 pub use post::Post;
+pub use refusals::Refusals;
+pub use renewing::renew_central;
+pub use standing::Standing;
 pub use turned::{Reachable, link, nowhere};
 
 /// The services of `peer.proto`. Generated.

@@ -40,7 +40,7 @@ pub enum Callers {
 
 /// For a host that others connect to. Whoever shows a certificate must have it from the same authority, and it must not be
 /// revoked.
-pub fn server_config(identity: &Identity, callers: Callers, revoked: &Revoked) -> Result<Arc<ServerConfig>, Error> {
+pub(super) fn server_config(identity: &Identity, callers: Callers, revoked: &Revoked) -> Result<Arc<ServerConfig>, Error> {
     let verifier = WebPkiClientVerifier::builder_with_provider(roots(identity.authority())?, provider());
     let verifier = match callers {
         Callers::Known => verifier,
@@ -62,7 +62,7 @@ pub fn server_config(identity: &Identity, callers: Callers, revoked: &Revoked) -
 
 /// For a host that connects to another. The server must have a certificate of the same authority for the name that the connection
 /// is opened with: `Subject::server_name` of whoever should be there, wherever that is.
-pub fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
+pub(super) fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
     let builder = client_builder()?.with_root_certificates(roots(identity.authority())?);
     let config = builder.with_client_auth_cert(identity.chain(), identity.key()).map_err(|error| tls(&error))?;
     Ok(Arc::new(finished(config)))
@@ -95,6 +95,11 @@ pub fn explain_handshake(error: &(dyn StdError + 'static)) -> String {
         next = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| cause.source());
     }
     error.to_string()
+}
+
+/// What TLS says of an error on a connection; none for one of the network below it.
+pub fn tls_error(error: &io::Error) -> Option<&TlsError> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 /// Passed explicitly everywhere: what a process has for a default depends on who came first.

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use host_wire::join::Fingerprint;
 use rustls::{CertificateError, ClientConfig, ClientConnection, Connection, Error as TlsError, ProtocolVersion, ServerConfig, ServerConnection};
 
-use super::{super::subject::CENTRAL, *};
+use super::{
+    super::{
+        handshake::{client_config, server_config},
+        subject::CENTRAL,
+    },
+    *,
+};
 
 /// What the server knows of its caller, or the first error of either side.
 fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, expected: &Subject) -> Result<Option<Subject>, TlsError> {
@@ -21,19 +27,6 @@ fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, expected: &Subj
     }
     let caller = Certificate::of_peer(server.peer_certificates()).expect("it was read in the handshake");
     Ok(caller.map(|certificate| certificate.subject().clone()))
-}
-
-fn carry(from: &mut Connection, to: &mut Connection) -> Result<(), TlsError> {
-    let mut wire = Vec::new();
-    while from.wants_write() {
-        from.write_tls(&mut wire).expect("memory takes everything");
-    }
-    let mut rest = &wire[..];
-    while !rest.is_empty() {
-        to.read_tls(&mut rest).expect("memory gives everything");
-        to.process_new_packets()?;
-    }
-    Ok(())
 }
 
 fn serving(identity: &Identity, callers: Callers) -> Arc<ServerConfig> {
