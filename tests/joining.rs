@@ -1,5 +1,5 @@
 //! Who joins a central and who does not: each refusal with its words and its count, thousands that say nothing, certificates that are
-//! renewed or end.
+//! renewed or end, and a central that is looked for.
 
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
@@ -273,6 +273,29 @@ fn a_device_whose_certificate_ended_while_it_was_away_enrols_again_if_its_token_
 fn outlive_certificates() {
     let started = Instant::now();
     wait_until("the end of certificates", || started.elapsed() > Duration::from_secs(6));
+}
+
+#[test]
+fn a_central_is_found_on_the_network_by_the_authority_that_the_token_or_the_certificate_names() {
+    const LOOK: [&str; 4] = ["--join", "auto", "--set", "join.discover_interface=127.0.0.1"];
+    let announcing = || central(&["--join-announce"]);
+    let (other, ours, hidden) = (announcing(), announcing(), central(&[]));
+    let (_, text) = token(&ours, &[]);
+    let device = Host::join_in(tempfile::tempdir().expect("a folder"), &[&LOOK[..], &["--token", &text, "--device-id", "a"]].concat());
+    assert_eq!(device.json(&["status"])["central"], address(&ours));
+    let (_, data) = device.stop();
+    let device = Host::join_in(data, &LOOK);
+    assert_eq!(device.json(&["status"])["central"], address(&ours));
+
+    let quick = [&LOOK[..], &["--set", "join.discover_ms_max=3000"]].concat();
+    let ended = Host::refused(&[&quick[..], &["--token", &token(&hidden, &[]).1]].concat());
+    let said = &ended.said;
+    assert!(ended.code == Some(1) && said.contains("no central was found: one with authority"), "{said}");
+    for part in ["was looked for by mDNS for 3000 ms", "only others announced themselves", &address(&other), &address(&ours), "--join-announce"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let ended = Host::refused(&LOOK);
+    assert!(ended.said.contains("neither a token nor a certificate that was kept says which one is meant") && ended.said.contains(ADVICE), "{}", ended.said);
 }
 
 #[test]

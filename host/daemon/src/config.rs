@@ -16,7 +16,7 @@ use host_wire::join::JoinToken;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use address::HostAddress;
+pub use address::{CentralAddress, HostAddress};
 pub use local_device::LocalDevice;
 pub use resolve::{Flag, Resolved, load};
 pub use settings::show;
@@ -261,8 +261,14 @@ pub struct Join {
     pub device_memory_bytes_max: u64,
     /// How long a device that is told that its id is taken waits for its own connection of before to end.
     pub id_taken_ms_max: u64,
+    /// Whether this host tells devices on the local network by mDNS that they may join.
+    pub announce: bool,
+    /// How long a device looks for its central.
+    pub discover_ms_max: u64,
+    /// The only network interface to announce or look on, by its name or address; all, or that of `address`, where none is given.
+    pub discover_interface: Option<String>,
     /// The central that this host joins as a device.
-    pub central: Option<HostAddress>,
+    pub central: Option<CentralAddress>,
     /// What it joins with the first time; never shown.
     pub token: Option<JoinToken>,
     /// Who it wants to be.
@@ -424,6 +430,9 @@ impl Default for Join {
             enrol_ms_max: 10_000,
             device_memory_bytes_max: 4 << 40,
             id_taken_ms_max: 10_000,
+            announce: false,
+            discover_ms_max: 5_000,
+            discover_interface: None,
             central: None,
             token: None,
             device_id: None,

@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
     peer::{
         Awaited, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, Files, Lane, LinkFault, LinkLimits, Links, Post, Reachable, Refusals, Standing,
-        enrol, fetch, from_wire, nowhere,
+        discovery, enrol, fetch, from_wire, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Badge, Callers, IdentityFolder, Revoked, Subject},
@@ -98,7 +98,7 @@ impl Joined {
     /// central.
     pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces, closing: CancellationToken) -> Result<Self, Error> {
         let folder = Arc::new(IdentityFolder::open(&config.data)?);
-        let central = config.join.central.as_ref().map(ToString::to_string).unwrap_or_default();
+        let central = discovery::central(&config.join, &folder).await?;
         let identity = enrol::identity(&config, &folder, &central).await?;
         let Subject::Device(id) = identity.certificate().subject().clone() else {
             return Err(Fault::Enrol { central, reason: "its certificate names no device".into() }.into());

@@ -8,6 +8,7 @@ mod central_service;
 mod desk;
 mod device_service;
 mod dial;
+pub mod discovery;
 mod door;
 pub mod enrol;
 mod enrolling;

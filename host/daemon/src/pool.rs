@@ -18,7 +18,7 @@ use crate::{
     passage::{Carrier, Job},
     peer::{
         Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, GreetingLimits, LinkLimits, Links, Post, Refusals,
-        Remotes, Shards, known_only, link, renew_central,
+        Remotes, Shards, discovery, known_only, link, renew_central,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
     pki::{Authority, Badge, Callers, Revoked, Validity},
@@ -122,6 +122,9 @@ impl Pool {
         tokio::spawn(link(opening.links.clone(), opened));
         let address = door.address;
         let life = Duration::from_millis(config.join.certificate_ms);
+        if config.join.announce {
+            discovery::announce(&config.join, opening.authority.fingerprint(), address, closing.clone())?;
+        }
         tokio::spawn(renew_central(opening.badge, opening.authority.clone(), life, closing.clone()));
         let enrolling = Enrolling { authority: opening.authority, store: parts.store.clone(), life, refusals: refusals.clone() };
         let service = CentralService(Arc::new(CentralParts {

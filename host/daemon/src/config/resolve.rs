@@ -174,6 +174,9 @@ impl Resolver {
         if join.central.is_none() && by_flag {
             self.faults.push("join.token is there, but join.central is not; name the central with --join".into());
         }
+        if join.announce && join.address.is_none() {
+            self.faults.push("join.announce is true, but join.address is not given, so nobody could join; open the port with --join-listen".into());
+        }
     }
 
     /// A host that nothing could ever compute on is a mistake.
@@ -342,8 +345,15 @@ mod tests {
         let alone = faults(&sources("local_devices: 0"));
         let expected = "local_devices is 0 and join.address is not given, so nothing could ever compute; let devices join with --join-listen, or leave --local-devices out";
         assert_eq!(alone, [expected]);
-        let joining = faults(&sources("local_devices: []\njoin: { central: \"shed:1\" }"));
-        assert_eq!(joining, ["local_devices is 0 and join.central is shed:1; a device that joins a central needs one to offer, leave --local-devices out"]);
+        let joining = faults(&sources("local_devices: []\njoin: { central: auto }"));
+        assert_eq!(joining, ["local_devices is 0 and join.central is auto; a device that joins a central needs one to offer, leave --local-devices out"]);
+    }
+
+    #[test]
+    fn only_a_host_that_lets_devices_join_tells_them_so() {
+        assert!(resolve(&sources("join: { announce: true, address: \"127.0.0.1:0\" }")).expect("sound").config.join.announce);
+        let closed = faults(&sources("join: { announce: true }"));
+        assert_eq!(closed, ["join.announce is true, but join.address is not given, so nobody could join; open the port with --join-listen"]);
     }
 
     #[test]
