@@ -11,7 +11,7 @@ use std::{
 };
 
 use pooled::{central, classify, serves, stages, wait_until};
-use running::{Host, text};
+use running::{Ended, Host, text};
 use serde_json::{Value, json};
 
 /// A device as the central lists it.
@@ -139,13 +139,13 @@ fn a_removed_device_ends_with_the_reason_and_comes_back_only_with_a_new_token() 
     let _b = Host::join(&central, "b", &[]);
     wait_until("a plan over both", || stages(&central, "digits").len() == 2 && serves(&central, "digits"));
     central.ok(&["device", "remove", "a"]);
-    let (code, said, data) = a.ended();
+    let Ended { code, said, data } = a.ended();
     let reason = "the central has sent device a away: somebody removed it; to join again it needs a new token";
     assert!(code == Some(1) && said.contains(reason), "{code:?} {said}");
     assert!(device(&central, "a").is_none() && serves(&central, "digits"));
     assert_eq!(stages(&central, "digits"), ids(&["b"]));
 
-    let (code, said, data) = Host::launch_in(data, &["--join", &address]).ended();
+    let Ended { code, said, data } = Host::launch_in(data, &["--join", &address]).ended();
     assert!(code == Some(1) && said.contains("somebody removed"), "{code:?} {said}");
     assert!(device(&central, "a").is_none(), "its certificate does not let it in");
 

@@ -1,25 +1,20 @@
 //! Links between devices in processes of their own: they are measured, the central relays where there is none, and a simulated
 //! device has the network of its profile.
 
+#[allow(dead_code, reason = "the other tests of a pool use the rest")]
+mod pooled;
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
 
-use std::{fs, net::TcpListener, path::PathBuf, time::Instant};
+use std::{fs, net::TcpListener, path::PathBuf};
 
-use running::{Host, PATIENCE, samples, text};
+use pooled::{classify, serves, wait_until};
+use running::{Host, text};
 use serde_json::Value;
 
 /// A central without devices of its own.
 fn central(models: &str, flags: &[&str]) -> Host {
     Host::start(&[&["--join-listen", "127.0.0.1:0", "--local-devices", "0", "--models", models], flags].concat())
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "{what} did not come about");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }
 
 /// A device as the central knows it; null while it does not.
@@ -32,25 +27,6 @@ fn device(central: &Host, id: &str) -> Value {
 fn link(central: &Host, source: &str, target: Option<&str>) -> Value {
     let links = device(central, source)["links"].as_array().cloned().unwrap_or_default();
     links.into_iter().find(|link| link["device"].as_str() == target).unwrap_or_default()
-}
-
-fn serves(central: &Host, model: &str) -> bool {
-    let models = central.json(&["status"])["models"].as_array().cloned().unwrap_or_default();
-    models.iter().any(|entry| entry["name"] == model && entry["ready"] == true)
-}
-
-/// How many of the pictures were answered, and how many of those rightly.
-fn classify(central: &Host, count: usize) -> (usize, usize) {
-    let files: Vec<String> = samples().iter().take(count).map(|file| file.display().to_string()).collect();
-    let arguments: Vec<&str> = ["infer", "digits", "-o", "json"].into_iter().chain(files.iter().map(String::as_str)).collect();
-    let output = central.command(&arguments);
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    let answers: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let is_right = |answer: &&Value| {
-        let (file, label) = (answer["file"].as_str().unwrap_or_default(), answer["classes"][0]["label"].as_str().unwrap_or("?"));
-        file.ends_with(&format!("_{label}.png"))
-    };
-    (answers.len(), answers.iter().filter(is_right).count())
 }
 
 /// The address of a port on which nobody listens.

@@ -1,10 +1,12 @@
 //! A real host process for tests: its own data directory, ports chosen by the system, stopped when dropped.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -24,8 +26,20 @@ pub struct Host {
     child: Child,
     data: tempfile::TempDir,
     said: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
     /// `http://127.0.0.1:PORT`
     pub url: String,
+}
+
+/// A host that has ended by itself.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// Everything that it printed.
+    pub said: String,
+    /// Its data directory, for the next one.
+    pub data: tempfile::TempDir,
 }
 
 impl Host {
@@ -46,19 +60,6 @@ impl Host {
     /// Starts a host in a data directory that may have been used before, and does not wait for anything.
     pub fn launch_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
         Self::spawn(data, flags, &[])
-    }
-
-    /// Waits until it ends by itself: its exit code, all that it said, and the data directory for the next one.
-    pub fn ended(mut self) -> (Option<i32>, String, tempfile::TempDir) {
-        let code = wait(&mut self.child);
-        // Whoever reads its output holds a second handle until it has come to the end.
-        let deadline = Instant::now() + PATIENCE;
-        while Arc::strong_count(&self.said) > 1 {
-            assert!(Instant::now() < deadline, "the host's output did not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let said = self.said().join("\n");
-        (code, said, std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder")))
     }
 
     /// Starts a host with these flags besides and waits until it is ready.
@@ -95,9 +96,29 @@ impl Host {
             .spawn()
             .expect("the host starts");
         let said = Arc::default();
-        drain(child.stdout.take().expect("piped"), &said);
-        drain(child.stderr.take().expect("piped"), &said);
-        Self { child, data, said, url: String::new() }
+        let readers = vec![drain(child.stdout.take().expect("piped"), &said), drain(child.stderr.take().expect("piped"), &said)];
+        Self { child, data, said, readers, url: String::new() }
+    }
+
+    /// Runs a host that must end by itself.
+    pub fn refused(flags: &[&str]) -> Ended {
+        Self::refused_in(tempfile::tempdir().expect("a temporary folder"), flags)
+    }
+
+    /// The same in a data directory that was used before.
+    pub fn refused_in(data: tempfile::TempDir, flags: &[&str]) -> Ended {
+        Self::spawn(data, flags, &[]).ended()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(mut self) -> Ended {
+        let code = wait(&mut self.child);
+        // What it printed last is read when its pipes are closed.
+        for reader in self.readers.drain(..) {
+            reader.join().expect("it only reads");
+        }
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().expect("a temporary folder"));
+        Ended { code, said: self.said().join("\n"), data }
     }
 
     /// Runs `host` with these arguments against this host.
@@ -118,6 +139,16 @@ impl Host {
         let parsed = serde_json::from_str(&answer);
         assert!(parsed.is_ok(), "host {arguments:?} printed no JSON: {answer}");
         parsed.unwrap_or_default()
+    }
+
+    /// The value of a metric of the central, by its name and labels as they are printed; 0 before it is counted.
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("the host listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: host\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("whole");
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
     }
 
     /// Its data directory.
@@ -186,14 +217,14 @@ impl Drop for Host {
 }
 
 /// Reads a child's output so that it never blocks; shown when the test fails.
-fn drain(stream: impl std::io::Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
+fn drain(stream: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let said = Arc::clone(said);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             eprintln!("host: {line}");
             said.lock().expect("no test panics while it holds this").push(line);
         }
-    });
+    })
 }
 
 fn signal(pid: u32, name: &str) {

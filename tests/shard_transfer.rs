@@ -1,5 +1,7 @@
 //! How the files of shards come to devices: once, into a cache on their disks that outlives them, and from each other.
 
+#[allow(dead_code, reason = "the other tests of a pool use the rest")]
+mod pooled;
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
 
@@ -8,10 +10,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
-use running::{Host, PATIENCE, root, samples};
+use pooled::wait_until;
+use running::{Host, root, samples};
 use serde_json::Value;
 
 /// What a device has in its cache, and where it came from.
@@ -51,14 +53,6 @@ fn central_flags(models: &str) -> [&str; 6] {
 fn back(central: &Host, data: tempfile::TempDir, flags: &[&str]) -> Host {
     let status = central.json(&["status"]);
     Host::join_in(data, &[&["--join", status["join"].as_str().expect("an address")], flags].concat())
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn all_serve(central: &Host) -> bool {

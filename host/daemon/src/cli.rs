@@ -214,6 +214,8 @@ mod tests {
             "host plan history --count 3",
             "host run --join-listen",
             "host run --join-listen 0.0.0.0:23457 --advertise shed.local:23457",
+            "host run --join-listen 0.0.0.0:23457 --join-announce",
+            "host run --join auto --token shj1.x",
             "host run --join shed.local:23457 --token shj1.x --device-id pi-4 --advertise pi-4.local:23458",
             "host token create --ttl 24h --uses 3 --roles head,body,tail",
             "host token list -o json",

@@ -16,7 +16,7 @@ use host_wire::join::JoinToken;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use address::HostAddress;
+pub use address::{CentralAddress, HostAddress};
 pub use local_device::LocalDevice;
 pub use resolve::{Flag, Resolved, load};
 pub use settings::show;
@@ -261,16 +261,28 @@ pub struct Join {
     pub address: Option<SocketAddr>,
     /// How long a join token is good when whoever creates it does not say.
     pub token_ttl_ms: u64,
-    /// How long a device's certificate is good. A device asks for the next one after two thirds of that.
+    /// How long a certificate is good, of a device or of the central. A host gets the next one after two thirds of that.
     pub certificate_ms: u64,
     /// From the opening of a connection until it is known who is there.
     pub handshake_ms_max: u64,
-    /// Connections of other hosts that are open at once.
+    /// Connections of hosts that have proved who they are, at once.
     pub connections_max: usize,
-    /// Those of them of which it is not yet known who is there.
+    /// Connections beside them, of those who have not yet. One more takes the place of one that has said nothing.
     pub handshakes_max: usize,
+    /// How long a connection without a certificate stays open. It comes to enrol.
+    pub enrol_ms_max: u64,
+    /// Most memory that a device may say it has. What it says is planned with.
+    pub device_memory_bytes_max: u64,
+    /// How long a device that is told that its id is taken waits for its own connection of before to end.
+    pub id_taken_ms_max: u64,
+    /// Whether this host tells devices on the local network by mDNS that they may join.
+    pub announce: bool,
+    /// How long a device looks for its central.
+    pub discover_ms_max: u64,
+    /// The only network interface to announce or look on, by its name or address; all, or that of `address`, where none is given.
+    pub discover_interface: Option<String>,
     /// The central that this host joins as a device.
-    pub central: Option<HostAddress>,
+    pub central: Option<CentralAddress>,
     /// What it joins with the first time; never shown.
     pub token: Option<JoinToken>,
     /// Who it wants to be.
@@ -457,7 +469,13 @@ impl Default for Join {
             certificate_ms: 30 * DAY_MS,
             handshake_ms_max: 5_000,
             connections_max: 1_024,
-            handshakes_max: 64,
+            handshakes_max: 256,
+            enrol_ms_max: 10_000,
+            device_memory_bytes_max: 4 << 40,
+            id_taken_ms_max: 10_000,
+            announce: false,
+            discover_ms_max: 5_000,
+            discover_interface: None,
             central: None,
             token: None,
             device_id: None,

@@ -145,6 +145,10 @@ pub enum Fault {
     NoHost { socket: String },
     /// A central that does not take this host as a device.
     Enrol { central: String, reason: String },
+    /// A central that was looked for on the local network and not found.
+    NoCentral { reason: String },
+    /// mDNS that does not work here.
+    Mdns { doing: &'static str, reason: String },
     /// A central that has this device no more.
     SentAway { device: DeviceId, reason: String },
     /// A host that answered with an error.
@@ -175,6 +179,7 @@ impl Error {
             | Fault::Draining
             | Fault::NoHost { .. }
             | Fault::Enrol { .. }
+            | Fault::NoCentral { .. }
             | Fault::SentAway { .. }
             | Fault::Call { .. }
             | Fault::Fetch { .. }
@@ -184,7 +189,7 @@ impl Error {
             | Fault::BlobLength { .. }
             | Fault::BlobSize { .. }
             | Fault::NoSource { .. } => ErrorKind::Unavailable,
-            Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } => ErrorKind::Internal,
+            Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } | Fault::Mdns { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
     }
@@ -343,6 +348,8 @@ impl fmt::Display for Fault {
             Self::NotOffered { what, instead } => write!(f, "{what} is not offered; {instead}"),
             Self::Draining => f.write_str("the host is stopping and takes no new requests"),
             Self::Enrol { central, reason } => write!(f, "the central at {central} was not joined: {reason}"),
+            Self::NoCentral { reason } => write!(f, "no central was found: {reason}"),
+            Self::Mdns { doing, reason } => write!(f, "mDNS cannot {doing}: {reason}"),
             Self::SentAway { device, reason } => write!(f, "the central has sent device {device} away: {reason}"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
             Self::Answer { message } => f.write_str(message),

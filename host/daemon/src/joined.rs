@@ -34,10 +34,10 @@ use crate::{
     metrics::Metrics,
     peer::{
         Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Fetcher, Files, Lane, LinkLimits, Links, Network,
-        Patience, Post, REMOVED, Reachable, RoundTrips, enrol, measure, nowhere,
+        Patience, Post, Reachable, Refusals, RoundTrips, Standing, discovery, enrol, measure, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
-    pki::{Callers, Identity, IdentityFolder, Revoked, Subject, client_config, server_config},
+    pki::{Badge, Callers, IdentityFolder, Revoked, Subject},
     pulse,
     recorder::Recorder,
     shelf::Shelf,
@@ -70,15 +70,16 @@ struct Parts {
     links: Arc<Links>,
     /// Brings the files of shards.
     fetcher: Fetcher,
-    /// For asking the central whether this device may still come.
-    dialer: Dialer,
     address: String,
     process: u64,
     held: loading::Held,
     round_trips: RoundTrips,
     config: Arc<Config>,
     clock: Clock,
-    central: String,
+    standing: Arc<Standing>,
+    /// Opens the connections over which the central asks this device, once it is welcome: another device that has this one's id
+    /// must not lose its own to it. None from then on.
+    reachable: std::sync::Mutex<Option<(Reachable, CancellationToken)>>,
     attends: AtomicBool,
     /// Keeps plugins, and with them the adapters.
     shelf: Shelf,
@@ -92,21 +93,24 @@ enum Ended {
     SentAway(String),
     /// This process is stopping.
     Stopping,
+    /// Another process attends with this device's id, if it is not this device's own connection of before.
+    Taken(String),
 }
 
 impl Joined {
     /// Enrols if this is the first time, and makes everything ready. The error says why this host cannot be a device of that
     /// central.
     pub async fn start(config: Arc<Config>, store: Store, metrics: Arc<Metrics>, traces: Traces, closing: CancellationToken) -> Result<Self, Error> {
-        let central = config.join.central.as_ref().map(ToString::to_string).unwrap_or_default();
-        let folder = IdentityFolder::open(&config.data)?;
+        let folder = Arc::new(IdentityFolder::open(&config.data)?);
+        let central = discovery::central(&config.join, &folder).await?;
         let network = Network::of(config.local_devices.first().and_then(|device| config.profile_of(device)));
         let identity = enrol::identity(&config, &folder, &network, &central).await?;
         let Subject::Device(id) = identity.certificate().subject().clone() else {
             return Err(Fault::Enrol { central, reason: "its certificate names no device".into() }.into());
         };
         let silence = Duration::from_millis(config.leases.lost_after_ms);
-        let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, silence).over(network.clone());
+        let badge = Badge::new(&identity, Callers::Known, Revoked::default())?;
+        let dialer = Dialer::new(badge.clone(), CONNECT_MAX, silence).over(network.clone());
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer.clone(), limits));
         links.set(Subject::Central, &central);
@@ -121,14 +125,28 @@ impl Joined {
             started.local.computes.iter().map(|compute| (compute.handle().offer.accelerator.clone(), compute.clone())).collect();
         let handles = computes.iter().map(|(accelerator, compute)| (accelerator.clone(), compute.handle().clone())).collect();
         let held_bytes_max = config.peers.held_bytes_max;
+        let (central_at, device) = (central.clone(), id.clone());
+        let standing = Standing {
+            config: config.clone(),
+            folder,
+            network: network.clone(),
+            central,
+            device,
+            badge: badge.clone(),
+            dialer: dialer.clone(),
+            links: links.clone(),
+        };
+        let standing = Arc::new(standing);
         let desk = Desk::new(DeskParts { id, computes: handles, post, links: links.clone(), clock: clock.clone(), traces, held_bytes_max });
-        let fetcher = fetcher(&config, &links, metrics).await?;
+        let fetcher = fetcher(&config, &links, metrics.clone()).await?;
         let files = Arc::new(Files::cached(fetcher.cache.clone(), Aside::start("give files")?));
         let service = PeerServer::new(DeviceService { desk: desk.clone(), files })
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
-        let address = open_door(&config, &identity, &network, &central, service.clone(), &closing).await?;
-        Reachable { dialer: dialer.clone(), central: central.clone(), service, silence_max: silence }.keep_open(&closing);
+        let address = open_door(&config, &network, badge, Refusals::new(metrics), &central_at, service.clone(), &closing).await?;
+        let reachable = Reachable { dialer, central: central_at, service, silence_max: silence };
+        let reachable = std::sync::Mutex::new(Some((reachable, closing.clone())));
+        tokio::spawn(standing.clone().keep_up(closing));
         let (process, held, round_trips) = (pulse::process_number(), loading::Held::default(), RoundTrips::default());
         let (device, attends) = (started.device, AtomicBool::new(false));
         Ok(Self(Arc::new(Parts {
@@ -137,14 +155,14 @@ impl Joined {
             desk,
             links,
             fetcher,
-            dialer,
             address,
             process,
             held,
             round_trips,
             config,
             clock,
-            central,
+            standing,
+            reachable,
             attends,
             shelf,
         })))
@@ -167,7 +185,7 @@ impl Joined {
 
     /// Its central.
     pub fn central(&self) -> &str {
-        &self.0.central
+        &self.0.standing.central
     }
 
     /// Whether its central is there.
@@ -187,22 +205,25 @@ impl Joined {
 
     /// Attends until it is told to stop, or the central sends it away; then the error says why.
     pub async fn attend(&self, closing: CancellationToken) -> Result<(), Error> {
-        let mut pause = RETRY_FIRST;
+        let (mut pause, mut taken_since) = (RETRY_FIRST, None);
         loop {
             let began = clock::now();
             let ended = self.attend_once(&closing).await;
             self.0.attends.store(false, Ordering::Release);
+            let sent_away = |reason| Err(Error::from(Fault::SentAway { device: self.id().clone(), reason }));
             match ended {
                 Ended::Stopping => return Ok(()),
-                Ended::SentAway(reason) => return Err(Fault::SentAway { device: self.id().clone(), reason }.into()),
-                Ended::Cut(reason) => tracing::warn!(reason, "the central is not there; what is loaded stays loaded"),
-            }
-            let removed = tokio::select! {
-                removed = self.0.dialer.is_revoked_at(&self.0.central, &Subject::Central) => removed,
-                () = closing.cancelled() => return Ok(()),
-            };
-            if removed {
-                return Err(Fault::SentAway { device: self.id().clone(), reason: REMOVED.to_owned() }.into());
+                Ended::SentAway(reason) => return sent_away(reason),
+                Ended::Taken(reason) if *taken_since.get_or_insert(began) + self.taken_max() < clock::now() => return sent_away(reason),
+                Ended::Taken(reason) => tracing::warn!(reason, "the central still has this device, or another one with its id"),
+                Ended::Cut(reason) => {
+                    taken_since = None;
+                    tokio::select! {
+                        reviewed = self.0.standing.review() => reviewed?,
+                        () = closing.cancelled() => return Ok(()),
+                    }
+                    tracing::warn!(reason, "the central is not there; what is loaded stays loaded");
+                }
             }
             if began.elapsed() > RETRY_MAX {
                 pause = RETRY_FIRST;
@@ -213,6 +234,11 @@ impl Joined {
             }
             pause = (pause * 2).min(RETRY_MAX);
         }
+    }
+
+    /// How long the central may take to notice that this device's connection of before is gone.
+    fn taken_max(&self) -> Duration {
+        Duration::from_millis(self.0.config.join.id_taken_ms_max)
     }
 
     async fn attend_once(&self, closing: &CancellationToken) -> Ended {
@@ -230,6 +256,7 @@ impl Joined {
             Ok(Err(status)) if matches!(status.code(), tonic::Code::PermissionDenied | tonic::Code::Unauthenticated | tonic::Code::InvalidArgument) => {
                 return Ended::SentAway(status.message().to_owned());
             }
+            Ok(Err(status)) if status.code() == tonic::Code::AlreadyExists => return Ended::Taken(status.message().to_owned()),
             Ok(Err(status)) => return Ended::Cut(status.message().to_owned()),
             Err(_) => return Ended::Cut("it does not answer".to_owned()),
         };
@@ -273,6 +300,7 @@ impl Joined {
             Says::Welcome(welcome) => {
                 self.0.desk.attend(welcome.central);
                 self.0.attends.store(true, Ordering::Release);
+                self.open_ways();
                 tracing::info!(lease_ms = welcome.lease_ms, "the central is there");
                 work.spawn(async move { joined.beat(Duration::from_millis(welcome.heartbeat_ms.max(1)), say).await });
             }
@@ -299,6 +327,15 @@ impl Joined {
                 });
             }
             Says::Goodbye(goodbye) => tracing::warn!(reason = goodbye.reason, "the central says goodbye"),
+        }
+    }
+
+    /// Lets the central ask this device from now on; the second time it does already.
+    fn open_ways(&self) {
+        // It is there or not, between any two statements.
+        let first = self.0.reachable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some((reachable, closing)) = first {
+            reachable.keep_open(&closing);
         }
     }
 
@@ -389,8 +426,9 @@ async fn fetcher(config: &Config, links: &Arc<Links>, metrics: Arc<Metrics>) -> 
 /// Opens the door for peers, on the address by which the central is reached.
 async fn open_door(
     config: &Config,
-    identity: &Identity,
     network: &Network,
+    badge: Badge,
+    refusals: Arc<Refusals>,
     central: &str,
     service: PeerServer<DeviceService>,
     closing: &CancellationToken,
@@ -398,13 +436,8 @@ async fn open_door(
     let fault = |error: std::io::Error| Error::from(Fault::Address { what: "the door for peers", address: central.to_owned() }).because(error);
     let way = tokio::net::TcpStream::connect(central).await.map_err(fault)?.local_addr().map_err(fault)?.ip();
     let listener = TcpListener::bind((way, config.peers.port)).await.map_err(fault)?;
-    let limits = DoorLimits {
-        connections_max: config.join.connections_max,
-        handshakes_max: config.join.handshakes_max,
-        handshake_max: Duration::from_millis(config.join.handshake_ms_max),
-    };
-    let tls = server_config(identity, Callers::Known, &Revoked::default())?;
-    let door = Door::open(listener, network.clone(), tls, limits, nowhere(), closing.clone()).map_err(fault)?;
+    let limits = DoorLimits::of(&config.join);
+    let door = Door::open(listener, network.clone(), badge, limits, nowhere(), refusals, closing.clone()).map_err(fault)?;
     let address = config.join.advertise.as_ref().map_or_else(|| door.address.to_string(), ToString::to_string);
     let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming_shutdown(door, closing.clone().cancelled_owned());
     tokio::spawn(async move {

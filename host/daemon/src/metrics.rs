@@ -71,6 +71,7 @@ pub struct Metrics {
     blob_bytes_fetched: Family<SourceLabels, Counter>,
     blob_sources_left: Family<LeftLabels, Counter>,
     pool: Pool,
+    joins_refused: Family<ReasonLabels, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -141,6 +142,11 @@ struct LeftLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct QueueLabels {
     model: String,
     /// As people count priorities: from 1.
@@ -195,6 +201,7 @@ impl Metrics {
             blob_bytes_fetched: Family::default(),
             blob_sources_left: Family::default(),
             pool: Pool::default(),
+            joins_refused: Family::default(),
         };
         metrics.register();
         metrics
@@ -281,6 +288,11 @@ impl Metrics {
         self.trials.get_or_create(&TrialLabels { slot: slot.to_owned(), kind, outcome }).inc();
     }
 
+    /// Counts a host that was not let in. `reason` is a word from a closed set, that of `Unwelcome`.
+    pub fn join_refused(&self, reason: &'static str) {
+        self.joins_refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
     /// Counts a swap. `outcome` is a word from a closed set: `installed`, `chosen`, `promoted`, `rolled_back`,
     /// `strikes`, `worse`, `retried`, `uninstalled`, `disabled`, `restored`.
     pub fn swap(&self, slot: &str, outcome: &'static str, took: Duration) {
@@ -342,6 +354,7 @@ impl Metrics {
         registry.register("plugin_trials", "Canaries, shadows and probations that ended, by how", self.trials.clone());
         registry.register("blob_bytes_fetched", "Bytes of blobs that came from other hosts, as they are unpacked", self.blob_bytes_fetched.clone());
         registry.register("blob_sources_left", "Hosts that were left for the next one while a blob was fetched, by why", self.blob_sources_left.clone());
+        registry.register("join_refused", "Hosts that were not let in at a door, by why", self.joins_refused.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
         registry.register_collector(Box::new(self.pool.clone()));
     }
@@ -436,6 +449,7 @@ mod tests {
         metrics.blob_source_left("peer", "mismatch");
         assert_eq!((metrics.blob_bytes("peer"), metrics.blob_bytes("central")), (4_000, 0));
         metrics.census(pool());
+        metrics.join_refused("silent");
         let text = metrics.text();
         for line in [
             "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
@@ -464,6 +478,7 @@ mod tests {
             "host_lease_age_seconds{device=\"b\"} 60.0",
             "host_pool_memory_bytes{part=\"reserved\"} 3",
             "host_pool_flops{part=\"available\"} 2500000000.0",
+            "host_join_refused_total{reason=\"silent\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

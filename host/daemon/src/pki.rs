@@ -7,6 +7,7 @@
 //! repeated, and a renewed certificate replaces the one before it in a single rename.
 
 mod authority;
+mod badge;
 mod certificate;
 mod der;
 mod fault;
@@ -18,16 +19,19 @@ mod request;
 mod revoked;
 mod subject;
 mod tokens;
+mod verdict;
 
 pub use authority::Authority;
+pub use badge::Badge;
 pub use certificate::{Certificate, Serial, Validity};
 pub use fault::PkiFault;
-pub use handshake::{Callers, TURNED_PROTOCOLS, client_config, enrolment_client_config, explain_handshake, is_revoked, server_config, turned};
+pub use handshake::{Callers, TURNED_PROTOCOLS, enrolment_client_config, explain_handshake, tls_error, turned};
 pub use identity::{Identity, IdentityFolder};
 pub use request::SigningRequest;
 pub use revoked::Revoked;
 pub use subject::Subject;
 pub use tokens::{JoinDoor, Tokens};
+pub use verdict::Verdict;
 
 #[cfg(test)]
 mod tests;

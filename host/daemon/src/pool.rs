@@ -3,10 +3,11 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use host_core::{cluster::Event, ids::OfferId};
+use host_core::{cluster::Event, ids::OfferId, units::Bytes};
 use host_wire::peer::{pb, pb::central_message::Says};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 
 use crate::{
     clock::{self, Clock},
@@ -16,11 +17,11 @@ use crate::{
     metrics::Metrics,
     passage::{Carrier, Job},
     peer::{
-        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, LinkLimits, Links, Network, Post, Remotes, Resumes,
-        Shards, Surveyor, Ties, link,
+        Attending, Awaited, CentralParts, CentralService, Dialer, Door, DoorLimits, Enrolling, Files, GreetingLimits, LinkLimits, Links, Network, Post,
+        Refusals, Remotes, Resumes, Shards, Surveyor, Ties, discovery, known_only, link, renew_central,
         rpc::{central_server::CentralServer, enrolment_server::EnrolmentServer, peer_server::PeerServer},
     },
-    pki::{Authority, Callers, Identity, Revoked, client_config, server_config},
+    pki::{Authority, Badge, Callers, Revoked, Validity},
     serving::Served,
     stage_fault::StageFault,
     store::{Store, cache::Aside},
@@ -33,6 +34,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const TURNED_MAX: usize = 256;
 /// How often devices are told of passages that nobody waits for any more.
 const GIVE_UP_EVERY: Duration = Duration::from_millis(25);
+/// Largest message of one who has no certificate. A request for one has about 400 bytes.
+const ENROLMENT_BYTES_MAX: usize = 16 << 10;
 
 /// Everything about devices in other processes, before the door is open.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub struct Pool {
 #[derive(Debug)]
 struct Opening {
     authority: Arc<Authority>,
-    identity: Identity,
+    badge: Badge,
     revoked: Revoked,
     awaited: Arc<Awaited>,
     resumes: Resumes,
@@ -99,10 +102,11 @@ impl Pool {
         };
         let now = clock::unix_ms();
         let authority = Arc::new(Authority::open(&config.data, now)?);
-        let identity = authority.central_identity(now)?;
+        let identity = authority.central_identity(Validity::from_now(now, Duration::from_millis(config.join.certificate_ms)))?;
         let revoked = Revoked::default();
         revoked.add(&store.revoked_certificates(now)?);
-        let dialer = Dialer::new(client_config(&identity)?, CONNECT_MAX, Duration::from_millis(config.leases.lost_after_ms));
+        let badge = Badge::new(&identity, Callers::KnownAndStrangers, revoked.clone())?;
+        let dialer = Dialer::new(badge.clone(), CONNECT_MAX, Duration::from_millis(config.leases.lost_after_ms));
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer, limits));
         let resumes = Resumes {
@@ -114,25 +118,26 @@ impl Pool {
         let post = Arc::new(Post::new(links.clone(), awaited.clone(), Arc::new(resumes.clone()), clock.clone()));
         let ties = Ties { awaited: awaited.clone(), links: links.clone(), revoked: revoked.clone() };
         let remotes = Remotes { attending, files, sources_max, carrier: post.clone(), ties: Some(ties) };
-        Ok(Self { remotes, door: Some((listener, Opening { authority, identity, revoked, awaited, resumes, links, post })) })
+        Ok(Self { remotes, door: Some((listener, Opening { authority, badge, revoked, awaited, resumes, links, post })) })
     }
 
     /// Lets devices in until the token is cancelled. Says where; nowhere, if this host lets nobody in.
     pub fn open(self, parts: PoolParts<'_>, closing: &CancellationToken) -> Result<Option<SocketAddr>, Error> {
         let Some((listener, opening)) = self.door else { return Ok(None) };
         let config = parts.config;
-        let limits = DoorLimits {
-            connections_max: config.join.connections_max,
-            handshakes_max: config.join.handshakes_max,
-            handshake_max: Duration::from_millis(config.join.handshake_ms_max),
-        };
-        let tls = server_config(&opening.identity, Callers::KnownAndStrangers, &opening.revoked)?;
+        let limits = DoorLimits::of(&config.join);
+        let refusals = Refusals::new(parts.metrics.clone());
         let fault = |error: std::io::Error| Error::from(Fault::Address { what: "the join port", address: "the listener".into() }).because(error);
         let (turned, opened) = mpsc::channel(TURNED_MAX);
-        let door = Door::open(listener, Network::default(), tls, limits, turned, closing.clone()).map_err(fault)?;
+        let door = Door::open(listener, Network::default(), opening.badge.clone(), limits, turned, refusals.clone(), closing.clone()).map_err(fault)?;
         tokio::spawn(link(opening.links.clone(), opened));
         let address = door.address;
-        let enrolling = Enrolling { authority: opening.authority, store: parts.store.clone(), life: Duration::from_millis(config.join.certificate_ms) };
+        let life = Duration::from_millis(config.join.certificate_ms);
+        if config.join.announce {
+            discovery::announce(&config.join, opening.authority.fingerprint(), address, closing.clone())?;
+        }
+        tokio::spawn(renew_central(opening.badge, opening.authority.clone(), life, closing.clone()));
+        let enrolling = Enrolling { authority: opening.authority, store: parts.store.clone(), life, refusals: refusals.clone() };
         let own = parts.computes.keys().map(|offer| offer.device.clone()).collect();
         let attending = self.remotes.attending.clone();
         let surveyor = Arc::new(Surveyor::new(&config.links, &config.leases, parts.run, attending, parts.clock.clone(), own));
@@ -157,18 +162,37 @@ impl Pool {
             traces: parts.traces,
             heartbeat: Duration::from_millis(config.leases.heartbeat_ms),
             lease: Duration::from_millis(config.leases.lost_after_ms),
-            hello_max: limits.handshake_max,
+            greeting: GreetingLimits { wait_max: limits.handshake_max, memory_max: Bytes(config.join.device_memory_bytes_max) },
+            refusals: refusals.clone(),
         }));
-        serve(service, door, config.peers.message_bytes_max, closing.clone());
+        let silence = Duration::from_millis(config.leases.lost_after_ms);
+        let reception = Reception { message_bytes_max: config.peers.message_bytes_max, silence_max: silence, refusals };
+        serve(service, door, reception, closing.clone());
         tokio::spawn(give_up(opening.awaited, self.remotes.attending, closing.clone()));
         Ok(Some(address))
     }
 }
 
-fn serve(service: CentralService, door: Door, message_bytes_max: usize, closing: CancellationToken) {
+/// How callers are received.
+struct Reception {
+    message_bytes_max: usize,
+    /// A connection on which nothing comes for so long is asked, and after as long again cut: a device that is gone without a word
+    /// may come back over another.
+    silence_max: Duration,
+    refusals: Arc<Refusals>,
+}
+
+fn serve(service: CentralService, door: Door, reception: Reception, closing: CancellationToken) {
+    let Reception { message_bytes_max, silence_max, refusals } = reception;
+    let enrolment = EnrolmentServer::new(service.clone()).max_decoding_message_size(ENROLMENT_BYTES_MAX);
     let central = CentralServer::new(service.clone()).max_decoding_message_size(message_bytes_max);
-    let peer = PeerServer::new(service.clone()).max_decoding_message_size(message_bytes_max).max_encoding_message_size(message_bytes_max);
-    let router = tonic::transport::Server::builder().add_service(EnrolmentServer::new(service)).add_service(central).add_service(peer);
+    let peer = PeerServer::new(service).max_decoding_message_size(message_bytes_max).max_encoding_message_size(message_bytes_max);
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(silence_max))
+        .http2_keepalive_timeout(Some(silence_max))
+        .add_service(enrolment)
+        .add_service(InterceptedService::new(central, known_only(refusals.clone())))
+        .add_service(InterceptedService::new(peer, known_only(refusals)));
     tokio::spawn(async move {
         if let Err(error) = router.serve_with_incoming_shutdown(door, closing.cancelled_owned()).await {
             tracing::error!(%error, "the join port has closed");

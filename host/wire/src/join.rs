@@ -103,6 +103,18 @@ impl Fingerprint {
     pub fn of(certificate: &[u8]) -> Self {
         Self(Sha256::digest(certificate).into())
     }
+
+    /// Reads what it prints, 64 hexadecimal digits; none for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 2 * FINGERPRINT_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut bytes = [0; FINGERPRINT_BYTES];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
 }
 
 impl fmt::Display for TokenId {
@@ -223,6 +235,13 @@ mod tests {
             let refusal = refusal(&text[..kept]);
             let expected = if kept < PREFIX.len() { "it starts with" } else { "its end is missing" };
             prop_assert!(refusal.contains(expected), "{}", refusal);
+        }
+
+        #[test]
+        fn a_fingerprint_reads_back_what_it_prints_and_nothing_else(bytes in any::<[u8; 32]>(), text in "[0-9a-g+é]{60,66}") {
+            prop_assert_eq!(Fingerprint::parse(&Fingerprint(bytes).to_string()), Some(Fingerprint(bytes)));
+            let is_one = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            prop_assert_eq!(Fingerprint::parse(&text).is_some(), is_one);
         }
 
         #[test]

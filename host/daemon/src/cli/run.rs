@@ -48,8 +48,11 @@ pub(super) struct RunArgs {
     /// Let devices join, where they reach this host [default: closed; without an address 127.0.0.1:23457]
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = config::JOIN_ADDRESS)]
     join_listen: Option<String>,
-    /// Join the central at this address as a device
-    #[arg(long, value_name = "ADDRESS")]
+    /// Announce the join port on the local network, for devices that join with `--join auto`
+    #[arg(long)]
+    join_announce: bool,
+    /// Join the central at this address as a device; `auto` looks for it on the local network
+    #[arg(long, value_name = "ADDRESS|auto")]
     join: Option<String>,
     /// Token to join with the first time, which `host token create` prints on the central
     #[arg(long, value_name = "TOKEN")]
@@ -103,6 +106,9 @@ impl RunArgs {
         flags.extend(joining.into_iter().filter_map(|(flag, key, value)| Some(text_flag(flag, key, value.as_ref()?))));
         flags.extend(self.local_devices.iter().map(|devices| text_flag("--local-devices", "local_devices", devices)));
         flags.extend(self.profile.iter().map(|path| path_flag("--profile", "profile", path)));
+        if self.join_announce {
+            flags.push(text_flag("--join-announce", "join.announce", "true"));
+        }
         if self.allow_unsigned {
             flags.push(text_flag("--allow-unsigned", "plugin_trust.allow_unsigned", "always"));
         }

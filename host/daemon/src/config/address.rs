@@ -1,4 +1,5 @@
-//! Where another host is: a name or an IP address, and a port. Whether anyone is there, only a connection shows.
+//! Where another host is: a name or an IP address, and a port; of the central also that it is to be looked for. Whether anyone is
+//! there, only a connection shows.
 
 use std::{fmt, net::SocketAddr, str::FromStr};
 
@@ -8,6 +9,35 @@ const NAME_BYTES_MAX: usize = 253;
 /// `shed.local:23457`, `10.0.0.1:23457` or `[fd00::1]:23457`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostAddress(String);
+
+/// Which central a host joins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CentralAddress {
+    /// The one at this address.
+    At(HostAddress),
+    /// The one on the local network whose authority the host knows.
+    Auto,
+}
+
+/// The word for a central that is looked for. No address is equal to it: it has no port.
+const AUTO: &str = "auto";
+
+impl FromStr for CentralAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::At) }
+    }
+}
+
+impl fmt::Display for CentralAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Auto => f.write_str(AUTO),
+        }
+    }
+}
 
 impl FromStr for HostAddress {
     type Err = ();
@@ -46,6 +76,16 @@ mod tests {
             ["", "shed", ":1", "shed:", "shed:0", "shed:65536", "10.0.0:1", "0.0.0.0:1", "10.0.0.1:0", "fd00::1", "a b:1", "a..b:1", "http://shed:1", &long]
         {
             assert!(bad.parse::<HostAddress>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_central_is_named_or_looked_for() {
+        for text in ["auto", "shed.local:23457"] {
+            assert_eq!(text.parse::<CentralAddress>().map(|central| central.to_string()).as_deref(), Ok(text));
+        }
+        for bad in ["", "Auto", "auto ", "shed"] {
+            assert!(bad.parse::<CentralAddress>().is_err(), "{bad}");
         }
     }
 }

@@ -161,6 +161,7 @@ impl Resolver {
             ));
         }
         self.check_join();
+        self.check_devices();
     }
 
     fn check_join(&mut self) {
@@ -173,10 +174,25 @@ impl Resolver {
         if join.central.is_none() && by_flag {
             self.faults.push("join.token is there, but join.central is not; name the central with --join".into());
         }
-        if join.handshakes_max > join.connections_max {
-            self.faults
-                .push(format!("join.handshakes_max is {}, it must be at most join.connections_max, which is {}", join.handshakes_max, join.connections_max));
+        if join.announce && join.address.is_none() {
+            self.faults.push("join.announce is true, but join.address is not given, so nobody could join; open the port with --join-listen".into());
         }
+    }
+
+    /// A host that nothing could ever compute on is a mistake.
+    fn check_devices(&mut self) {
+        let Config { join, local_devices, .. } = &self.resolved.config;
+        if !local_devices.is_empty() {
+            return;
+        }
+        let fault = match (&join.central, join.address) {
+            (Some(central), _) => format!("local_devices is 0 and join.central is {central}; a device that joins a central needs one to offer, leave --local-devices out"),
+            (None, None) => {
+                "local_devices is 0 and join.address is not given, so nothing could ever compute; let devices join with --join-listen, or leave --local-devices out".to_owned()
+            }
+            (None, Some(_)) => return,
+        };
+        self.faults.push(fault);
     }
 }
 
@@ -309,15 +325,9 @@ mod tests {
     #[test]
     fn a_host_joins_or_lets_join_and_says_which_settings_disagree() {
         let token = JoinToken { id: TokenId([1; 8]), secret: TokenSecret([2; 16]), fingerprint: Fingerprint([3; 32]) };
-        let mut both = sources("join: { address: \"127.0.0.1:23457\", connections_max: 10, handshakes_max: 11 }");
+        let mut both = sources("join: { address: \"127.0.0.1:23457\" }");
         both.flags = vec![flag("--join", "join.central", "shed:23457"), flag("--token", "join.token", &token.text())];
-        assert_eq!(
-            faults(&both),
-            [
-                "join.central is shed:23457 and join.address is 127.0.0.1:23457; a host joins a central or lets devices join, not both",
-                "join.handshakes_max is 11, it must be at most join.connections_max, which is 10",
-            ]
-        );
+        assert_eq!(faults(&both), ["join.central is shed:23457 and join.address is 127.0.0.1:23457; a host joins a central or lets devices join, not both"]);
         let mut alone = sources("");
         alone.flags = vec![flag("--token", "join.token", &token.text())];
         assert_eq!(faults(&alone), ["join.token is there, but join.central is not; name the central with --join"]);
@@ -326,6 +336,24 @@ mod tests {
         assert_eq!(resolve(&around).expect("sound").config.join.token.as_ref(), Some(&token));
         alone.flags.push(flag("--join", "join.central", "shed:23457"));
         assert_eq!(resolve(&alone).expect("sound").config.join.token, Some(token));
+    }
+
+    #[test]
+    fn a_host_on_which_nothing_could_compute_is_refused() {
+        let resolved = |file: &str| resolve(&sources(file)).map(|_| ());
+        assert!(resolved("local_devices: 0\njoin: { address: \"127.0.0.1:0\" }").is_ok());
+        let alone = faults(&sources("local_devices: 0"));
+        let expected = "local_devices is 0 and join.address is not given, so nothing could ever compute; let devices join with --join-listen, or leave --local-devices out";
+        assert_eq!(alone, [expected]);
+        let joining = faults(&sources("local_devices: []\njoin: { central: auto }"));
+        assert_eq!(joining, ["local_devices is 0 and join.central is auto; a device that joins a central needs one to offer, leave --local-devices out"]);
+    }
+
+    #[test]
+    fn only_a_host_that_lets_devices_join_tells_them_so() {
+        assert!(resolve(&sources("join: { announce: true, address: \"127.0.0.1:0\" }")).expect("sound").config.join.announce);
+        let closed = faults(&sources("join: { announce: true }"));
+        assert_eq!(closed, ["join.announce is true, but join.address is not given, so nobody could join; open the port with --join-listen"]);
     }
 
     #[test]

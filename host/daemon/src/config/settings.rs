@@ -14,6 +14,8 @@ const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
 /// Where a host is, as settings write it.
 const HOST_ADDRESS: &str = "a name or address with a port, such as shed.local:23457";
+/// The same of a central.
+const CENTRAL_ADDRESS: &str = "a name or address with a port, such as shed.local:23457, or auto to look for it on the local network";
 /// A guest's stack lies on that of the thread that calls, and those of the host have 2 MiB.
 const STACK_BYTES_MAX: u64 = 1 << 20;
 
@@ -293,15 +295,29 @@ pub(super) static SETTINGS: &[Setting] = &[
         get: |c| json!(c.join.address.map(|address| address.to_string())),
     },
     Setting { key: "join.token_ttl_ms", set: |c, v| number(&mut c.join.token_ttl_ms, v, TOKEN_TTL_MS), get: |c| json!(c.join.token_ttl_ms) },
-    Setting {
-        key: "join.certificate_ms",
-        set: |c, v| number(&mut c.join.certificate_ms, v, 60 * MINUTE_MS..=3_650 * DAY_MS),
-        get: |c| json!(c.join.certificate_ms),
-    },
+    Setting { key: "join.certificate_ms", set: |c, v| number(&mut c.join.certificate_ms, v, 5_000..=3_650 * DAY_MS), get: |c| json!(c.join.certificate_ms) },
     Setting { key: "join.handshake_ms_max", set: |c, v| number(&mut c.join.handshake_ms_max, v, 100..=MINUTE_MS), get: |c| json!(c.join.handshake_ms_max) },
     Setting { key: "join.connections_max", set: |c, v| number(&mut c.join.connections_max, v, 1..=1_000_000), get: |c| json!(c.join.connections_max) },
     Setting { key: "join.handshakes_max", set: |c, v| number(&mut c.join.handshakes_max, v, 1..=1_000_000), get: |c| json!(c.join.handshakes_max) },
-    Setting { key: "join.central", set: |c, v| given(&mut c.join.central, v, HOST_ADDRESS), get: |c| json!(c.join.central.as_ref().map(ToString::to_string)) },
+    Setting { key: "join.enrol_ms_max", set: |c, v| number(&mut c.join.enrol_ms_max, v, 100..=10 * MINUTE_MS), get: |c| json!(c.join.enrol_ms_max) },
+    Setting {
+        key: "join.device_memory_bytes_max",
+        set: |c, v| number(&mut c.join.device_memory_bytes_max, v, 1 << 20..=1 << 60),
+        get: |c| json!(c.join.device_memory_bytes_max),
+    },
+    Setting { key: "join.id_taken_ms_max", set: |c, v| number(&mut c.join.id_taken_ms_max, v, 0..=60 * MINUTE_MS), get: |c| json!(c.join.id_taken_ms_max) },
+    Setting { key: "join.announce", set: |c, v| parsed(&mut c.join.announce, v, "true or false"), get: |c| json!(c.join.announce) },
+    Setting { key: "join.discover_ms_max", set: |c, v| number(&mut c.join.discover_ms_max, v, 100..=10 * MINUTE_MS), get: |c| json!(c.join.discover_ms_max) },
+    Setting {
+        key: "join.discover_interface",
+        set: |c, v| given(&mut c.join.discover_interface, v, "the name or address of a network interface, such as eth0"),
+        get: |c| json!(c.join.discover_interface),
+    },
+    Setting {
+        key: "join.central",
+        set: |c, v| given(&mut c.join.central, v, CENTRAL_ADDRESS),
+        get: |c| json!(c.join.central.as_ref().map(ToString::to_string)),
+    },
     Setting { key: "join.token", set: |c, v| join_token(&mut c.join.token, v), get: |c| json!(c.join.token.as_ref().map(|_| NOT_SHOWN)) },
     Setting { key: "join.device_id", set: |c, v| device_id(&mut c.join.device_id, v), get: |c| json!(c.join.device_id.as_ref().map(ToString::to_string)) },
     Setting {

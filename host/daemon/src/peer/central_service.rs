@@ -23,12 +23,16 @@ use super::{
     door::Caller,
     enrolling::Enrolling,
     files::Files,
+    greeting::{GreetingLimits, hello},
+    known::no_certificate,
     links::{LinkFault, Links},
     parcel,
     post::Post,
+    refusals::Refusals,
     resumes::Resumes,
     rpc::{central_server, enrolment_server, peer_server},
     surveyor::Surveyor,
+    unwelcome::Unwelcome,
 };
 use crate::{
     clock::Clock,
@@ -88,8 +92,10 @@ pub struct CentralParts {
     pub heartbeat: Duration,
     /// The lease of a device.
     pub lease: Duration,
-    /// From the opening of a stream to the hello on it.
-    pub hello_max: Duration,
+    /// What a hello may take and say.
+    pub greeting: GreetingLimits,
+    /// Where those are noted who are not let in.
+    pub refusals: Arc<Refusals>,
 }
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -100,7 +106,7 @@ pub(super) fn device_of<T>(request: &Request<T>) -> Result<DeviceId, Status> {
     match request.extensions().get::<Caller>().and_then(Caller::subject) {
         Some(Subject::Device(id)) => Ok(id.clone()),
         Some(Subject::Central) => Err(Status::permission_denied("a central is no device of this one")),
-        None => Err(Status::unauthenticated("the connection has shown no certificate; enrol with a token first")),
+        None => Err(no_certificate()),
     }
 }
 
@@ -120,13 +126,13 @@ impl central_server::Central for CentralService {
     async fn attend(&self, request: Request<Streaming<pb::DeviceMessage>>) -> Answered<Self::AttendStream> {
         let device = self.device_of(&request)?;
         let mut says = request.into_inner();
-        let first = tokio::time::timeout(self.0.hello_max, says.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no hello came in time"))??;
-        let Some(device_message::Says::Hello(hello)) = first.and_then(|message| message.says) else {
-            return Err(Status::invalid_argument("a device says hello first"));
+        let refuse = |(why, status): (Unwelcome, Status)| {
+            self.0.refusals.note(why, &device, status.message());
+            status
         };
-        let hello = Hello::read(hello, device).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let Admitted { attendance, told, before } = self.0.attending.admit(&hello).map_err(Status::already_exists)?;
+        let hello = hello(&mut says, &device, self.0.greeting).await.map_err(refuse)?;
+        let taken = |reason| refuse((Unwelcome::IdTaken, Status::already_exists(reason)));
+        let Admitted { attendance, told, before } = self.0.attending.admit(&hello).map_err(taken)?;
         if let Some(before) = before {
             self.cut(&before).await;
         }

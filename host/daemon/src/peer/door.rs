@@ -1,44 +1,42 @@
-//! A door that other hosts come through: accepts connections, has each prove within a time who is there, and bounds how many
-//! are open and how many have not said yet. What they ask for is answered by services.
+//! A door that other hosts come through. A porter has each prove who is there, and bounds how many are open and how many have not
+//! said yet; what comes out of a door is connections whose other end is known. What they ask for is answered by services.
 
 use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use host_core::ids::DeviceId;
-use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, mpsc},
 };
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use super::{dial::Lane, simulated::Network, socket::Socket};
-use crate::pki::{Certificate, Subject, explain_handshake};
-
-/// How long a door waits after the system had no connection for it, before it asks again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+use super::{dial::Lane, porter::Porter, refusals::Refusals, simulated::Network, socket::Socket, stay::Stay};
+use crate::{
+    config,
+    pki::{Badge, Certificate, Subject},
+};
 
 /// How many may come, and how long they may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DoorLimits {
-    /// Connections that are open at once.
+    /// Connections of hosts that have proved who they are, at once.
     pub connections_max: usize,
-    /// Those of them of which it is not known who is there.
+    /// Connections beside them: of those who have not yet, or who come to enrol.
     pub handshakes_max: usize,
-    /// From the opening of a connection until it is known.
+    /// From the opening of a connection until it is known who is there.
     pub handshake_max: Duration,
+    /// From then on, for one that has no certificate.
+    pub stranger_max: Duration,
 }
 
 /// Who is at the other end of a connection.
@@ -48,15 +46,6 @@ pub struct Caller {
     pub certificate: Option<Certificate>,
     /// Where it comes from.
     pub address: SocketAddr,
-}
-
-/// Counts what came to a door.
-#[derive(Debug, Default)]
-pub struct DoorCounts {
-    /// Handshakes that failed or took too long.
-    pub refused: AtomicU64,
-    /// Connections beyond the maximum.
-    pub turned_away: AtomicU64,
 }
 
 /// A connection that a device has opened so that this host can ask it.
@@ -76,8 +65,6 @@ pub struct Door {
     accepted: mpsc::Receiver<io::Result<Connection>>,
     /// Where it is.
     pub address: SocketAddr,
-    /// What came to it.
-    pub counts: Arc<DoorCounts>,
 }
 
 /// A connection whose other end is known.
@@ -85,24 +72,39 @@ pub struct Door {
 pub struct Connection {
     stream: TlsStream<Socket>,
     other: Caller,
-    _open: OwnedSemaphorePermit,
+    /// What it takes of the door: one of the two.
+    _open: Option<OwnedSemaphorePermit>,
+    stay: Option<Stay>,
+}
+
+impl DoorLimits {
+    /// As the config says.
+    pub fn of(join: &config::Join) -> Self {
+        Self {
+            connections_max: join.connections_max,
+            handshakes_max: join.handshakes_max,
+            handshake_max: Duration::from_millis(join.handshake_ms_max),
+            stranger_max: Duration::from_millis(join.enrol_ms_max),
+        }
+    }
 }
 
 impl Door {
-    /// Accepts until the token is cancelled. Connections over which this host asks go another way.
+    /// Accepts until the token is cancelled, and shows callers what is on the badge at that time. Connections over which this
+    /// host asks go another way.
     pub fn open(
         listener: TcpListener,
         network: Network,
-        tls: Arc<ServerConfig>,
+        badge: Badge,
         limits: DoorLimits,
         turned: mpsc::Sender<Turned>,
+        refusals: Arc<Refusals>,
         closing: CancellationToken,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (arrived, accepted) = mpsc::channel(limits.connections_max.clamp(1, 1024));
-        let counts = Arc::new(DoorCounts::default());
-        tokio::spawn(Porter { network, tls: TlsAcceptor::from(tls), limits, counts: counts.clone(), arrived, turned }.accept(listener, closing));
-        Ok(Self { accepted, address, counts })
+        tokio::spawn(Porter::new(network, badge, limits, refusals, arrived, turned).work(listener, closing));
+        Ok(Self { accepted, address })
     }
 }
 
@@ -114,76 +116,29 @@ impl tokio_stream::Stream for Door {
     }
 }
 
-/// Works at a door.
-struct Porter {
-    network: Network,
-    tls: TlsAcceptor,
-    limits: DoorLimits,
-    counts: Arc<DoorCounts>,
-    arrived: mpsc::Sender<io::Result<Connection>>,
-    turned: mpsc::Sender<Turned>,
-}
-
-impl Porter {
-    async fn accept(self, listener: TcpListener, closing: CancellationToken) {
-        let open = Arc::new(Semaphore::new(self.limits.connections_max));
-        let unknown = Arc::new(Semaphore::new(self.limits.handshakes_max));
-        let porter = Arc::new(self);
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = closing.cancelled() => return,
-            };
-            let Ok((stream, address)) = accepted else {
-                // Out of descriptors, or a connection that was gone at once.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let (Ok(open), Ok(unknown)) = (open.clone().try_acquire_owned(), unknown.clone().try_acquire_owned()) else {
-                porter.counts.turned_away.fetch_add(1, Ordering::Relaxed);
-                continue;
-            };
-            let porter = porter.clone();
-            tokio::spawn(async move {
-                let greeted = tokio::time::timeout(porter.limits.handshake_max, porter.greet(stream, address, open)).await;
-                drop(unknown);
-                match greeted {
-                    // Whoever serves may have stopped.
-                    Ok(Ok(connection)) => porter.show_in(address, connection).await,
-                    Ok(Err(reason)) => porter.refuse(address, &reason),
-                    Err(_) => porter.refuse(address, "it did not say who it is in time"),
-                }
-            });
-        }
-    }
-
-    async fn greet(&self, stream: TcpStream, address: SocketAddr, open: OwnedSemaphorePermit) -> Result<Connection, String> {
-        let stream = self.network.take(stream).map_err(|error| error.to_string())?;
-        let stream = self.tls.accept(stream).await.map_err(|error| explain_handshake(&error))?;
-        Connection::new(stream.into(), address, open)
-    }
-
-    async fn show_in(&self, address: SocketAddr, connection: Connection) {
-        let Some(lane) = connection.stream.get_ref().1.alpn_protocol().and_then(Lane::of_protocol) else {
-            return drop(self.arrived.send(Ok(connection)).await);
-        };
-        match connection.other.subject() {
-            Some(Subject::Device(device)) => drop(self.turned.send(Turned { device: device.clone(), lane, connection }).await),
-            _ => self.refuse(address, "only a device that has enrolled may be asked over the connection that it opens"),
-        }
-    }
-
-    fn refuse(&self, address: SocketAddr, reason: &str) {
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(%address, reason, "a connection was refused");
-    }
-}
-
 impl Connection {
-    /// Over which the handshake is done. It counts as open until it is dropped.
+    /// Over which the handshake is done, with whom this host has called. It counts as open until it is dropped.
     pub fn new(stream: TlsStream<Socket>, address: SocketAddr, open: OwnedSemaphorePermit) -> Result<Self, String> {
         let certificate = Certificate::of_peer(stream.get_ref().1.peer_certificates()).map_err(|error| error.to_string())?;
-        Ok(Self { stream, other: Caller { certificate, address }, _open: open })
+        Ok(Self::of_host(stream, Caller { certificate, address }, open))
+    }
+
+    pub(super) fn of_host(stream: TlsStream<Socket>, other: Caller, open: OwnedSemaphorePermit) -> Self {
+        Self { stream, other, _open: Some(open), stay: None }
+    }
+
+    pub(super) fn of_stranger(stream: TlsStream<Socket>, other: Caller, stay: Stay) -> Self {
+        Self { stream, other, _open: None, stay: Some(stay) }
+    }
+
+    /// Who is at the other end.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.other
+    }
+
+    /// What the two have agreed to speak.
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        self.stream.get_ref().1.alpn_protocol()
     }
 }
 
@@ -191,6 +146,14 @@ impl Caller {
     /// The subject of its certificate, if it has one.
     pub fn subject(&self) -> Option<&Subject> {
         self.certificate.as_ref().map(Certificate::subject)
+    }
+
+    /// Which device it is, if it is one.
+    pub fn device(&self) -> Option<&DeviceId> {
+        match self.subject() {
+            Some(Subject::Device(id)) => Some(id),
+            Some(Subject::Central) | None => None,
+        }
     }
 }
 
@@ -204,6 +167,9 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.stay.as_mut().is_some_and(|stay| stay.poll_over(context)) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the stay of a stranger is over")));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -229,3 +195,6 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,11 +13,13 @@ use super::{
     links::Links,
     rpc::peer_server::PeerServer,
 };
-use crate::pki::Subject;
+use crate::{clock, pki::Subject};
 
 /// Pause before a connection that could not be opened is tried again; it doubles up to the other.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A connection that was open for less was refused after it was opened, which the central says no sooner.
+const STEADY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a device needs to be asked by its central.
 #[derive(Clone, Debug)]
@@ -49,15 +51,24 @@ impl Reachable {
     async fn keep_lane(&self, lane: Lane) {
         let open = Arc::new(Semaphore::new(1));
         let mut pause = RETRY_FIRST;
+        let mut last = None;
         // The permit comes back when the connection is closed.
         while let Ok(permit) = open.clone().acquire_owned().await {
+            match last.take() {
+                Some(opened) if clock::now().duration_since(opened) < STEADY_AFTER => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_MAX);
+                }
+                Some(_) => pause = RETRY_FIRST,
+                None => {}
+            }
             let opened = self.dialer.turned(&self.central, lane).await.map_err(|error| error.to_string()).and_then(|stream| {
                 let address = stream.get_ref().0.peer_addr().map_err(|error| error.to_string())?;
                 Connection::new(stream.into(), address, permit)
             });
             match opened {
                 Ok(connection) => {
-                    pause = RETRY_FIRST;
+                    last = Some(clock::now());
                     self.serve(connection);
                 }
                 Err(reason) => {

@@ -58,10 +58,11 @@ impl Authority {
         self.certify(request.key(), &Subject::device(device)?, serial, validity)
     }
 
-    /// What the central shows to others. Made anew at each start and kept nowhere: devices know the authority, not this key.
-    pub fn central_identity(&self, now_ms: u64) -> Result<Identity, Error> {
+    /// What the central shows to others. Made anew at each start and whenever it is to be renewed, and kept nowhere: devices know
+    /// the authority, not this key.
+    pub fn central_identity(&self, validity: Validity) -> Result<Identity, Error> {
         let key = KeyPair::generate().map_err(|error| made("a key", &error))?;
-        let certificate = self.certify(&key, &Subject::Central, Serial::random()?, Validity::from_now(now_ms, LIFE))?;
+        let certificate = self.certify(&key, &Subject::Central, Serial::random()?, validity)?;
         Ok(Identity::new(&key, certificate, self.certificate.clone()))
     }
 

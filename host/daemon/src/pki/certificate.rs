@@ -14,9 +14,10 @@ use rustls::{
 use super::{PkiFault, Subject, der, handshake, random};
 use crate::error::Error;
 
-/// Clocks differ: a certificate is good from so long before it was made.
+/// Clocks differ: a certificate is good from so long before it was made, but no more than this part of its life.
 const BACKDATED: Duration = Duration::from_secs(300);
-/// A device renews its certificate after this much of its life, so that a central that is away for a while costs nothing.
+const BACKDATED_PART: u32 = 10;
+/// A host renews its certificate after this much of its life, so that a central that is away for a while costs nothing.
 const RENEWED_AFTER: (u64, u64) = (2, 3);
 
 /// When a certificate counts, in milliseconds since 1970; certificates themselves count seconds.
@@ -32,7 +33,8 @@ impl Validity {
     /// From a little before now.
     pub fn from_now(now_ms: u64, life: Duration) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self { not_before_ms: now_ms.saturating_sub(millis(BACKDATED)), not_after_ms: now_ms.saturating_add(millis(life)) }
+        let backdated = BACKDATED.min(life / BACKDATED_PART);
+        Self { not_before_ms: now_ms.saturating_sub(millis(backdated)), not_after_ms: now_ms.saturating_add(millis(life)) }
     }
 }
 
@@ -131,11 +133,16 @@ impl Certificate {
         self.validity.not_after_ms
     }
 
-    /// Whether it is time to ask for the next one.
-    pub fn needs_renewal(&self, now_ms: u64) -> bool {
+    /// When it is time to ask for the next one, in milliseconds since 1970.
+    pub fn renewal_ms(&self) -> u64 {
         let Validity { not_before_ms, not_after_ms } = self.validity;
         let (part, whole) = RENEWED_AFTER;
-        now_ms >= not_before_ms + not_after_ms.saturating_sub(not_before_ms) / whole * part
+        not_before_ms + not_after_ms.saturating_sub(not_before_ms) / whole * part
+    }
+
+    /// Whether it is time to ask for the next one.
+    pub fn needs_renewal(&self, now_ms: u64) -> bool {
+        now_ms >= self.renewal_ms()
     }
 
     /// Proves that an authority signed it, whatever the time is now.

@@ -5,8 +5,7 @@ use std::{error::Error as StdError, fmt, io, sync::Arc};
 
 use host_wire::join::Fingerprint;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, OtherError, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, OtherError, RootCertStore, ServerConfig, SignatureScheme,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -41,7 +40,7 @@ pub enum Callers {
 
 /// For a host that others connect to. Whoever shows a certificate must have it from the same authority, and it must not be
 /// revoked.
-pub fn server_config(identity: &Identity, callers: Callers, revoked: &Revoked) -> Result<Arc<ServerConfig>, Error> {
+pub(super) fn server_config(identity: &Identity, callers: Callers, revoked: &Revoked) -> Result<Arc<ServerConfig>, Error> {
     let verifier = WebPkiClientVerifier::builder_with_provider(roots(identity.authority())?, provider());
     let verifier = match callers {
         Callers::Known => verifier,
@@ -63,7 +62,7 @@ pub fn server_config(identity: &Identity, callers: Callers, revoked: &Revoked) -
 
 /// For a host that connects to another. The server must have a certificate of the same authority for the name that the connection
 /// is opened with: `Subject::server_name` of whoever should be there, wherever that is.
-pub fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
+pub(super) fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
     let builder = client_builder()?.with_root_certificates(roots(identity.authority())?);
     let config = builder.with_client_auth_cert(identity.chain(), identity.key()).map_err(|error| tls(&error))?;
     Ok(Arc::new(finished(config)))
@@ -98,11 +97,9 @@ pub fn explain_handshake(error: &(dyn StdError + 'static)) -> String {
     error.to_string()
 }
 
-/// Whether a connection ended because the other side takes this host's certificate for revoked. It is told after the handshake
-/// has ended here, by whatever is read first.
-pub fn is_revoked(error: &io::Error) -> bool {
-    let told = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
-    matches!(told, Some(TlsError::AlertReceived(AlertDescription::CertificateRevoked)))
+/// What TLS says of an error on a connection; none for one of the network below it.
+pub fn tls_error(error: &io::Error) -> Option<&TlsError> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 /// Passed explicitly everywhere: what a process has for a default depends on who came first.

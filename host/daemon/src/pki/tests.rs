@@ -1,5 +1,6 @@
 //! Keys and certificates on a real disk, and real TLS handshakes in memory.
 
+mod badges;
 mod files;
 mod handshakes;
 mod requests;
@@ -7,6 +8,7 @@ mod requests;
 use std::time::Duration;
 
 use host_core::ids::DeviceId;
+use rustls::{Connection, Error as TlsError};
 use tempfile::TempDir;
 
 use super::*;
@@ -28,7 +30,7 @@ impl Scene {
     }
 
     fn central(&self) -> Identity {
-        self.authority.central_identity(clock::unix_ms()).expect("signed")
+        self.authority.central_identity(Validity::from_now(clock::unix_ms(), HOUR)).expect("signed")
     }
 
     /// A device that enrolled just now.
@@ -49,6 +51,20 @@ impl Scene {
         let certificate = self.authority.sign(&request, &device, Serial::random().expect("random"), validity).expect("signed");
         folder.keep(&device, certificate.der(), self.authority.certificate(), self.authority.fingerprint()).expect("kept")
     }
+}
+
+/// Hands on everything that one side of a connection has to say; the other's error.
+fn carry(from: &mut Connection, to: &mut Connection) -> Result<(), TlsError> {
+    let mut wire = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut wire).expect("memory takes everything");
+    }
+    let mut rest = &wire[..];
+    while !rest.is_empty() {
+        to.read_tls(&mut rest).expect("memory gives everything");
+        to.process_new_packets()?;
+    }
+    Ok(())
 }
 
 fn folder() -> TempDir {
@@ -93,8 +109,20 @@ fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
     let scene = Scene::new();
     let (start, end) = (1_000_000_000_000, 1_000_000_900_000);
     let certificate = scene.device_until("pi", Validity { not_before_ms: start, not_after_ms: end }).certificate().clone();
-    assert_eq!(certificate.expires_ms(), end);
+    assert_eq!((certificate.expires_ms(), certificate.renewal_ms()), (end, start + 600_000));
     for (now_ms, needs) in [(0, false), (start + 599_999, false), (start + 600_000, true), (end + 1, true)] {
         assert_eq!(certificate.needs_renewal(now_ms), needs, "at {now_ms}");
+    }
+}
+
+#[test]
+fn a_certificate_is_good_from_a_little_before_it_was_made_and_needs_no_renewal_then() {
+    let now_ms = 1_000_000_000_000;
+    // Life and how long before, in seconds.
+    for (life_s, before_s) in [(10, 1), (600, 60), (3_000, 300), (30 * 24 * 3_600, 300)] {
+        let validity = Validity::from_now(now_ms, Duration::from_secs(life_s));
+        assert_eq!(validity, Validity { not_before_ms: now_ms - before_s * 1_000, not_after_ms: now_ms + life_s * 1_000 });
+        let certificate = Scene::new().device_until("pi", validity).certificate().clone();
+        assert!(certificate.renewal_ms() > now_ms + life_s * 600 && certificate.renewal_ms() < now_ms + life_s * 700, "a life of {life_s} s");
     }
 }

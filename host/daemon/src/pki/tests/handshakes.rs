@@ -5,7 +5,13 @@ use std::sync::Arc;
 use host_wire::join::Fingerprint;
 use rustls::{CertificateError, ClientConfig, ClientConnection, Connection, Error as TlsError, ProtocolVersion, ServerConfig, ServerConnection};
 
-use super::{super::subject::CENTRAL, *};
+use super::{
+    super::{
+        handshake::{client_config, server_config},
+        subject::CENTRAL,
+    },
+    *,
+};
 
 /// What the server knows of its caller, or the first error of either side.
 fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, expected: &Subject) -> Result<Option<Subject>, TlsError> {
@@ -21,19 +27,6 @@ fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, expected: &Subj
     }
     let caller = Certificate::of_peer(server.peer_certificates()).expect("it was read in the handshake");
     Ok(caller.map(|certificate| certificate.subject().clone()))
-}
-
-fn carry(from: &mut Connection, to: &mut Connection) -> Result<(), TlsError> {
-    let mut wire = Vec::new();
-    while from.wants_write() {
-        from.write_tls(&mut wire).expect("memory takes everything");
-    }
-    let mut rest = &wire[..];
-    while !rest.is_empty() {
-        to.read_tls(&mut rest).expect("memory gives everything");
-        to.process_new_packets()?;
-    }
-    Ok(())
 }
 
 fn serving(identity: &Identity, callers: Callers) -> Arc<ServerConfig> {
@@ -161,9 +154,9 @@ fn a_device_whose_certificate_is_revoked_is_told_so() {
     carry(&mut client, &mut server).expect_err("the central refuses what it is shown");
     assert!(!client.is_handshaking(), "for the device the handshake is over");
     let told = carry(&mut server, &mut client).expect_err("it hears why");
-    assert!(is_revoked(&std::io::Error::new(std::io::ErrorKind::InvalidData, told)));
+    assert_eq!(Verdict::of_alert(&std::io::Error::new(std::io::ErrorKind::InvalidData, told)), Some(Verdict::Revoked));
     let others = [std::io::Error::other("cut"), std::io::Error::new(std::io::ErrorKind::InvalidData, TlsError::HandshakeNotComplete)];
-    assert!(!others.iter().any(is_revoked));
+    assert!(others.iter().all(|other| Verdict::of_alert(other).is_none()));
 }
 
 #[test]
