@@ -265,13 +265,21 @@ pub struct Join {
     pub advertise: Option<HostAddress>,
 }
 
-/// When a device counts as lost.
+/// When a device counts as lost, and when as one that comes and goes too often.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Leases {
     /// Between two heartbeats.
     pub heartbeat_ms: u64,
     /// After the last heartbeat.
     pub lost_after_ms: u64,
+    /// A device whose connection ended this often within `flap_window_ms` is damped when it is back.
+    pub flaps_max: u32,
+    /// Ends of a connection that lie further apart do not count together.
+    pub flap_window_ms: u64,
+    /// How long a device is damped the first time; twice as long each further time.
+    pub damp_ms: u64,
+    /// The longest that it is damped.
+    pub damp_ms_max: u64,
 }
 
 /// What the cache may keep of what was fetched by digest.
@@ -367,7 +375,7 @@ impl Config {
             recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
             join: Join::default(),
             peers: Peers::default(),
-            leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
+            leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500, flaps_max: 3, flap_window_ms: 60_000, damp_ms: 10_000, damp_ms_max: 600_000 },
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
             traces: Traces { export: false, flush_ms_max: 2_000 },
