@@ -9,7 +9,7 @@ use host_core::{
     shard::ShardId,
 };
 use host_wire::peer::{Activation, Conclusion, Heartbeat, HeldShard, Hello, Outcome, Run, ShardAt, pb, pb::central_message::Says, pb::device_message, refusal};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::error::Elapsed};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -190,21 +190,33 @@ impl CentralService {
     /// Hears what a device says until its stream ends.
     async fn listen(&self, attendance: &Attendance, mut says: Streaming<pb::DeviceMessage>) {
         let ended = loop {
-            match says.next().await {
-                Some(Ok(pb::DeviceMessage { says: Some(said) })) => match self.hear(attendance, said).await {
+            match self.next(&mut says).await {
+                Ok(Some(Ok(pb::DeviceMessage { says: Some(said) }))) => match self.hear(attendance, said).await {
                     Ok(true) => {}
                     Ok(false) => break "it left".to_owned(),
                     Err(reason) => break reason,
                 },
-                Some(Ok(_)) => break "it sent a message that this release does not know".to_owned(),
-                Some(Err(status)) => break status.message().to_owned(),
-                None => break "its stream ended".to_owned(),
+                Ok(Some(Ok(_))) => break "it sent a message that this release does not know".to_owned(),
+                Ok(Some(Err(status))) => break status.message().to_owned(),
+                Ok(None) => break "its stream ended".to_owned(),
+                // Its lease is over, or about to be. A device that finds its stream closed comes back; on one that stays open it would
+                // beat for a central that takes it for lost.
+                Err(_) => break "it was silent for too long".to_owned(),
             }
         };
         if self.0.attending.leave(attendance) {
             tracing::info!(device = %attendance.id, reason = ended, "a device attends no more");
             self.cut(attendance).await;
         }
+    }
+
+    /// What a device says next; an error if that takes longer than its lease and one heartbeat. A central that slept hears in that
+    /// heartbeat what came meanwhile, before it takes anyone for silent.
+    async fn next(&self, says: &mut Streaming<pb::DeviceMessage>) -> Result<Option<Result<pb::DeviceMessage, Status>>, Elapsed> {
+        if let Ok(said) = tokio::time::timeout(self.0.lease, says.next()).await {
+            return Ok(said);
+        }
+        tokio::time::timeout(self.0.heartbeat, says.next()).await
     }
 
     /// False once the device has left.
