@@ -12,7 +12,7 @@ use std::{
 };
 
 use host_core::{
-    cluster::{Cluster, ClusterSettings, Event},
+    cluster::{Cluster, ClusterSettings, Event, FlapSettings},
     ids::{ModelId, PlanNumber},
     link::Links,
     plan::Plan,
@@ -140,7 +140,14 @@ impl Central {
 
     fn assemble(parts: Parts<'_>) -> Self {
         let leases = &parts.config.leases;
-        let settings = ClusterSettings { lease: Millis(leases.lost_after_ms as f64), tick: Millis(leases.heartbeat_ms as f64), ..ClusterSettings::default() };
+        let flaps = FlapSettings {
+            flaps_max: leases.flaps_max,
+            window: Millis(leases.flap_window_ms as f64),
+            damp: Millis(leases.damp_ms as f64),
+            damp_max: Millis(leases.damp_ms_max as f64),
+        };
+        let lease = Millis(leases.lost_after_ms as f64);
+        let settings = ClusterSettings { lease, tick: Millis(leases.heartbeat_ms as f64), flaps, ..ClusterSettings::default() };
         let serving = parts.serving;
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {

@@ -291,13 +291,21 @@ pub struct Join {
     pub advertise: Option<HostAddress>,
 }
 
-/// When a device counts as lost.
+/// When a device counts as lost, and when as one that comes and goes too often.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Leases {
     /// Between two heartbeats.
     pub heartbeat_ms: u64,
     /// After the last heartbeat.
     pub lost_after_ms: u64,
+    /// A device whose connection ended this often within `flap_window_ms` is damped when it is back.
+    pub flaps_max: u32,
+    /// Ends of a connection that lie further apart do not count together.
+    pub flap_window_ms: u64,
+    /// How long a device is damped the first time; twice as long each further time.
+    pub damp_ms: u64,
+    /// The longest that it is damped.
+    pub damp_ms_max: u64,
 }
 
 /// How the ways between hosts are measured. When is up to the central, how to each device.
@@ -413,7 +421,7 @@ impl Config {
             recording: Recording { file: None, bytes_max: 1 << 30, waiting_max: 8_192 },
             join: Join::default(),
             peers: Peers::default(),
-            leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500 },
+            leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500, flaps_max: 3, flap_window_ms: 60_000, damp_ms: 10_000, damp_ms_max: 600_000 },
             links: LinkMeasuring { measure_ms: 120_000, at_once_max: 2, pause_ms: 250, echo_ms: 20, bytes_max: 4 << 20, answer_ms_max: 5_000 },
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn what_the_model_does_not_declare_is_the_stages_fault_and_named_with_both_values() {
-        let cases: [(&[(usize, ElementType, &[usize])], &str); 7] = [
+        type Came<'a> = &'a [(usize, ElementType, &'a [usize])];
+        let cases: [(Came<'_>, &str); 7] = [
             (&[SCORES], "no stage of m@1 gave its output `boxes`"),
             (&[SCORES, BOXES, (2, ElementType::Fp32, &[1])], "the stages of m@1 gave output 2, it has 2"),
             (&[(0, ElementType::Fp64, &[1, 3]), BOXES], "model m@1: datatype of output `scores` must be FP32, the stages gave FP64"),

@@ -3,17 +3,14 @@
 //! Rounds with and without swaps take turns.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::TcpStream,
     os::unix::net::UnixStream,
-    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use shardhost_benches::{Host, Times, report, round};
+use shardhost_benches::{Host, Times, http::Connection, report, round};
 
 const CLIENTS: u32 = 8;
 const REQUESTS_PER_S: u32 = 2_000;
@@ -27,12 +24,12 @@ fn main() -> Result<(), String> {
     let host = Host::start(data.path().into(), &["--local-devices", "1", "--models", "models"])?;
     let generation = AtomicU64::new(0);
     // The first swaps fill the history of the slot and the allocator's arenas.
-    round_of(&host, data.path(), &generation, 50)?;
+    round_of(&host, &generation, 50)?;
     let memory_before = host.resident_mib();
     let (mut quiet, mut swapped) = (Seen::default(), Seen::default());
     for _ in 0..ROUNDS {
-        quiet.add(round_of(&host, data.path(), &generation, 0)?);
-        swapped.add(round_of(&host, data.path(), &generation, SWAPS_PER_ROUND)?);
+        quiet.add(round_of(&host, &generation, 0)?);
+        swapped.add(round_of(&host, &generation, SWAPS_PER_ROUND)?);
     }
     let memory_after = host.resident_mib();
     let (without, with) = (Times::of(&quiet.times), Times::of(&swapped.times));
@@ -73,7 +70,7 @@ impl Seen {
 }
 
 /// Clients ask at their rate for the length of a round, while so many swaps are spread over it.
-fn round_of(host: &Host, data: &Path, generation: &AtomicU64, swaps: u32) -> Result<Seen, String> {
+fn round_of(host: &Host, generation: &AtomicU64, swaps: u32) -> Result<Seen, String> {
     let over = AtomicBool::new(false);
     let pause = Duration::from_secs_f64(f64::from(CLIENTS) / f64::from(REQUESTS_PER_S));
     thread::scope(|scope| {
@@ -86,13 +83,13 @@ fn round_of(host: &Host, data: &Path, generation: &AtomicU64, swaps: u32) -> Res
                 })
             })
             .collect();
-        let (mut seen, started) = (Seen::default(), Instant::now());
+        let (mut seen, mut admin, started) = (Seen::default(), host.admin()?, Instant::now());
         for swap in 0..swaps {
             let due = ROUND.mul_f64(f64::from(swap) / f64::from(swaps));
             thread::sleep(due.saturating_sub(started.elapsed()));
             let name = if swap % 2 == 0 { "round-robin-routing" } else { "least-loaded-routing" };
             let asked = Instant::now();
-            let installed = admin(data, &format!("/plugins?source=swap&name={name}&slot=routing&accept_worse=true"))?;
+            let installed = swap_in(&mut admin, name)?;
             seen.swaps.push(asked.elapsed());
             let now = installed["generation"].as_u64().ok_or_else(|| format!("no generation in {installed}"))?;
             generation.store(now, Ordering::SeqCst);
@@ -109,61 +106,25 @@ fn round_of(host: &Host, data: &Path, generation: &AtomicU64, swaps: u32) -> Res
 /// Asks at a fixed rate over one connection. A request whose turn has passed goes at once.
 fn client(address: &str, pause: Duration, generation: &AtomicU64, over: &AtomicBool) -> Result<Seen, String> {
     let failed = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect(address).map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    let mut answers = BufReader::new(stream.try_clone().map_err(failed)?);
-    let request =
-        format!("POST /v2/models/mlp/infer HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{BODY}", BODY.len());
+    let mut connection = Connection::to_door(address).map_err(failed)?;
     let (mut seen, mut due) = (Seen::default(), Instant::now());
     while !over.load(Ordering::Relaxed) {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         due += pause;
         let floor = generation.load(Ordering::SeqCst);
         let asked = Instant::now();
-        stream.write_all(request.as_bytes()).map_err(failed)?;
-        let answer = Answer::read(&mut answers).map_err(failed)?;
+        let answer = connection.post("/v2/models/mlp/infer", &[("content-type", "application/json")], BODY.as_bytes()).map_err(failed)?;
         seen.times.push(asked.elapsed());
+        // `PLUGIN generation NUMBER`
+        let generation = answer.header("x-host-policy").and_then(|policy| policy.split(' ').nth(2)?.parse().ok()).unwrap_or(0_u64);
         seen.failed += u32::from(answer.status != 200);
-        seen.older += u32::from(answer.status == 200 && answer.generation < floor);
+        seen.older += u32::from(answer.status == 200 && generation < floor);
     }
     Ok(seen)
 }
 
-struct Answer {
-    status: u32,
-    /// Of the policy that routed it.
-    generation: u64,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn read(stream: &mut impl BufRead) -> std::io::Result<Self> {
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
-        let status = line.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-        let (mut generation, mut length) = (0, 0);
-        loop {
-            line.clear();
-            stream.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.parse().unwrap_or(0),
-                "x-host-policy" => generation = value.split(' ').nth(2).and_then(|word| word.parse().ok()).unwrap_or(0),
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body)?;
-        Ok(Self { status, generation, body })
-    }
-}
-
-/// Has the host do something, over its admin socket.
-fn admin(data: &Path, path: &str) -> Result<Value, String> {
-    let failed = |error: std::io::Error| error.to_string();
-    let mut stream = UnixStream::connect(data.join("admin.sock")).map_err(failed)?;
-    write!(stream, "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n").map_err(failed)?;
-    let answer = Answer::read(&mut BufReader::new(stream)).map_err(failed)?;
-    let body = String::from_utf8_lossy(&answer.body);
-    if answer.status == 200 { serde_json::from_str(&body).map_err(|error| error.to_string()) } else { Err(format!("{path}: {} {body}", answer.status)) }
+/// Puts a policy in service.
+fn swap_in(admin: &mut Connection<UnixStream>, policy: &str) -> Result<Value, String> {
+    let path = format!("/plugins?source=swap&name={policy}&slot=routing&accept_worse=true");
+    admin.post(&path, &[], &[]).map_err(|error| error.to_string())?.json()
 }

@@ -1,12 +1,24 @@
-//! What measurements share: percentiles, one JSON line each, and a host process to measure.
+//! What measurements share: percentiles, one JSON line each, hosts to measure, and what is put to them.
 
-use std::{
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+pub mod echo;
+#[path = "../../fault_proxy.rs"]
+pub mod fault_proxy;
+mod host;
+pub mod http;
+pub mod load;
+pub mod models;
+pub mod peer;
+pub mod pictures;
+pub mod pool;
+mod stream;
+pub mod trouble;
+pub mod victim;
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+pub use host::{Host, host_program};
 
 /// Prints one measurement.
 pub fn report(name: &str, values: Value) {
@@ -51,90 +63,15 @@ impl Times {
     pub fn summary(&self) -> Value {
         json!({ "min_us": round(self.percentile(0.0)), "p50_us": round(self.percentile(0.5)), "p99_us": round(self.percentile(0.99)) })
     }
+
+    /// How many there are, the median, the time that one in twenty exceeds, and the longest, in milliseconds.
+    pub fn spread_ms(&self) -> Value {
+        let ms = |share| round(self.percentile(share) / 1e3);
+        json!({ "count": self.0.len(), "p50_ms": ms(0.5), "p95_ms": ms(0.95), "max_ms": ms(1.0) })
+    }
 }
 
 /// Three decimals are more than any of these measurements is worth.
 pub fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
-}
-
-/// The `host` program beside this measurement, in the same profile.
-pub fn host_program() -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
-    let folder = own.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
-    folder.join("host")
-}
-
-/// A host process with ports of its own; killed when dropped.
-#[derive(Debug)]
-pub struct Host {
-    child: Child,
-    data: PathBuf,
-    /// `127.0.0.1:PORT`
-    pub address: String,
-    /// From the start of the process until it said that it is ready.
-    pub ready_after: Duration,
-}
-
-impl Host {
-    /// Starts a host on this data directory. The error says what went wrong.
-    pub fn start(data: PathBuf, flags: &[&str]) -> Result<Self, String> {
-        let program = host_program();
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let started = Instant::now();
-        let child = Command::new(&program)
-            .current_dir(root)
-            .args(["run", "--http", "127.0.0.1:0", "--data"])
-            .arg(&data)
-            .args(flags)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{} does not start ({error}); build it first: cargo build --release", program.display()))?;
-        let mut host = Self { child, data, address: String::new(), ready_after: Duration::ZERO };
-        while started.elapsed() < Duration::from_secs(60) {
-            let status = host.command(&["status", "-o", "json"]).unwrap_or_default();
-            let ready = status["state"] == "ready";
-            if let Some(address) = status["http"].as_str().filter(|_| ready) {
-                host.address = address.trim_start_matches("http://").to_owned();
-                host.ready_after = started.elapsed();
-                return Ok(host);
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Err("the host was not ready within a minute".to_owned())
-    }
-
-    /// Runs a command against it; its JSON.
-    pub fn command(&self, arguments: &[&str]) -> Result<Value, String> {
-        let output = Command::new(host_program()).args(arguments).arg("--data").arg(&self.data).output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
-    }
-
-    /// CPU time that the process took so far.
-    pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().filter_map(|&index| fields.get(index)?.parse::<u64>().ok()).sum();
-        // The kernel counts hundredths of a second for programs on every platform that Linux runs on.
-        Duration::from_millis(ticks * 10)
-    }
-
-    /// Memory that the process has in RAM, in MiB.
-    pub fn resident_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").trim().parse::<f64>().map_or(f64::NAN, |kib| round(kib / 1024.0))
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // Both fail only if the process is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

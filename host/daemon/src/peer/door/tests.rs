@@ -1,6 +1,6 @@
 //! A door with real connections on loopback.
 
-use tokio::io::AsyncReadExt as _;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tokio_rustls::{TlsConnector, client};
 use tokio_stream::StreamExt as _;
 

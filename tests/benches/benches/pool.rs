@@ -1,0 +1,102 @@
+//! A pool of three unlike devices, one as fast as another slowed down four times, one half and one a quarter as fast: requests per
+//! second of the plan against the best device alone, against the same model split evenly, and against what the plan predicts.
+//! All of it in one central, which has the model under a name for each way to place it.
+
+#[path = "../../../host/plugin/tests/support/guests.rs"]
+#[allow(clippy::expect_used, clippy::panic, reason = "shared with tests")]
+mod guests;
+
+use std::{collections::BTreeSet, error::Error, fs, path::Path, time::Duration};
+
+use guests::guest;
+use host_engine::Kind;
+use host_wire::admin::{ExplainedStage, Explanation};
+use serde_json::json;
+use shardhost_benches::{Host, load::PictureRequest, models, pool, report, round};
+
+/// By id, how many times slower than this machine: together they keep less than half a core busy, so none waits for another.
+const DEVICES: [(&str, u32); 3] = [("fast", 4), ("half", 8), ("quarter", 16)];
+const PIXELS: usize = 160;
+/// Enough that every device always has something to do.
+const IN_FLIGHT: usize = 12;
+const WARM_UP: Duration = Duration::from_secs(4);
+const WINDOW: Duration = Duration::from_secs(25);
+/// Classes of the model.
+const CLASSES: usize = 1_000;
+
+/// By the name of the model, where it may go: wherever it serves best, in one chain over all devices, on one device.
+const PLACEMENTS: [(&str, &str); 3] = [
+    ("free", "objective: throughput"),
+    ("chain", "objective: throughput, stages_min: 3, replicas_max: 1"),
+    ("single", "objective: throughput, stages_max: 1, replicas_max: 1"),
+];
+
+type Failed = Box<dyn Error>;
+
+fn main() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let models = folder.path().join("models");
+    let file = models::generated(&Kind::MobileNet { pixels: PIXELS })?;
+    for (name, placement) in PLACEMENTS {
+        models::write(&models, name, &file, placement)?;
+    }
+    let central = pool::central(folder.path().join("central"), &models, &[])?;
+    let _devices = DEVICES.into_iter().map(|device| join(&central, folder.path(), device)).collect::<Result<Vec<_>, _>>()?;
+    let on_all = |explanation: &Explanation| devices_of(explanation).len() == DEVICES.len();
+    let plans = [pool::placed(&central, "free", on_all)?, pool::placed(&central, "chain", on_all)?, pool::placed(&central, "single", |_| true)?];
+    let mut measured = Vec::new();
+    for ((name, _), plan) in PLACEMENTS.iter().zip(&plans) {
+        measured.push((*name, measure(&central, name)?, plan.throughput_per_s));
+    }
+    let balanced = cuts(&plans[1]);
+    let even = split_evenly(&central, folder.path(), &balanced)?;
+    measured.push(("even", measure(&central, "chain")?, even.throughput_per_s));
+    let of = |name: &str| measured.iter().find(|(known, ..)| *known == name).map_or(f64::NAN, |(_, per_s, _)| *per_s);
+    for (name, per_s, predicted_per_s) in &measured {
+        let values = json!({
+            "placed": name,
+            "per_s": round(*per_s),
+            "predicted_per_s": round(*predicted_per_s),
+            "ratio_to_predicted": round(per_s / predicted_per_s),
+            "ratio_to_single": round(per_s / of("single")),
+            "ratio_to_even": round(per_s / of("even")),
+        });
+        report("pool", values);
+    }
+    Ok(())
+}
+
+/// Starts a device that is so many times slower than this machine. It measures itself when it starts, so one starts after another.
+fn join(central: &Host, folder: &Path, (id, slowdown): (&str, u32)) -> Result<Host, Failed> {
+    let profile = folder.join(format!("{id}.toml"));
+    fs::write(&profile, format!("[compute]\nslowdown = {slowdown}\n"))?;
+    Ok(pool::join(central, folder, id, &["--profile", &profile.display().to_string()])?)
+}
+
+/// Requests per second.
+fn measure(central: &Host, model: &str) -> Result<f64, Failed> {
+    let check = |output: &[f32]| if output.len() == CLASSES { Ok(()) } else { Err(format!("{} classes, there must be {CLASSES}", output.len())) };
+    let answered = PictureRequest::new(model, PIXELS).keep_in_flight(&central.address, IN_FLIGHT, [WARM_UP, WINDOW], check)?;
+    Ok(answered.per_second())
+}
+
+/// Puts the policy in service that knows nothing of speeds, and waits until the chain is cut as it says.
+fn split_evenly(central: &Host, folder: &Path, balanced: &[(String, u32)]) -> Result<Explanation, Failed> {
+    let file = folder.join("even-allocation.wasm");
+    fs::write(&file, &guest("even-allocation").bytes)?;
+    central.command(&["plugin", "install", &file.display().to_string(), "--slot", "allocation", "--accept-worse", "-o", "json"])?;
+    Ok(pool::placed(central, "chain", |explanation| cuts(explanation) != balanced)?)
+}
+
+fn stages(explanation: &Explanation) -> impl Iterator<Item = &ExplainedStage> {
+    explanation.replicas.iter().flat_map(|replica| &replica.stages)
+}
+
+fn devices_of(explanation: &Explanation) -> BTreeSet<&str> {
+    stages(explanation).map(|stage| stage.stage.device.as_str()).collect()
+}
+
+/// Which device has the blocks up to where.
+fn cuts(explanation: &Explanation) -> Vec<(String, u32)> {
+    stages(explanation).map(|stage| (stage.stage.device.clone(), stage.stage.end)).collect()
+}
