@@ -30,18 +30,15 @@ use crate::{
     config::Config,
     control::{Asked, Control, ControlParts},
     error::{Error, Fault},
-    explain, hop,
+    hop,
     metrics::Metrics,
     models::Model,
-    peer::{Attending, Remotes},
-    pipeline::{Pipeline, PipelineLimits},
-    pool::{Pool, PoolParts},
+    peer::{Attending, Pool, PoolParts, Remotes},
+    pipeline::{Pipeline, PipelineLimits, Randomness, Reserving},
     pulse,
     recorder::Recorder,
     repository::{self, Found},
     request::{Answer, Request},
-    reserving::Reserving,
-    seed::Randomness,
     serving::Served,
     shelf::Shelf,
     stage_fault::StageFault,
@@ -358,7 +355,7 @@ impl Central {
     /// Why a model is where it is.
     pub fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
         let model = self.model(name, None)?;
-        let explained = self.0.control.look(|cluster| explain::explain(cluster, &model.id));
+        let explained = self.0.control.look(|cluster| status::explain(cluster, &model.id));
         let mut explanation = explained.ok_or_else(|| Error::from(StageFault::NoReplica { model: model.id.clone() }))?;
         if let Some(slot) = self.0.shelf.slots().into_iter().find(|slot| slot.slot == "allocation") {
             (explanation.policy, explanation.generation) = (slot.plugin, slot.generation);

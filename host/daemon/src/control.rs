@@ -27,14 +27,13 @@ use tokio::{
 use crate::{
     device::Compute,
     error::Error,
-    explain::explain,
     metrics::Metrics,
     models::Model,
     passage::Seat,
     peer::{Remotes, Shards},
     serving::Served,
     stage_fault::StageFault,
-    status,
+    status::{self, explain},
     store::Store,
     telemetry::traces::Traces,
 };

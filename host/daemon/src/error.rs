@@ -6,11 +6,14 @@ use std::{error::Error as StdError, fmt};
 pub use host_core::error::ErrorKind;
 use host_core::{
     ids::{DeviceId, ModelId},
-    units::{Bytes, Millis},
+    units::Millis,
 };
-use host_engine::Digest;
 
-use crate::{pki::PkiFault, stage_fault::StageFault, store::JoinRefusal};
+use crate::{
+    pki::PkiFault,
+    stage_fault::StageFault,
+    store::{BlobFault, JoinRefusal},
+};
 
 /// An error of the daemon.
 #[derive(Debug)]
@@ -85,18 +88,8 @@ pub enum Fault {
     StoreVersion { path: String, found: i64, known: i64 },
     /// More writes wait than may.
     StoreBusy { waiting_max: usize },
-    /// A blob whose bytes are not what its digest says, or that is not there.
-    Blob { digest: String, problem: &'static str },
-    /// A blob for which the cache has no room.
-    CacheFull { digest: Digest, size: Bytes, bytes_max: Bytes, held: Bytes },
-    /// Bytes that were fetched as a blob and are another one.
-    BlobMismatch { expected: Digest, found: Digest },
-    /// The same, with more or fewer bytes than the blob has.
-    BlobLength { digest: Digest, expected: Bytes, found: Bytes },
-    /// The same, which its sender says is of another size.
-    BlobSize { digest: Digest, announced: Bytes, found: Bytes },
-    /// A blob that nobody who was asked has given; the reason is the last one's.
-    NoSource { digest: Digest, reason: String },
+    /// A blob that is not there, or not right.
+    Blob(BlobFault),
     /// A model.yaml that is not understood.
     Manifest { path: String, reason: String },
     /// A model that is not loaded.
@@ -172,8 +165,7 @@ impl Error {
             Fault::Stage(fault) => fault.kind(),
             Fault::Pki(fault) => fault.kind(),
             Fault::StoreBusy { .. } => ErrorKind::Busy,
-            // One that is larger than the whole cache will never fit.
-            Fault::CacheFull { size, bytes_max, .. } if size <= bytes_max => ErrorKind::Busy,
+            Fault::Blob(fault) => fault.kind(),
             Fault::UnknownModel { .. }
             | Fault::UnknownVersion { .. }
             | Fault::Draining
@@ -183,13 +175,8 @@ impl Error {
             | Fault::SentAway { .. }
             | Fault::Call { .. }
             | Fault::Fetch { .. }
-            | Fault::FetchLate { .. }
-            // Somebody else may have the right ones.
-            | Fault::BlobMismatch { .. }
-            | Fault::BlobLength { .. }
-            | Fault::BlobSize { .. }
-            | Fault::NoSource { .. } => ErrorKind::Unavailable,
-            Fault::Store { .. } | Fault::Blob { .. } | Fault::File { .. } | Fault::Mdns { .. } => ErrorKind::Internal,
+            | Fault::FetchLate { .. } => ErrorKind::Unavailable,
+            Fault::Store { .. } | Fault::File { .. } | Fault::Mdns { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
     }
@@ -215,6 +202,12 @@ impl Error {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Self(Box::new(Inner { fault, source: None }))
+    }
+}
+
+impl From<BlobFault> for Error {
+    fn from(fault: BlobFault) -> Self {
+        Fault::Blob(fault).into()
     }
 }
 
@@ -281,6 +274,7 @@ impl fmt::Display for Fault {
             Self::Engine(error) => error.fmt(f),
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
+            Self::Blob(fault) => fault.fmt(f),
             Self::Pki(fault) => fault.fmt(f),
             Self::Join(refusal) => refusal.fmt(f),
             Self::TwoClaims { slot, one, two } => write!(f, "slot {slot} is claimed by `{one}` and by `{two}`; bind one of them in the config"),
@@ -308,16 +302,6 @@ impl fmt::Display for Fault {
             Self::Store { doing } => write!(f, "the store could not {doing}"),
             Self::StoreVersion { path, found, known } => write!(f, "store `{path}` has version {found}, this host knows up to {known}; use a newer host"),
             Self::StoreBusy { waiting_max } => write!(f, "the store is busy: {waiting_max} writes are waiting"),
-            Self::Blob { digest, problem } => write!(f, "blob sha256:{digest} {problem}"),
-            Self::CacheFull { digest, size, bytes_max, held } => {
-                write!(f, "blob sha256:{digest} has {size}, the cache holds at most {bytes_max}, of which {held} are in use; raise cache.bytes_max")
-            }
-            Self::BlobMismatch { expected, found } => write!(f, "what was fetched as blob sha256:{expected} has digest sha256:{found}"),
-            Self::BlobLength { digest, expected, found } => write!(f, "blob sha256:{digest} has {} bytes, {} were fetched", expected.0, found.0),
-            Self::BlobSize { digest, announced, found } => {
-                write!(f, "blob sha256:{digest} was announced with {} bytes, who sends it says {}", announced.0, found.0)
-            }
-            Self::NoSource { digest, reason } => write!(f, "blob sha256:{digest} could not be fetched from anyone: {reason}"),
             Self::Manifest { path, reason } => write!(f, "{path}: {reason}"),
             Self::UnknownModel { name } => write!(f, "Request for unknown model: '{name}' is not found"),
             Self::UnknownVersion { name, version, loaded } => {

@@ -2,6 +2,7 @@
 //! computes what its peers hand it, and comes back by itself when its connection was cut.
 
 mod loading;
+mod service;
 
 use std::{
     collections::HashMap,

@@ -2,6 +2,10 @@
 //! path if a stage fails, lies or is far too slow, answered. Rows of a batch go through the stages one behind the other, so that
 //! stages work at the same time.
 
+mod outputs;
+mod reserving;
+mod seed;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -23,17 +27,17 @@ use host_engine::Tensor;
 use host_plugin::{Phase, PluginHost, RunCall};
 use tokio::sync::oneshot;
 
+pub use reserving::Reserving;
+pub use seed::Randomness;
+
 use crate::{
     admission::{Admission, Caller},
     clock::Clock,
     error::Error,
     metrics::Metrics,
     models::Model,
-    outputs,
     passage::{self, Hop, Job, Passage, PassageId},
     request::{Answer, Request, Signature},
-    reserving::Reserving,
-    seed::Randomness,
     serving::{Served, Serving},
     stage_fault::StageFault,
     telemetry::traces::Trace,

@@ -1,5 +1,7 @@
 //! Devices as people ask for them: what the cluster knows of each, put into the admin socket's words.
 
+mod explain;
+
 use host_core::{
     cluster::{Cluster, DeviceCensus, DeviceRecord, ShardState},
     ids::DeviceId,
@@ -7,6 +9,8 @@ use host_core::{
     units::{Bytes, Millis},
 };
 use host_wire::{admin, peer::LoadProgress};
+
+pub use explain::explain;
 
 use crate::{peer::Attending, store::Restraint};
 

@@ -9,6 +9,7 @@ pub mod cache;
 mod devices;
 mod digest_folder;
 mod enrolment;
+mod fault;
 mod lock;
 mod records;
 mod tokens;
@@ -23,6 +24,7 @@ use host_wire::admin;
 
 pub use devices::{DeviceRecord, Restraint};
 pub use enrolment::{Enrolment, JoinRefusal, Renewal};
+pub use fault::BlobFault;
 pub use records::{GenerationRecord, PluginRecord};
 pub use tokens::TokenRecord;
 

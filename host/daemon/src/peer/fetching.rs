@@ -21,6 +21,7 @@ use crate::{
     error::{Error, Fault},
     metrics::Metrics,
     pki::Subject,
+    store::BlobFault,
     store::cache::{Aside, BlobCache, Partial, Pinned},
 };
 
@@ -138,7 +139,7 @@ impl Fetcher {
                 }
             }
         }
-        Err(Fault::NoSource { digest, reason }.into())
+        Err(BlobFault::NoSource { digest, reason }.into())
     }
 
     /// Everything that is missing, from one source. The error is this host's own.
@@ -217,7 +218,7 @@ fn word(source: &Subject) -> &'static str {
 }
 
 fn is_mismatch(error: &Error) -> bool {
-    matches!(error.fault(), Fault::BlobMismatch { .. })
+    matches!(error.fault(), Fault::Blob(BlobFault::Mismatch { .. }))
 }
 
 /// What the status of a transfer means.

@@ -10,7 +10,8 @@ use host_wire::{
 
 use super::files::CHUNK_BYTES;
 use crate::{
-    error::{Error, Fault},
+    error::Error,
+    store::BlobFault,
     store::cache::{Partial, Pinned},
 };
 
@@ -52,12 +53,12 @@ impl Intake {
     pub(super) fn take(&mut self, chunk: pb::Chunk) -> Result<Bytes, Error> {
         let chunk = Chunk::try_from(chunk)?;
         if chunk.file != self.size() {
-            return Err(Fault::BlobSize { digest: self.digest(), announced: self.size(), found: chunk.file }.into());
+            return Err(BlobFault::Size { digest: self.digest(), announced: self.size(), found: chunk.file }.into());
         }
         let plain = self.expander.decode(&chunk.encoded, CHUNK_BYTES)?;
         if plain.is_empty() && !self.is_whole() {
             // Chunks without bytes could come for ever.
-            return Err(Fault::BlobLength { digest: self.digest(), expected: self.size(), found: self.offset() }.into());
+            return Err(BlobFault::Length { digest: self.digest(), expected: self.size(), found: self.offset() }.into());
         }
         self.partial.append(&plain)?;
         Ok(Bytes(plain.len() as u64))

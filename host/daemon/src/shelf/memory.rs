@@ -9,7 +9,7 @@ use host_plugin::{BUILTIN_PLUGINS, Package, PluginSource, SlotName, SwapReason};
 use super::{Found, Shelf, journal::OwnSwap};
 use crate::{
     error::{Error, Fault},
-    store::{GenerationRecord, PluginRecord, Store},
+    store::{BlobFault, GenerationRecord, PluginRecord, Store},
 };
 
 /// Generations that are looked through for the configuration of one that serves again.
@@ -120,7 +120,7 @@ impl Shelf {
 }
 
 pub(super) fn digest_of(record: &PluginRecord) -> Result<Digest, Error> {
-    Digest::parse(&record.digest).ok_or_else(|| Fault::Blob { digest: record.digest.clone(), problem: "has no digest that can be read" }.into())
+    Digest::parse(&record.digest).ok_or_else(|| BlobFault::Missing { digest: record.digest.clone(), problem: "has no digest that can be read" }.into())
 }
 
 /// What a plugin was configured with when it last served in a slot.

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use host_engine::Digest;
 
 use super::digest_folder::{DigestFolder, Named, file_error};
-use crate::error::{Error, Fault};
+use crate::error::Error;
+use crate::store::BlobFault;
 
 #[derive(Debug)]
 pub(super) struct Blobs {
@@ -43,7 +44,7 @@ impl Blobs {
     }
 
     pub(super) fn get(&self, digest: Digest) -> Result<Bytes, Error> {
-        let fault = |problem| Error::from(Fault::Blob { digest: digest.to_string(), problem });
+        let fault = |problem| Error::from(BlobFault::Missing { digest: digest.to_string(), problem });
         let bytes = fs::read(self.folder.path(digest)).map_err(|error| fault("is not in the store").because(error))?;
         if Digest::of(&bytes) == digest { Ok(bytes.into()) } else { Err(fault("is damaged on disk")) }
     }

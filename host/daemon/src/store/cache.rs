@@ -26,11 +26,7 @@ pub use partial::Partial;
 pub use pinned::Pinned;
 
 use super::digest_folder::{DigestFolder, Named, file_error};
-use crate::{
-    clock,
-    config::CacheLimits,
-    error::{Error, Fault},
-};
+use crate::{clock, config::CacheLimits, error::Error, store::BlobFault};
 use ledger::{Full, Gone, Ledger, State};
 use partial::Claim;
 
@@ -183,7 +179,7 @@ impl BlobCache {
 
     fn claim(&self, shared: &mut Shared, digest: Digest, size: Bytes) -> Result<Claim, Error> {
         let bytes_max = Bytes(shared.ledger.bytes_max());
-        let full = |Full { held }| Error::from(Fault::CacheFull { digest, size, bytes_max, held: Bytes(held) });
+        let full = |Full { held }| Error::from(BlobFault::CacheFull { digest, size, bytes_max, held: Bytes(held) });
         let (hold, gone) = shared.ledger.reserve(digest, size.0).map_err(full)?;
         let (claim, others) = Claim::new(self.clone(), hold);
         shared.underway.insert(digest, others);

@@ -192,8 +192,8 @@ fn labels_that_people_gave_stay_when_the_device_comes_back_and_win_over_its_own(
 #[test]
 fn a_device_that_does_even_less_is_not_asked_to_do_more() {
     use Duty::{Cordoned, Draining, Full, Leaving};
-    let cases: [(fn(Duty) -> Duty, [Duty; 4]); 2] =
-        [(Duty::cordoned, [Cordoned, Cordoned, Draining, Leaving]), (Duty::drained, [Draining, Draining, Draining, Leaving])];
+    type Order = fn(Duty) -> Duty;
+    let cases: [(Order, [Duty; 4]); 2] = [(Duty::cordoned, [Cordoned, Cordoned, Draining, Leaving]), (Duty::drained, [Draining, Draining, Draining, Leaving])];
     for (asked, expected) in cases {
         assert_eq!([Full, Cordoned, Draining, Leaving].map(asked), expected);
     }

@@ -7,7 +7,8 @@ use host_engine::{Digest, Digester};
 use tokio::sync::watch;
 
 use super::{BlobCache, Pinned, Shared, file_error, hashed, ledger::Hold, length};
-use crate::error::{Error, Fault};
+use crate::error::Error;
+use crate::store::BlobFault;
 
 /// A download. Dropped before it is finished, it leaves what has come for the next one to go on with.
 #[derive(Debug)]
@@ -74,14 +75,14 @@ impl Partial {
         let found = self.digester.finish();
         if found != digest {
             self.claim.discard()?;
-            return Err(Fault::BlobMismatch { expected: digest, found }.into());
+            return Err(BlobFault::Mismatch { expected: digest, found }.into());
         }
         self.claim.cache.0.folder.adopt(&part, digest)?;
         Ok(self.claim.complete(self.size))
     }
 
     fn length_error(&self, found: u64) -> Error {
-        Fault::BlobLength { digest: self.claim.digest, expected: self.size, found: Bytes(found) }.into()
+        BlobFault::Length { digest: self.claim.digest, expected: self.size, found: Bytes(found) }.into()
     }
 }
 

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::error::Fault;
 
 const LIMITS: CacheLimits = CacheLimits { bytes_max: 10_000, disk_ratio_max: 1.0 };
 

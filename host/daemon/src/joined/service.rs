@@ -5,9 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use host_core::units::Millis;
 use host_wire::{admin, schedule};
 
+use super::Joined;
 use crate::{
     error::{Error, Fault},
-    joined::Joined,
     models::Model,
     request::{Answer, Request},
     service::{Pending, Service},
