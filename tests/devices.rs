@@ -7,7 +7,7 @@ mod running;
 
 use std::{collections::BTreeMap, path::Path};
 
-use pooled::{central, classify, serves, stages, wait_until};
+use pooled::{central, classify, is_loaded, serves, stages, wait_until};
 use running::{Host, text};
 
 #[test]
@@ -88,7 +88,7 @@ fn devices_come_back_to_a_central_that_was_killed_and_serve_by_the_same_plan() {
     let flags = ["--join-listen", &listen, "--local-devices", "0", "--models", "models"];
     let central = Host::start(&flags);
     let devices: Vec<Host> = ["a", "b", "c"].into_iter().map(|id| Host::join(&central, id, &[])).collect();
-    wait_until("a plan over all three", || stages(&central, "digits").len() == 3 && serves(&central, "digits"));
+    wait_until("a plan over all three", || stages(&central, "digits").len() == 3 && is_loaded(&central, "digits"));
     let plan = central.json(&["plan", "show"]);
     let loads = |device: &Host| device.said().iter().filter(|line| line.contains("a shard is loaded")).count();
     let loaded: Vec<usize> = devices.iter().map(loads).collect();

@@ -166,7 +166,8 @@ fn a_device_that_says_it_has_more_memory_than_is_believed_is_refused_with_both()
     let expected = "device a says that it has 2147483648 bytes of memory, at most 1073741824 are believed; `join.device_memory_bytes_max` of the central";
     assert!(ended.code == Some(1) && ended.said.contains(expected), "{}", ended.said);
     assert_eq!(refused(&central, "memory"), 1.0);
-    assert_eq!(central.json(&["device", "list"]), serde_json::json!([]));
+    let known = central.json(&["device", "list"]);
+    assert_eq!((&known[0]["state"], &known[0]["offers"]), (&serde_json::json!("lost"), &serde_json::json!([])), "it has enrolled and is not there");
 }
 
 #[test]

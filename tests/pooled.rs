@@ -32,6 +32,23 @@ pub fn stages(central: &Host, model: &str) -> BTreeSet<String> {
     stages.filter_map(|stage| stage["device"].as_str().map(str::to_owned)).collect()
 }
 
+/// Whether each stage of a model's plan is ready on its device, and nothing else of it is left.
+pub fn is_loaded(central: &Host, model: &str) -> bool {
+    let output = central.command(&["plan", "explain", model, "-o", "json"]);
+    let explanation: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let replicas = explanation["replicas"].as_array().cloned().unwrap_or_default();
+    let stages = replicas.iter().flat_map(|replica| replica["stages"].as_array().cloned().unwrap_or_default());
+    let planned: BTreeSet<(String, String)> =
+        stages.map(|stage| (stage["device"].as_str().unwrap_or_default().to_owned(), format!("{model}@1[{}..{})", stage["start"], stage["end"]))).collect();
+    let devices = central.json(&["device", "list"]).as_array().cloned().unwrap_or_default();
+    let held = devices.iter().flat_map(|device| {
+        let shards = device["shards"].as_array().cloned().unwrap_or_default();
+        shards.into_iter().map(|shard| (device["id"].as_str().unwrap_or_default().to_owned(), shard.as_str().unwrap_or_default().to_owned()))
+    });
+    let held: BTreeSet<(String, String)> = held.filter(|(_, shard)| shard.starts_with(&format!("{model}@"))).collect();
+    !planned.is_empty() && held == planned
+}
+
 /// Whether a model is answered for.
 pub fn serves(central: &Host, model: &str) -> bool {
     let status = central.json(&["status"]);
