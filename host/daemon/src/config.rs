@@ -400,7 +400,7 @@ impl Config {
                 timeout_ms: 30_000,
                 running_max: 64,
                 queue_depth_max: 1024,
-                attempts_max: 5,
+                attempts_max: 10,
                 replica_wait_ms_max: 20_000,
                 attempt_ratio_max: 20.0,
                 attempt_ms_min: 2_000,

@@ -44,8 +44,9 @@ use crate::{
     wiring::Progress,
 };
 
-/// How long a replay waits at most for another topology than the one that failed; later replays wait longer.
+/// How long a replay waits at most for another topology than the one that failed; each later one twice as long, up to the other.
 const REPLAY_PAUSE: Duration = Duration::from_millis(50);
+const REPLAY_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often a stopping host looks whether requests still run.
 const IDLE_CHECK: Duration = Duration::from_millis(5);
 
@@ -123,7 +124,7 @@ impl Pipeline {
             tracing::warn!(model = %request.model.id, tried = ?tries.devices, %error, "a request is replayed");
             // The same way most likely fails again, so a moment is given to the news of another one.
             let _ = tokio::time::timeout(pause, self.serving.differs_from(&serving.snapshot().topology)).await;
-            pause *= 4;
+            pause = (pause * 2).min(REPLAY_PAUSE_MAX);
         }
     }
 
