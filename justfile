@@ -15,6 +15,10 @@ test:
 deny:
     cargo deny check bans licenses sources
 
+# Throws bytes at one parser of what strangers and peers send, until stopped. Needs cargo-fuzz.
+fuzz TARGET *ARGS:
+    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none {{TARGET}} -- {{ARGS}}
+
 # Builds one plugin, ready for `host plugin install`.
 plugin NAME:
     cargo build -p {{NAME}} --profile plugin --target wasm32-wasip2
