@@ -2,6 +2,7 @@
 //! is made for its owner alone.
 
 mod devices;
+mod order_fault;
 mod orders;
 mod plugins;
 mod tokens;
@@ -22,6 +23,7 @@ use axum::{
 use host_wire::admin::{self, HistoryQuery, SplitQuery};
 use tokio::net::UnixListener;
 
+pub use order_fault::OrderFault;
 pub use orders::DeviceOrders;
 
 use crate::{

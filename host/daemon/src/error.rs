@@ -4,12 +4,10 @@
 use std::{error::Error as StdError, fmt};
 
 pub use host_core::error::ErrorKind;
-use host_core::{
-    ids::{DeviceId, ModelId},
-    units::Millis,
-};
+use host_core::ids::{DeviceId, ModelId};
 
 use crate::{
+    admin::OrderFault,
     pki::PkiFault,
     stage_fault::StageFault,
     store::{BlobFault, JoinRefusal},
@@ -98,14 +96,8 @@ pub enum Fault {
     UnknownVersion { name: String, version: String, loaded: Vec<u32> },
     /// A name that is none of those there are.
     Unknown { what: &'static str, name: String, known: String },
-    /// A device of the host's own process, which cannot be taken out of it.
-    OwnDevice { device: DeviceId },
-    /// A label that people cannot change so.
-    Label { device: DeviceId, label: String, reason: String },
-    /// A device that still holds something after the time that was given to it.
-    NotDrained { device: String, waited: Millis, left: String },
-    /// A device that was waited for and will not be drained.
-    DrainEnded { device: String, state: String, reason: &'static str },
+    /// Something that cannot be asked of a device.
+    Order(OrderFault),
     /// An input that is not there.
     MissingInput { model: ModelId, input: String },
     /// A tensor that is not what the model takes.
@@ -205,6 +197,12 @@ impl From<Fault> for Error {
     }
 }
 
+impl From<OrderFault> for Error {
+    fn from(fault: OrderFault) -> Self {
+        Fault::Order(fault).into()
+    }
+}
+
 impl From<BlobFault> for Error {
     fn from(fault: BlobFault) -> Self {
         Fault::Blob(fault).into()
@@ -275,6 +273,7 @@ impl fmt::Display for Fault {
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
             Self::Blob(fault) => fault.fmt(f),
+            Self::Order(fault) => fault.fmt(f),
             Self::Pki(fault) => fault.fmt(f),
             Self::Join(refusal) => refusal.fmt(f),
             Self::TwoClaims { slot, one, two } => write!(f, "slot {slot} is claimed by `{one}` and by `{two}`; bind one of them in the config"),
@@ -308,12 +307,6 @@ impl fmt::Display for Fault {
                 write!(f, "Request for unknown model: '{name}' version {version} is not found, loaded are {loaded:?}")
             }
             Self::Unknown { what, name, known } => write!(f, "{what} `{name}` does not exist, there are {known}"),
-            Self::OwnDevice { device } => {
-                write!(f, "device {device} is part of this host's process and would be back at its next start; take it out of local_devices instead")
-            }
-            Self::Label { device, label, reason } => write!(f, "label `{label}` of device {device} cannot be changed: {reason}"),
-            Self::NotDrained { device, waited, left } => write!(f, "device {device} is not drained after {waited}: it still holds {left}; it goes on draining"),
-            Self::DrainEnded { device, state, reason } => write!(f, "device {device} is {state} and not drained: {reason}"),
             Self::MissingInput { model, input } => write!(f, "model {model} needs input `{input}`, the request does not have it"),
             Self::Tensor { model, input, what, expected, found } => write!(f, "model {model}: {what} of input `{input}` must be {expected}, it is {found}"),
             Self::RawBody { model, reason } => write!(f, "model {model} cannot take a raw body: {reason}"),

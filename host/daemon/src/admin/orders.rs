@@ -19,6 +19,7 @@ use host_wire::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    admin::OrderFault,
     control::{Asked, Control},
     error::{Error, Fault},
     peer::Remotes,
@@ -133,7 +134,7 @@ impl DeviceOrders {
     fn remove(&self, target: &Target) -> Result<(), Error> {
         let id = &target.id;
         if self.own.contains(id) {
-            return Err(Fault::OwnDevice { device: id.clone() }.into());
+            return Err(OrderFault::OwnDevice { device: id.clone() }.into());
         }
         if target.record.is_some() {
             // First, so that a central that starts anew while work moves goes on with it.
@@ -191,7 +192,7 @@ pub(super) fn unknown(name: &str, known: &BTreeSet<String>) -> Error {
 
 /// The labels that people give a device after these edits. What it calls itself is its own to say.
 fn relabelled(id: &DeviceId, own: &Labels, mut given: Labels, edits: &Edits) -> Result<Labels, Error> {
-    let fault = |label: &str, reason: String| Error::from(Fault::Label { device: id.clone(), label: label.to_owned(), reason });
+    let fault = |label: &str, reason: String| Error::from(OrderFault::Label { device: id.clone(), label: label.to_owned(), reason });
     for (name, value) in edits {
         if let Some(value) = value {
             given.insert(name.clone(), value.clone());

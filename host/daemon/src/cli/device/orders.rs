@@ -6,10 +6,7 @@ use host_core::units::Millis;
 use host_wire::admin::{Device, DeviceOrder, Ordered};
 
 use super::super::{client::Admin, screen::Screen};
-use crate::{
-    clock,
-    error::{Error, Fault},
-};
+use crate::{admin::OrderFault, clock, error::Error};
 
 /// How often a device that drains is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -38,7 +35,7 @@ async fn wait(admin: &Admin, path: &str, longest: Duration) -> Result<Device, Er
         }
         if began.elapsed() >= longest {
             let left = if device.shards.is_empty() { "what it unloads".to_owned() } else { device.shards.join(", ") };
-            return Err(Fault::NotDrained { device: device.id, waited: Millis(longest.as_secs_f64() * 1e3), left }.into());
+            return Err(OrderFault::NotDrained { device: device.id, waited: Millis(longest.as_secs_f64() * 1e3), left }.into());
         }
         tokio::time::sleep(LOOK_EVERY.min(longest)).await;
     }
@@ -46,7 +43,7 @@ async fn wait(admin: &Admin, path: &str, longest: Duration) -> Result<Device, Er
 
 /// Whether a device is drained by now. The error says why it will not be.
 fn is_drained(device: &Device) -> Result<bool, Error> {
-    let ended = |reason| Error::from(Fault::DrainEnded { device: device.id.clone(), state: device.state.clone(), reason });
+    let ended = |reason| Error::from(OrderFault::DrainEnded { device: device.id.clone(), state: device.state.clone(), reason });
     if !matches!(device.restraint.as_deref(), Some("draining" | "leaving")) {
         return Err(ended("somebody took that back"));
     }
