@@ -105,7 +105,7 @@ fn a_stuck_request_goes_on_from_the_stage_before_on_another_replica() {
     two_replicas_of_two_stages(models.path());
     let central = Host::start(&["--join-listen", "127.0.0.1:0", "--local-devices", "0", "--models", &models.path().display().to_string()]);
     let mut devices: BTreeMap<&str, Host> = ["a", "b", "c", "d"].into_iter().map(|id| (id, Host::join(&central, id, &[]))).collect();
-    wait_until("two replicas", || stages(&central, "digits").len() == 4 && serves(&central, "digits"));
+    wait_until("two replicas", || stages(&central, "digits").len() == 4 && is_loaded(&central, "digits"));
     let replicas = central.json(&["plan", "explain", "digits"])["replicas"].clone();
     let second = replicas[0]["stages"][1]["device"].as_str().expect("a device").to_owned();
     let victim = devices.remove(second.as_str()).expect("it is one of them");

@@ -35,7 +35,7 @@ use crate::{
     metrics::Metrics,
     peer::{
         Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Fetcher, Files, Lane, LinkLimits, Links, Network,
-        Patience, Post, Reachable, Refusals, RoundTrips, Standing, discovery, enrol, measure, nowhere,
+        Patience, Post, Reachable, Refusals, RoundTrips, Standing, among_hosts, discovery, enrol, measure, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Badge, Callers, IdentityFolder, Revoked, Subject},
@@ -440,7 +440,7 @@ async fn open_door(
     let limits = DoorLimits::of(&config.join);
     let door = Door::open(listener, network.clone(), badge, limits, nowhere(), refusals, closing.clone()).map_err(fault)?;
     let address = config.join.advertise.as_ref().map_or_else(|| door.address.to_string(), ToString::to_string);
-    let served = tonic::transport::Server::builder().add_service(service).serve_with_incoming_shutdown(door, closing.clone().cancelled_owned());
+    let served = among_hosts().add_service(service).serve_with_incoming_shutdown(door, closing.clone().cancelled_owned());
     tokio::spawn(async move {
         if let Err(error) = served.await {
             tracing::error!(%error, "the door for peers has closed");

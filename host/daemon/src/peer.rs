@@ -46,7 +46,7 @@ pub use desk::{Desk, DeskParts};
 pub use device_service::DeviceService;
 pub use dial::{Dialer, Lane};
 pub use dismissal::Ties;
-pub use door::{Door, DoorLimits};
+pub use door::{Door, DoorLimits, among_hosts};
 pub use enrolling::Enrolling;
 pub use fetching::{FROM_CENTRAL, FROM_PEERS, Fetcher, Patience};
 pub use files::Files;

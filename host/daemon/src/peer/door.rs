@@ -26,6 +26,20 @@ use crate::{
     pki::{Badge, Certificate, Subject},
 };
 
+/// Bytes of one frame: activations go in few of them.
+const FRAME_BYTES_MAX: u32 = 256 << 10;
+/// What a sender may have under way in one message, and in all on a connection. Only hosts that have proved themselves get so much.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 32 << 20;
+
+/// A server for hosts that have proved themselves before they can ask it.
+pub fn among_hosts() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .max_frame_size(FRAME_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+}
+
 /// How many may come, and how long they may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DoorLimits {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     device_service::DeviceService,
     dial::{Dialer, Lane},
-    door::{Connection, Turned},
+    door::{Connection, Turned, among_hosts},
     links::Links,
     rpc::peer_server::PeerServer,
 };
@@ -81,7 +81,7 @@ impl Reachable {
     }
 
     fn serve(&self, connection: Connection) {
-        let router = tonic::transport::Server::builder()
+        let router = among_hosts()
             .http2_keepalive_interval(Some(self.silence_max / 2))
             .http2_keepalive_timeout(Some(self.silence_max / 2))
             .add_service(self.service.clone());
