@@ -129,6 +129,16 @@ impl Job {
         }
     }
 
+    /// Hands it to a compute thread of this process, for another host that holds what it computes from, and returns when that need
+    /// not be held any more: the stage has computed, or it failed and whoever waits has been told.
+    pub async fn compute(mut self, handle: &ComputeHandle) {
+        let (let_go, computed) = oneshot::channel();
+        self.holder = Some(let_go);
+        handle.submit(self);
+        // Dropped where the stage failed.
+        let _ = computed.await;
+    }
+
     /// Its stage has computed.
     pub fn stage_done(mut self) {
         self.let_go();

@@ -158,7 +158,7 @@ impl Attending {
         lock(&self.dismissed).insert(device.clone());
         let Some(attendance) = self.lock().remove(device) else { return };
         attendance.tell(Says::Goodbye(pb::Goodbye { reason: reason.to_owned(), for_good: true }));
-        attendance.give_up();
+        self.gone(&attendance);
         attendance.over.cancel();
     }
 

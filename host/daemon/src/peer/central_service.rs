@@ -11,7 +11,6 @@ use host_core::{
 use host_wire::peer::{
     Activation, Heartbeat, HeldShard, Hello, LinkMeasured, LoadProgress, Run, ShardAt, Stuck, pb, pb::central_message::Says, pb::device_message, refusal,
 };
-use tokio::sync::oneshot;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -314,12 +313,7 @@ impl CentralService {
             None => Seat::There(offer.clone(), parts.post.clone()),
         };
         let job = parcel::job(activation, parts.clock.millis(), Answer::Here(answer), &parts.traces, seat);
-        let mut job = job.map_err(|error| (error.kind(), error.to_string()))?;
-        let (let_go, computed) = oneshot::channel();
-        job.holder = Some(let_go);
-        handle.submit(job);
-        // Dropped where the stage failed; then whoever waits has been told.
-        let _ = computed.await;
+        job.map_err(|error| (error.kind(), error.to_string()))?.compute(&handle).await;
         Ok(())
     }
 }

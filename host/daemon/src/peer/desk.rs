@@ -16,7 +16,7 @@ use host_core::{
     ids::{AcceleratorName, DeviceId, OfferId},
 };
 use host_wire::peer::{Activation, Conclusion, Outcome, Stopped};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::runtime::Handle;
 
 use super::{
     links::{LinkFault, Links},
@@ -119,12 +119,7 @@ impl Desk {
             None => Seat::There(offer.clone(), self.parts.post.clone()),
         };
         let job = parcel::job(activation, self.parts.clock.millis(), Answer::There(Box::new(slip)), &self.parts.traces, seat);
-        let mut job = job.map_err(|error| (error.kind(), error.to_string()))?;
-        let (let_go, computed) = oneshot::channel();
-        job.holder = Some(let_go);
-        handle.submit(job);
-        // Dropped where the stage failed; then the central has been told.
-        let _ = computed.await;
+        job.map_err(|error| (error.kind(), error.to_string()))?.compute(&handle).await;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use host_core::ids::DeviceId;
 
-use super::{attending::Remotes, awaited::Awaited, links::Links};
+use super::{attending::Remotes, links::Links};
 use crate::{
     clock,
     error::{Error, Fault},
@@ -18,8 +18,6 @@ pub const REMOVED: &str = "somebody removed it; to join again it needs a new tok
 /// What ties devices in other processes to this host, beside their streams.
 #[derive(Clone, Debug)]
 pub struct Ties {
-    /// Passages that are on their way.
-    pub awaited: Arc<Awaited>,
     /// The way to devices.
     pub links: Arc<Links>,
     /// Certificates that count no more.
@@ -31,7 +29,6 @@ impl Remotes {
     pub fn send_away(&self, device: &DeviceId) {
         self.attending.dismiss(device, REMOVED);
         if let Some(ties) = &self.ties {
-            ties.awaited.device_gone(device);
             // One with the central's id could not have enrolled.
             if let Ok(subject) = Subject::device(device) {
                 ties.links.cut(&subject);
@@ -66,7 +63,10 @@ mod tests {
     use tokio::sync::mpsc::error::TryRecvError;
 
     use super::{
-        super::attending::{Admitted, Attending},
+        super::{
+            attending::{Admitted, Attending},
+            awaited::Awaited,
+        },
         *,
     };
 

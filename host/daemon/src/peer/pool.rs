@@ -116,7 +116,7 @@ impl Pool {
             wait_max: Duration::from_millis(config.peers.resume_ms_max),
         };
         let post = Arc::new(Post::new(links.clone(), awaited.clone(), Arc::new(resumes.clone()), clock.clone()));
-        let ties = Ties { awaited: awaited.clone(), links: links.clone(), revoked: revoked.clone() };
+        let ties = Ties { links: links.clone(), revoked: revoked.clone() };
         let remotes = Remotes { attending, files, sources_max, carrier: post.clone(), ties: Some(ties) };
         Ok(Self { remotes, door: Some((listener, Opening { authority, badge, revoked, awaited, resumes, links, post })) })
     }
