@@ -149,6 +149,10 @@ pub struct PluginLimits {
     pub retry_ms_max: u64,
     /// The last questions of each kind that are kept, for new plugins to rehearse on.
     pub rehearsed_problems_max: usize,
+    /// How many of them a plugin is asked that has passed its rehearsal before; the synthetic ones it is not asked again.
+    pub brief_rehearsal_questions_max: usize,
+    /// How long that may take.
+    pub brief_rehearsal_ms_max: u64,
     /// Time to compile one plugin, in a child process.
     pub compile_ms_max: u64,
     /// Memory to compile one plugin.
@@ -451,6 +455,8 @@ impl Default for PluginLimits {
             log_lines_kept_max: 1_000,
             audit_bytes_max: 16 << 20,
             rehearsed_problems_max: 32,
+            brief_rehearsal_questions_max: 8,
+            brief_rehearsal_ms_max: 20,
         }
     }
 }

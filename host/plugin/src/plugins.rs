@@ -21,15 +21,17 @@ use crate::{
     description::Description,
     error::{Error, Fault},
     events::{Bearer, EventSink, SwapReason},
+    identified::Identified,
     keeper::{Keeper, Kept},
     limits::Limits,
     manifest::Manifest,
     names::{PluginKind, SlotName},
     package::Package,
+    passes::Pass,
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
     priority::aside,
     program::Program,
-    rehearse::{Rehearsal, Rehearse, rehearse},
+    rehearse::{BriefRehearsal, Rehearsal, Rehearse, Rehearsed, rehearse, rehearse_briefly},
     sandbox::Sandbox,
     slot::{Slot, SlotStatus, Surroundings, Tenant, Version},
     trial::{Entry, TrialPolicy},
@@ -56,6 +58,8 @@ pub struct PluginConfig {
     pub builtin_configs: BTreeMap<SlotName, String>,
     /// The last questions of each kind that are kept, for new plugins to rehearse on.
     pub rehearsed_problems_max: usize,
+    /// What plugins that have passed a rehearsal before are asked again.
+    pub brief_rehearsal: BriefRehearsal,
     /// Who is told of every decision.
     pub decisions: DecisionSink,
 }
@@ -71,6 +75,7 @@ impl Default for PluginConfig {
             trials: TrialPolicy::default(),
             builtin_configs: BTreeMap::new(),
             rehearsed_problems_max: 32,
+            brief_rehearsal: BriefRehearsal::default(),
             decisions: DecisionSink::default(),
         }
     }
@@ -105,8 +110,8 @@ pub enum PrepareStep<'a> {
     Granted(&'a Manifest),
     /// Its code is there.
     Compiled,
-    /// It answered so many calls well.
-    Rehearsed(u32),
+    /// It answered well.
+    Rehearsed(&'a Rehearsal),
 }
 
 /// A plugin that compiled, started and rehearsed, but is not in service yet.
@@ -181,6 +186,7 @@ pub struct PluginHost {
 struct Inner {
     sandbox: Arc<Sandbox>,
     limits: Limits,
+    brief: BriefRehearsal,
     around: Surroundings,
     allocation: Arc<AllocationSlot>,
     queueing: Arc<QueueingSlot>,
@@ -205,7 +211,7 @@ impl Builtins<'_> {
     fn tenant<W: World>(&self, slot: &str) -> Result<Arc<Tenant<W>>, Error> {
         let missing = Fault::Host { what: "a slot has no built-in plugin" };
         let builtin: &Builtin = BUILTINS.iter().find(|builtin| builtin.slots.contains(&slot)).ok_or(missing)?;
-        let package = Package::read(builtin.name, bytes::Bytes::from_static(builtin.bytes), None, &self.config.limits)?;
+        let package = Package::read(&Identified::of(PluginSource::builtin(builtin.name)?), &self.config.limits)?;
         let config = self.config.builtin_configs.get(&SlotName::parse(slot)?).cloned();
         let program = Program::<W>::new(Arc::clone(self.sandbox), Arc::new(package), &self.config.limits, config)?;
         // Whatever is wrong with the configuration is said at once and not at the first request.
@@ -252,6 +258,7 @@ impl PluginHost {
             routing: RwLock::new(routing.into_iter().collect()),
             adapters: RwLock::new(BTreeMap::from([(cpu_name, adapter)])),
             default_routing,
+            brief: config.brief_rehearsal,
             limits: config.limits,
             sandbox,
             around,
@@ -261,40 +268,45 @@ impl PluginHost {
 
     /// Reads a plugin's file without compiling any of it.
     pub fn inspect(source: &PluginSource) -> Result<Package, Error> {
-        Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &Limits::default())
+        Self::inspect_identified(&Identified::of(source.clone()))
+    }
+
+    /// The same of a plugin whose digest is known.
+    pub fn inspect_identified(component: &Identified) -> Result<Package, Error> {
+        Package::read(component, &Limits::default())
     }
 
     /// What a component's file says of itself, and whether a host with these limits can run it.
-    pub fn describe(source: &PluginSource, limits: &Limits) -> Result<Description, Error> {
-        Description::read(source, limits)
+    pub fn describe(component: &Identified, limits: &Limits) -> Result<Description, Error> {
+        Description::read(component, limits)
     }
 
     /// Everything that can fail about a plugin, and nothing that touches what serves: read, compile, start, configure and
     /// rehearse. Takes milliseconds to seconds. `slot` and `config` win over what the manifest says.
     pub fn prepare(&self, source: &PluginSource, slot: Option<SlotName>, config: Option<String>) -> Result<Prepared, Error> {
-        self.prepare_told(source, slot, config, &mut |_| ())
+        aside(|| self.prepare_here(&Identified::of(source.clone()), slot, config, &mut |_| ()))
     }
 
     /// The same, and says after each step that it was taken. Runs on a thread that yields to those of requests.
     pub fn prepare_told(
         &self,
-        source: &PluginSource,
+        component: &Identified,
         slot: Option<SlotName>,
         config: Option<String>,
         tell: &mut (dyn FnMut(PrepareStep<'_>) + Send),
     ) -> Result<Prepared, Error> {
-        aside(|| self.prepare_here(source, slot, config, tell))
+        aside(|| self.prepare_here(component, slot, config, tell))
     }
 
     fn prepare_here(
         &self,
-        source: &PluginSource,
+        component: &Identified,
         slot: Option<SlotName>,
         config: Option<String>,
         tell: &mut dyn FnMut(PrepareStep<'_>),
     ) -> Result<Prepared, Error> {
         let clock = Clock::start();
-        let package = Arc::new(Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &self.inner.limits)?);
+        let package = Arc::new(Package::read(component, &self.inner.limits)?);
         let slot = package.slot(slot)?;
         tell(PrepareStep::Read(&package, &slot));
         package.manifest.granted(&package.name, &self.inner.limits)?;
@@ -314,7 +326,7 @@ impl PluginHost {
             }
             SlotName::Adapter(_) => self.ready(&package, config, kind, None, tell).map(|(tenant, _, told)| (Ready::Adapter(tenant), told))?,
         };
-        tell(PrepareStep::Rehearsed(rehearsal.calls));
+        tell(PrepareStep::Rehearsed(&rehearsal));
         Ok(Prepared { slot, package, ready, took: clock.elapsed(), rehearsal })
     }
 
@@ -328,10 +340,22 @@ impl PluginHost {
     ) -> Result<ReadyParts<W>, Error> {
         let program = Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, config)?;
         tell(PrepareStep::Compiled);
-        let recorded = self.inner.around.witness.recent(kind);
-        let rehearsed = rehearse(&program, &recorded, serving.as_deref().map(|version| &version.tenant.program))?;
+        let rehearsed = self.rehearsed(&program, kind, serving.as_deref().map(|version| &version.tenant.program))?;
         let tenant = Tenant::new(program, false, self.inner.around.strikes, rehearsed.told.p99);
         Ok((Arc::new(tenant), Box::new(rehearsed.warm), rehearsed.told))
+    }
+
+    /// Rehearses a plugin: in full, or briefly where it has passed before with the same limits and configuration.
+    fn rehearsed<W: Rehearse>(&self, program: &Program<W>, kind: PluginKind, serving: Option<&Program<W>>) -> Result<Rehearsed<W>, Error> {
+        let recorded = self.inner.around.witness.recent(kind);
+        let Some(passes) = self.inner.sandbox.passes() else { return rehearse(program, &recorded, serving) };
+        let of = passes.pass_for(kind, program);
+        let Some(pass) = passes.find(&of) else {
+            let rehearsed = rehearse(program, &recorded, serving)?;
+            passes.keep(&of, Pass { p99: rehearsed.told.p99, memory_bytes: rehearsed.told.memory_bytes });
+            return Ok(rehearsed);
+        };
+        rehearse_briefly(program, pass, &recorded, serving, self.inner.brief).inspect_err(|_| passes.forget(&of))
     }
 
     /// Puts a prepared plugin in service. Calls in flight finish on the one before; every call that starts after this

@@ -22,11 +22,15 @@ use host_core::{
 use crate::{
     clock::{CallTimer, Clock},
     error::{Error, Fault},
+    passes::Pass,
     policies,
     program::{Caged, Program},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
+/// The version of the suite: up by one with each change of what is asked, or of what answers are held against, so that whoever
+/// passed an earlier one is rehearsed again.
+pub(crate) const SUITE: u32 = 1;
 /// Routes and arrivals that are rehearsed: enough for a p99.
 const CALLS: u32 = 300;
 /// Synthetic routes and arrivals on which two plugins are compared.
@@ -58,8 +62,25 @@ pub struct Rehearsal {
     pub recorded: u32,
     /// The most linear memory that it had.
     pub memory_bytes: u64,
+    /// Whether it had passed before, so that it was asked a few recorded questions and no synthetic ones; `p99` is of that time.
+    pub is_known: bool,
     /// Against the plugin in service, on the same questions; none where there is none of its kind.
     pub compared: Option<Compared>,
+}
+
+/// What a plugin that has passed a rehearsal before is asked again before it serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BriefRehearsal {
+    /// So many of the last questions that were recorded.
+    pub questions_max: usize,
+    /// No further question after this time.
+    pub time_max: Duration,
+}
+
+impl Default for BriefRehearsal {
+    fn default() -> Self {
+        Self { questions_max: 8, time_max: Duration::from_millis(20) }
+    }
 }
 
 /// Two plugins on the same questions, the new one and the one in service.
@@ -103,46 +124,100 @@ pub(crate) trait Rehearse: World {
 pub(crate) fn rehearse<W: Rehearse>(program: &Program<W>, recorded: &[Question], serving: Option<&Program<W>>) -> Result<Rehearsed<W>, Error> {
     let mut warm = program.start()?;
     let (calls, p99) = W::rehearse(program, &mut warm)?;
-    let mut told = Rehearsal { calls, p99, recorded: 0, memory_bytes: warm.guest().memory.bytes as u64, compared: None };
+    let memory_bytes = warm.guest().memory.bytes as u64;
     let synthetic = made(W::synthetic())?;
-    let count = u32::try_from(recorded.len()).unwrap_or(u32::MAX);
-    let mut new = Turn::of(program)?;
     // What serves may not even start any more; then there is nothing to compare with.
-    let mut before = serving.and_then(|serving| Turn::of(serving).ok());
-    let mut ratios = Vec::new();
-    let (mut questions, mut same, mut failed_before) = (0, 0, 0);
-    let whole = Clock::start();
-    for (number, question) in (0_u32..).zip(recorded.iter().chain(&synthetic)) {
-        let Some(answer) = new.decide(question) else { continue };
-        if let Err(fault) = &answer {
-            let reason = if number < count { format!("on a question that this host was asked: {fault}") } else { fault.to_string() };
-            return Err(Fault::Rehearsal { plugin: program.package.name.to_string(), function: question.function(), reason }.into());
-        }
-        told.calls += 1;
-        told.recorded += u32::from(number < count);
-        let earlier = before.as_mut().and_then(|before| before.decide(question));
-        if let Some(earlier) = earlier {
-            questions += 1;
-            same += u32::from(is_same_answer(&answer, &earlier));
-            failed_before += u32::from(earlier.is_err());
-            ratios.extend(value_ratio(question, &answer, &earlier));
-        }
-        if whole.elapsed() > TIME_MAX {
-            break;
-        }
-    }
-    told.memory_bytes = told.memory_bytes.max(new.memory_bytes);
-    told.compared = before.map(|before| Compared {
-        with: Arc::clone(&before.program.package.name),
-        questions,
-        same,
-        refused: (new.refused, before.refused),
-        failed_before,
-        value_ratio: (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64),
-        memory_bytes: (new.memory_bytes, before.memory_bytes),
-        p99: (longest(new.times), longest(before.times)),
-    });
+    let mut talk = Conversation::between(Turn::of(program)?, serving.and_then(|serving| Turn::of(serving).ok()));
+    let told = talk.ask_all(recorded, &synthetic, TIME_MAX)?;
+    let told = Rehearsal { calls: calls + told.calls, p99, memory_bytes: memory_bytes.max(told.memory_bytes), compared: talk.compared(), ..told };
     Ok(Rehearsed { warm: program.start()?, told })
+}
+
+/// Asks a plugin that has passed before a few of the last questions, and lets the instance that answered serve: what it was told
+/// was true. The budget that it is held to is that of its rehearsal.
+pub(crate) fn rehearse_briefly<W: Rehearse>(
+    program: &Program<W>,
+    pass: Pass,
+    recorded: &[Question],
+    serving: Option<&Program<W>>,
+    brief: BriefRehearsal,
+) -> Result<Rehearsed<W>, Error> {
+    let clock = Clock::start();
+    let newest = &recorded[recorded.len().saturating_sub(brief.questions_max)..];
+    let new = Turn::of(program)?;
+    // Starting what serves takes longer than all questions; without time or questions there is nothing to compare.
+    let compares = !newest.is_empty() && clock.elapsed() < brief.time_max;
+    let before = serving.filter(|_| compares).and_then(|serving| Turn::of(serving).ok());
+    let mut talk = Conversation::between(new, before);
+    let told = talk.ask_all(newest, &[], brief.time_max.saturating_sub(clock.elapsed()))?;
+    let told = Rehearsal { p99: pass.p99, memory_bytes: pass.memory_bytes.max(told.memory_bytes), is_known: true, compared: talk.compared(), ..told };
+    let warm = talk.new.warm.map_or_else(|| program.start(), Ok)?;
+    Ok(Rehearsed { warm, told })
+}
+
+/// A plugin that is asked questions, and the one in service, if there is one, that is asked the same.
+struct Conversation<'a, W: World> {
+    new: Turn<'a, W>,
+    before: Option<Turn<'a, W>>,
+    questions: u32,
+    same: u32,
+    failed_before: u32,
+    ratios: Vec<f64>,
+}
+
+impl<'a, W: Rehearse> Conversation<'a, W> {
+    fn between(new: Turn<'a, W>, before: Option<Turn<'a, W>>) -> Self {
+        Self { new, before, questions: 0, same: 0, failed_before: 0, ratios: Vec::new() }
+    }
+
+    /// Asks until a question is answered wrongly or time is over. What is told has no p99 and compares nothing.
+    fn ask_all(&mut self, recorded: &[Question], synthetic: &[Question], time_max: Duration) -> Result<Rehearsal, Error> {
+        let clock = Clock::start();
+        let mut told = Rehearsal::default();
+        let both = recorded.iter().map(|question| (question, true)).chain(synthetic.iter().map(|question| (question, false)));
+        for (question, is_recorded) in both {
+            let answered = self.ask(question, is_recorded)?;
+            told.calls += u32::from(answered);
+            told.recorded += u32::from(answered && is_recorded);
+            if clock.elapsed() > time_max {
+                break;
+            }
+        }
+        told.memory_bytes = self.new.memory_bytes;
+        Ok(told)
+    }
+
+    /// Asks both; false for a question of another kind than theirs.
+    fn ask(&mut self, question: &Question, is_recorded: bool) -> Result<bool, Error> {
+        let Some(answer) = self.new.decide(question) else { return Ok(false) };
+        if let Err(fault) = &answer {
+            let reason = if is_recorded { format!("on a question that this host was asked: {fault}") } else { fault.to_string() };
+            let plugin = self.new.program.package.name.to_string();
+            return Err(Fault::Rehearsal { plugin, function: question.function(), reason }.into());
+        }
+        if let Some(earlier) = self.before.as_mut().and_then(|before| before.decide(question)) {
+            self.questions += 1;
+            self.same += u32::from(is_same_answer(&answer, &earlier));
+            self.failed_before += u32::from(earlier.is_err());
+            self.ratios.extend(value_ratio(question, &answer, &earlier));
+        }
+        Ok(true)
+    }
+
+    /// How the two compare; none without one in service.
+    fn compared(&mut self) -> Option<Compared> {
+        let (new, before) = (&mut self.new, self.before.as_mut()?);
+        Some(Compared {
+            with: Arc::clone(&before.program.package.name),
+            questions: self.questions,
+            same: self.same,
+            refused: (new.refused, before.refused),
+            failed_before: self.failed_before,
+            value_ratio: (!self.ratios.is_empty()).then(|| self.ratios.iter().sum::<f64>() / self.ratios.len() as f64),
+            memory_bytes: (new.memory_bytes, before.memory_bytes),
+            p99: (longest(std::mem::take(&mut new.times)), longest(std::mem::take(&mut before.times))),
+        })
+    }
 }
 
 fn longest(times: Vec<Duration>) -> Duration {

@@ -273,6 +273,16 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.plugin_limits.rehearsed_problems_max, v, 0..=10_000),
         get: |c| json!(c.plugin_limits.rehearsed_problems_max),
     },
+    Setting {
+        key: "plugin_limits.brief_rehearsal_questions_max",
+        set: |c, v| number(&mut c.plugin_limits.brief_rehearsal_questions_max, v, 0..=10_000),
+        get: |c| json!(c.plugin_limits.brief_rehearsal_questions_max),
+    },
+    Setting {
+        key: "plugin_limits.brief_rehearsal_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.brief_rehearsal_ms_max, v, 0..=MINUTE_MS),
+        get: |c| json!(c.plugin_limits.brief_rehearsal_ms_max),
+    },
     Setting { key: "plugin_trust.keys", set: |c, v| keys(&mut c.plugin_trust.keys, v), get: |c| json!(c.plugin_trust.keys) },
     Setting {
         key: "plugin_trust.allow_unsigned",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host_plugin::{BUILTIN_PLUGINS, Bearer, Limits, Manifest, PluginSource, Prepared, SlotStatus, TrialKind, TrialStatus};
+use host_plugin::{BUILTIN_PLUGINS, Bearer, Identified, Limits, Manifest, Prepared, SlotStatus, TrialKind, TrialStatus};
 use host_wire::admin;
 
 use super::Shelf;
@@ -18,7 +18,7 @@ impl Shelf {
         let slots = self.0.plugins.list();
         let limits = &self.0.config.plugin_limits.guest;
         let built_in = BUILTIN_PLUGINS.iter().filter_map(|name| {
-            let source = PluginSource::builtin(name).ok()?;
+            let source = Identified::builtin(name).ok()?;
             described(&source, BUILT_IN, &slots, limits)
         });
         let mut plugins: Vec<admin::Plugin> = built_in.collect();
@@ -97,6 +97,7 @@ pub(super) fn rehearsal(prepared: &Prepared) -> admin::Rehearsal {
         call_us_p99: told.p99.map_or(0.0, us),
         recorded: told.recorded,
         memory_bytes: told.memory_bytes,
+        is_known: told.is_known,
         compared: told.compared.as_ref().map(compared),
     }
 }
@@ -108,8 +109,8 @@ pub(super) fn granted(manifest: &Manifest, limits: &Limits) -> String {
 }
 
 /// What a plugin says of itself, and the slots that it serves.
-fn described(source: &PluginSource, from: &str, slots: &[SlotStatus], limits: &Limits) -> Option<admin::Plugin> {
-    let plugin = component::describe(source, from, limits).ok()?;
+fn described(component: &Identified, from: &str, slots: &[SlotStatus], limits: &Limits) -> Option<admin::Plugin> {
+    let plugin = component::describe(component, from, limits).ok()?;
     let serves = slots.iter().filter(|status| status.current.as_ref().is_some_and(|bearer| bearer.digest.to_string() == plugin.digest));
     Some(admin::Plugin { built_in: from == BUILT_IN, slots: serves.map(|status| status.slot.to_string()).collect(), ..plugin })
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc::Receiver;
 
 use host_core::ids::Generation;
 use host_engine::Digest;
-use host_plugin::{BUILTIN_PLUGINS, Package, PluginSource, SlotName, SwapReason};
+use host_plugin::{BUILTIN_PLUGINS, Identified, Package, PluginSource, SlotName, SwapReason};
 
 use super::{Found, Shelf, journal::OwnSwap};
 use crate::{
@@ -18,7 +18,7 @@ const EARLIER_MAX: u32 = 64;
 impl Shelf {
     /// Before the swap, so that a crash comes back with the old plugin or the new one, whole.
     pub(super) fn kept(&self, source: &str, file: &PluginSource, package: &Package, signer: Option<String>) -> Result<Option<PluginRecord>, Error> {
-        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && PluginSource::builtin(&file.name)?.bytes == file.bytes {
+        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && Identified::builtin(&file.name)?.digest() == package.digest {
             return Ok(None);
         }
         self.0.store.put_blob(package.digest, &file.bytes)?;
@@ -76,9 +76,9 @@ impl Shelf {
         let source = match record {
             Some(record) if !record.enabled => return Err(Fault::Disabled { plugin: record.name }.into()),
             Some(record) => self.stored(&record)?,
-            None => self.superseded(generation).map_or_else(|| PluginSource::builtin(&generation.plugin).map_err(Error::from), Ok)?,
+            None => self.superseded(generation).map_or_else(|| Identified::builtin(&generation.plugin).map_err(Error::from), Ok)?,
         };
-        let prepared = self.0.plugins.prepare(&source, Some(slot), generation.config.clone())?;
+        let prepared = self.0.plugins.prepare_told(&source, Some(slot), generation.config.clone(), &mut |_| ())?;
         self.0.plugins.restore(prepared, Generation(generation.generation));
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Shelf {
     /// A plugin that is part of the host or was installed before.
     pub(super) fn named(&self, name: &str) -> Result<Found, Error> {
         if BUILTIN_PLUGINS.contains(&name) {
-            return Ok(Found::Known(PluginSource::builtin(name)?, None));
+            return Ok(Found::Known(Identified::builtin(name)?, None));
         }
         let record = self.record_of(name)?;
         if !record.enabled {
@@ -106,16 +106,19 @@ impl Shelf {
         records.into_iter().find(|record| record.name == name).ok_or_else(|| missing.into())
     }
 
-    pub(super) fn stored(&self, record: &PluginRecord) -> Result<PluginSource, Error> {
-        Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest_of(record)?)?, manifest: record.manifest.clone() })
+    pub(super) fn stored(&self, record: &PluginRecord) -> Result<Identified, Error> {
+        let digest = digest_of(record)?;
+        let source = PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest)?, manifest: record.manifest.clone() };
+        Ok(Identified::known(source, digest))
     }
 
     /// A component that still serves a slot though another one was installed under its name since.
-    fn superseded(&self, generation: &GenerationRecord) -> Option<PluginSource> {
-        let bytes = self.0.store.blob(Digest::parse(&generation.digest)?).ok()?;
+    fn superseded(&self, generation: &GenerationRecord) -> Option<Identified> {
+        let digest = Digest::parse(&generation.digest)?;
+        let bytes = self.0.store.blob(digest).ok()?;
         let records = self.0.store.plugins().ok()?;
         let manifest = records.into_iter().find(|record| record.name == generation.plugin).and_then(|record| record.manifest);
-        Some(PluginSource { name: generation.plugin.clone(), bytes, manifest })
+        Some(Identified::known(PluginSource { name: generation.plugin.clone(), bytes, manifest }, digest))
     }
 }
 

@@ -332,6 +332,9 @@ pub struct Rehearsal {
     pub recorded: u32,
     /// The most memory that it had.
     pub memory_bytes: u64,
+    /// Whether it had passed a rehearsal before; then it was asked recorded questions only, and the p99 is of that time.
+    #[serde(default)]
+    pub is_known: bool,
     /// Against the plugin that it replaces.
     pub compared: Option<Compared>,
 }
