@@ -153,6 +153,12 @@ pub struct PluginLimits {
     pub brief_rehearsal_questions_max: usize,
     /// How long that may take.
     pub brief_rehearsal_ms_max: u64,
+    /// Plugins of each slot that are kept ready after they served, so that swapping back costs little; 0 for none.
+    pub spare_plugins_max: usize,
+    /// Linear memory of their instances, in each slot.
+    pub spare_memory_bytes_max: usize,
+    /// How long they are kept.
+    pub spare_ms_max: u64,
     /// Time to compile one plugin, in a child process.
     pub compile_ms_max: u64,
     /// Memory to compile one plugin.
@@ -457,6 +463,9 @@ impl Default for PluginLimits {
             rehearsed_problems_max: 32,
             brief_rehearsal_questions_max: 8,
             brief_rehearsal_ms_max: 20,
+            spare_plugins_max: 4,
+            spare_memory_bytes_max: 128 << 20,
+            spare_ms_max: 600_000,
         }
     }
 }

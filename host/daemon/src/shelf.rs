@@ -19,7 +19,8 @@ use std::{
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    BriefRehearsal, CompileOrder, Compiler, DecisionSink, Entry, Identified, PluginConfig, PluginHost, PrepareStep, Prepared, SlotName, SwapReason, TrialPolicy,
+    BriefRehearsal, CompileOrder, Compiler, DecisionSink, Entry, Identified, PluginConfig, PluginHost, PrepareStep, Prepared, SlotName, SparePolicy,
+    SwapReason, TrialPolicy,
 };
 use host_wire::admin::{self, AuditLine};
 use tokio::{runtime::Handle, sync::Notify};
@@ -415,6 +416,11 @@ fn plugin_config(config: &Config) -> PluginConfig {
         trials,
         rehearsed_problems_max: limits.rehearsed_problems_max,
         brief_rehearsal: BriefRehearsal { questions_max: limits.brief_rehearsal_questions_max, time_max: Duration::from_millis(limits.brief_rehearsal_ms_max) },
+        spares: SparePolicy {
+            plugins_max: limits.spare_plugins_max,
+            memory_bytes_max: limits.spare_memory_bytes_max,
+            time_max: Millis(limits.spare_ms_max as f64),
+        },
         ..PluginConfig::default()
     }
 }

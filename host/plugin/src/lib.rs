@@ -90,7 +90,7 @@ pub use plugins::{Installed, PluginConfig, PluginHost, PluginSource, PrepareStep
 pub use policies::{Allocated, AllocationSlot, Decision, QueueingSlot, RoutingSlot};
 pub use priority::step_back;
 pub use rehearse::{BriefRehearsal, Compared, Rehearsal};
-pub use slot::{CallCounts, SlotStatus};
+pub use slot::{CallCounts, SlotStatus, SparePolicy};
 pub use trial::{Entry, TrialEnd, TrialKind, TrialPolicy, TrialStatus};
 pub use witness::{Decided, DecisionSink};
 pub use workbench::{Replayer, Workbench};

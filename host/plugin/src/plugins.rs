@@ -31,9 +31,9 @@ use crate::{
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
     priority::aside,
     program::Program,
-    rehearse::{BriefRehearsal, Rehearsal, Rehearse, Rehearsed, rehearse, rehearse_briefly},
+    rehearse::{BriefRehearsal, Rehearsal, Rehearse, Rehearsed, rehearse, rehearse_again, rehearse_briefly},
     sandbox::Sandbox,
-    slot::{Slot, SlotStatus, Surroundings, Tenant, Version},
+    slot::{Slot, SlotStatus, Spare, SparePolicy, Surroundings, Tenant},
     trial::{Entry, TrialPolicy},
     witness::{DecisionSink, Witness},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
@@ -60,6 +60,8 @@ pub struct PluginConfig {
     pub rehearsed_problems_max: usize,
     /// What plugins that have passed a rehearsal before are asked again.
     pub brief_rehearsal: BriefRehearsal,
+    /// How much slots keep of plugins that served, so that swapping back costs little.
+    pub spares: SparePolicy,
     /// Who is told of every decision.
     pub decisions: DecisionSink,
 }
@@ -76,6 +78,7 @@ impl Default for PluginConfig {
             builtin_configs: BTreeMap::new(),
             rehearsed_problems_max: 32,
             brief_rehearsal: BriefRehearsal::default(),
+            spares: SparePolicy::default(),
             decisions: DecisionSink::default(),
         }
     }
@@ -152,9 +155,9 @@ impl fmt::Debug for Prepared {
 }
 
 enum Ready {
-    Allocation(Arc<Tenant<AllocationPolicy>>, Box<Warm<AllocationPolicy>>),
-    Routing(Arc<Tenant<RoutingPolicy>>, Box<Warm<RoutingPolicy>>),
-    Queueing(Arc<Tenant<QueueingPolicy>>, Box<Warm<QueueingPolicy>>),
+    Allocation(Arc<Tenant<AllocationPolicy>>, Vec<Warm<AllocationPolicy>>),
+    Routing(Arc<Tenant<RoutingPolicy>>, Vec<Warm<RoutingPolicy>>),
+    Queueing(Arc<Tenant<QueueingPolicy>>, Vec<Warm<QueueingPolicy>>),
     Adapter(Arc<Tenant<ShardAdapter>>),
 }
 
@@ -216,7 +219,7 @@ impl Builtins<'_> {
         let program = Program::<W>::new(Arc::clone(self.sandbox), Arc::new(package), &self.config.limits, config)?;
         // Whatever is wrong with the configuration is said at once and not at the first request.
         drop(program.start()?);
-        Ok(Arc::new(Tenant::new(program, true, self.config.strikes, None)))
+        Ok(Arc::new(Tenant::new(Arc::new(program), true, self.config.strikes, None)))
     }
 }
 
@@ -232,6 +235,7 @@ impl PluginHost {
             strikes: config.strikes,
             trials: config.trials,
             history_max: config.history_max,
+            spares: config.spares,
             witness: Arc::new(Witness::new(config.decisions.clone(), config.rehearsed_problems_max)),
         };
         let builtins = Builtins { sandbox: &sandbox, config: &config };
@@ -315,16 +319,17 @@ impl PluginHost {
         let inner = &self.inner;
         let (ready, rehearsal) = match &slot {
             SlotName::Allocation => {
-                self.ready(&package, config, kind, inner.allocation.0.current(), tell).map(|(tenant, warm, told)| (Ready::Allocation(tenant, warm), told))?
+                self.ready(&package, config, kind, Some(&*inner.allocation.0), tell).map(|(tenant, warm, told)| (Ready::Allocation(tenant, warm), told))?
             }
             SlotName::Routing(name) => {
-                let serving = self.routing(name.as_deref()).ok().and_then(|slot| slot.0.current());
-                self.ready(&package, config, kind, serving, tell).map(|(tenant, warm, told)| (Ready::Routing(tenant, warm), told))?
+                let slot = self.routing(name.as_deref()).ok();
+                let slot = slot.as_ref().map(|slot| &*slot.0);
+                self.ready(&package, config, kind, slot, tell).map(|(tenant, warm, told)| (Ready::Routing(tenant, warm), told))?
             }
             SlotName::Queueing => {
-                self.ready(&package, config, kind, inner.queueing.0.current(), tell).map(|(tenant, warm, told)| (Ready::Queueing(tenant, warm), told))?
+                self.ready(&package, config, kind, Some(&*inner.queueing.0), tell).map(|(tenant, warm, told)| (Ready::Queueing(tenant, warm), told))?
             }
-            SlotName::Adapter(_) => self.ready(&package, config, kind, None, tell).map(|(tenant, _, told)| (Ready::Adapter(tenant), told))?,
+            SlotName::Adapter(_) => self.ready::<ShardAdapter>(&package, config, kind, None, tell).map(|(tenant, _, told)| (Ready::Adapter(tenant), told))?,
         };
         tell(PrepareStep::Rehearsed(&rehearsal));
         Ok(Prepared { slot, package, ready, took: clock.elapsed(), rehearsal })
@@ -335,14 +340,37 @@ impl PluginHost {
         package: &Arc<Package>,
         config: Option<String>,
         kind: PluginKind,
-        serving: Option<Arc<Version<W>>>,
+        slot: Option<&Slot<W>>,
         tell: &mut dyn FnMut(PrepareStep<'_>),
     ) -> Result<ReadyParts<W>, Error> {
-        let program = Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, config)?;
+        let limits = package.manifest.granted(&package.name, &self.inner.limits)?;
+        let config = config.unwrap_or_else(|| package.manifest.config_json());
+        if let Some(spare) = slot.and_then(|slot| slot.spare(package, &limits, &config)) {
+            tell(PrepareStep::Compiled);
+            return self.ready_again(spare, kind);
+        }
+        let program = Arc::new(Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, Some(config))?);
         tell(PrepareStep::Compiled);
-        let rehearsed = self.rehearsed(&program, kind, serving.as_deref().map(|version| &version.tenant.program))?;
-        let tenant = Tenant::new(program, false, self.inner.around.strikes, rehearsed.told.p99);
-        Ok((Arc::new(tenant), Box::new(rehearsed.warm), rehearsed.told))
+        let serving = slot.and_then(Slot::current);
+        let Rehearsed { warm, told } = self.rehearsed(&program, kind, serving.as_deref().map(|version| &*version.tenant.program))?;
+        Ok((self.tenant(program, &told), vec![warm], told))
+    }
+
+    /// What served until a short while ago is ready but for a few questions.
+    fn ready_again<W: Rehearse>(&self, spare: Spare<W>, kind: PluginKind) -> Result<ReadyParts<W>, Error> {
+        let Spare { program, pass, idle, .. } = spare;
+        let recorded = self.inner.around.witness.recent(kind);
+        let (idle, told) = rehearse_again(&program, pass, idle, &recorded, self.inner.brief).inspect_err(|_| {
+            if let Some(passes) = self.inner.sandbox.passes() {
+                passes.forget(&passes.pass_for(kind, &program));
+            }
+        })?;
+        Ok((self.tenant(program, &told), idle, told))
+    }
+
+    fn tenant<W: Rehearse>(&self, program: Arc<Program<W>>, told: &Rehearsal) -> Arc<Tenant<W>> {
+        let pass = Pass { p99: told.p99, memory_bytes: told.memory_bytes };
+        Arc::new(Tenant::new(program, false, self.inner.around.strikes, Some(pass)))
     }
 
     /// Rehearses a plugin: in full, or briefly where it has passed before with the same limits and configuration.
@@ -367,9 +395,9 @@ impl PluginHost {
     /// Lets a prepared plugin into its slot: at once, on probation, as a canary or as a shadow.
     pub fn enter(&self, prepared: Prepared, entry: Entry) -> Result<Installed, Error> {
         let bearer = match prepared.ready {
-            Ready::Allocation(tenant, warm) => self.inner.allocation.0.enter(tenant, vec![*warm], entry)?,
-            Ready::Queueing(tenant, warm) => self.inner.queueing.0.enter(tenant, vec![*warm], entry)?,
-            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.enter(tenant, vec![*warm], entry)?,
+            Ready::Allocation(tenant, idle) => self.inner.allocation.0.enter(tenant, idle, entry)?,
+            Ready::Queueing(tenant, idle) => self.inner.queueing.0.enter(tenant, idle, entry)?,
+            Ready::Routing(tenant, idle) => self.routing_or_new(&prepared.slot).0.enter(tenant, idle, entry)?,
             Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.enter(tenant, Vec::new(), entry)?,
         };
         Ok(bearer.into())
@@ -379,9 +407,9 @@ impl PluginHost {
     /// than those which the slot has held since.
     pub fn restore(&self, prepared: Prepared, generation: Generation) -> Installed {
         let bearer = match prepared.ready {
-            Ready::Allocation(tenant, warm) => self.inner.allocation.0.restore(tenant, vec![*warm], generation),
-            Ready::Queueing(tenant, warm) => self.inner.queueing.0.restore(tenant, vec![*warm], generation),
-            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.restore(tenant, vec![*warm], generation),
+            Ready::Allocation(tenant, idle) => self.inner.allocation.0.restore(tenant, idle, generation),
+            Ready::Queueing(tenant, idle) => self.inner.queueing.0.restore(tenant, idle, generation),
+            Ready::Routing(tenant, idle) => self.routing_or_new(&prepared.slot).0.restore(tenant, idle, generation),
             Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.restore(tenant, Vec::new(), generation),
         };
         bearer.into()
@@ -495,7 +523,7 @@ impl PluginHost {
     }
 }
 
-type ReadyParts<W> = (Arc<Tenant<W>>, Box<Warm<W>>, Rehearsal);
+type ReadyParts<W> = (Arc<Tenant<W>>, Vec<Warm<W>>, Rehearsal);
 
 fn read<T>(slots: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     // The map is whole between any two statements, so a panic elsewhere leaves it sound.

@@ -155,6 +155,23 @@ pub(crate) fn rehearse_briefly<W: Rehearse>(
     Ok(Rehearsed { warm, told })
 }
 
+/// Asks a plugin that served until a short while ago the same, on an instance that is left of it. It is compared with nothing: that
+/// was done when it came, and starting another instance is what swapping back must not cost.
+pub(crate) fn rehearse_again<W: Rehearse>(
+    program: &Program<W>,
+    pass: Pass,
+    mut idle: Vec<Warm<W>>,
+    recorded: &[Question],
+    brief: BriefRehearsal,
+) -> Result<(Vec<Warm<W>>, Rehearsal), Error> {
+    let newest = &recorded[recorded.len().saturating_sub(brief.questions_max)..];
+    let warm = idle.pop().map_or_else(|| program.start(), Ok)?;
+    let mut talk = Conversation::between(Turn::with(program, warm), None);
+    let told = talk.ask_all(newest, &[], brief.time_max)?;
+    idle.extend(talk.new.warm);
+    Ok((idle, Rehearsal { p99: pass.p99, memory_bytes: pass.memory_bytes.max(told.memory_bytes), is_known: true, ..told }))
+}
+
 /// A plugin that is asked questions, and the one in service, if there is one, that is asked the same.
 struct Conversation<'a, W: World> {
     new: Turn<'a, W>,
@@ -235,7 +252,11 @@ struct Turn<'a, W: World> {
 
 impl<'a, W: Rehearse> Turn<'a, W> {
     fn of(program: &'a Program<W>) -> Result<Self, Error> {
-        Ok(Self { program, warm: Some(program.start()?), times: Vec::new(), refused: 0, memory_bytes: 0 })
+        Ok(Self::with(program, program.start()?))
+    }
+
+    fn with(program: &'a Program<W>, warm: Warm<W>) -> Self {
+        Self { program, warm: Some(warm), times: Vec::new(), refused: 0, memory_bytes: 0 }
     }
 
     /// A failed instance is followed by a fresh one.

@@ -9,7 +9,8 @@ mod scenes;
 use std::path::Path;
 
 use guests::guest;
-use host_plugin::{Error, Limits, PluginConfig, Rehearsal};
+use host_core::{strikes::StrikePolicy, units::Millis};
+use host_plugin::{Error, Limits, PluginConfig, PluginSource, Rehearsal, SlotName, SparePolicy, SwapReason};
 use scenes::{Scene, request, snapshot};
 
 /// A host over this folder that keeps so many questions, with as many routes behind it.
@@ -67,4 +68,67 @@ fn what_fails_its_rehearsal_is_never_known() {
         let error = rehearsed(&scene, "wrong-index-unrehearsed").expect_err("it breaks a rule").to_string();
         assert!(error.contains("failed its rehearsal in route: invalid"), "{error}");
     }
+}
+
+/// Two plugins that both have passed, one after the other, in a host that remembers nothing on disk.
+fn swapped(config: PluginConfig) -> Scene {
+    let scene = Scene::new(config);
+    put(&scene, "round-robin-routing");
+    put(&scene, "least-loaded-routing");
+    scene
+}
+
+/// Puts a built-in plugin in service; whether it was known.
+fn put(scene: &Scene, name: &str) -> bool {
+    let prepared = scene.host.prepare(&PluginSource::builtin(name).unwrap(), None, None).unwrap();
+    let is_known = prepared.rehearsal().is_known;
+    scene.host.commit(prepared).unwrap();
+    is_known
+}
+
+#[test]
+fn what_served_until_a_short_while_ago_is_ready_to_serve_again() {
+    let scene = swapped(PluginConfig::default());
+    let slot = scene.host.routing(None).unwrap();
+    for round in 0..4 {
+        assert!(put(&scene, "round-robin-routing"), "round {round}");
+        slot.route(&snapshot(round, 3, 0.0), &request(round, 6)).unwrap().answer.unwrap();
+        assert_eq!(slot.status().counts.calls, 1, "it is counted from when it came");
+        assert!(put(&scene, "least-loaded-routing"), "round {round}");
+    }
+}
+
+#[test]
+fn what_served_is_kept_within_bounds_and_not_after_it_was_uninstalled() {
+    let none = SparePolicy { plugins_max: 0, ..SparePolicy::default() };
+    assert!(!put(&swapped(PluginConfig { spares: none, ..PluginConfig::default() }), "round-robin-routing"));
+    let small = SparePolicy { memory_bytes_max: 1, ..SparePolicy::default() };
+    assert!(!put(&swapped(PluginConfig { spares: small, ..PluginConfig::default() }), "round-robin-routing"));
+    let scene = swapped(PluginConfig::default());
+    let digest = host_plugin::Identified::builtin("round-robin-routing").unwrap().digest();
+    scene.host.forget(digest, SwapReason::Uninstalled);
+    assert!(!put(&scene, "round-robin-routing"));
+}
+
+#[test]
+fn what_was_rolled_back_is_not_kept() {
+    let strikes = StrikePolicy { strikes_max: 1, retry_first: Millis(3_600_000.0), retry_max: Millis(3_600_000.0), ..StrikePolicy::default() };
+    let scene = Scene::new(PluginConfig { strikes, ..PluginConfig::default() });
+    let prepare = || scene.host.prepare(&guest("misbehaving-routing"), None, Some("\"trap\"".to_owned())).unwrap();
+    scene.host.commit(prepare()).unwrap();
+    let slot = scene.host.routing(None).unwrap();
+    assert!(slot.route(&snapshot(1, 3, 0.0), &request(1, 6)).unwrap().fallback.is_some());
+    assert_eq!(&*slot.bearer().unwrap().plugin, "least-loaded-routing");
+    // The question that it failed on is not among those that it is rehearsed on: one in 64 is kept.
+    assert!(!prepare().rehearsal().is_known);
+}
+
+#[test]
+fn a_roll_back_takes_what_is_kept_and_counts_on() {
+    let scene = swapped(PluginConfig::default());
+    let back = scene.host.rollback(&SlotName::Routing(None), None).unwrap();
+    assert_eq!(&*back.plugin, "round-robin-routing");
+    let slot = scene.host.routing(None).unwrap();
+    assert_eq!(&*slot.route(&snapshot(1, 3, 0.0), &request(0, 6)).unwrap().by.plugin, "round-robin-routing");
+    assert!(put(&scene, "least-loaded-routing"), "what the roll back replaced is kept too");
 }

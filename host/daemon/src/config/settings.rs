@@ -283,6 +283,21 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.plugin_limits.brief_rehearsal_ms_max, v, 0..=MINUTE_MS),
         get: |c| json!(c.plugin_limits.brief_rehearsal_ms_max),
     },
+    Setting {
+        key: "plugin_limits.spare_plugins_max",
+        set: |c, v| number(&mut c.plugin_limits.spare_plugins_max, v, 0..=64),
+        get: |c| json!(c.plugin_limits.spare_plugins_max),
+    },
+    Setting {
+        key: "plugin_limits.spare_memory_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.spare_memory_bytes_max, v, 0..=1024 * GIB),
+        get: |c| json!(c.plugin_limits.spare_memory_bytes_max),
+    },
+    Setting {
+        key: "plugin_limits.spare_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.spare_ms_max, v, 0..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.spare_ms_max),
+    },
     Setting { key: "plugin_trust.keys", set: |c, v| keys(&mut c.plugin_trust.keys, v), get: |c| json!(c.plugin_trust.keys) },
     Setting {
         key: "plugin_trust.allow_unsigned",
