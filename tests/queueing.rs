@@ -115,4 +115,6 @@ async fn who_is_shed_is_told_at_once_why_and_to_come_back() {
     assert!(full.await.expect("answered").iter().all(|(status, ..)| *status == 200));
     let metrics = scene.metrics().await;
     assert!(metrics.contains("host_plugin_calls_total{plugin=\"priority-queueing\",function=\"admit\",outcome=\"refused\"} 1"), "{metrics}");
+    let memory = metrics.lines().find_map(|line| line.strip_prefix("host_plugin_memory_bytes{plugin=\"priority-queueing\"} ")?.parse::<u64>().ok());
+    assert!(memory > Some(0), "{metrics}");
 }

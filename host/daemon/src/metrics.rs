@@ -1,9 +1,10 @@
 //! What is counted, under the names that CONVENTIONS give them. Labels come from closed sets or are names of what is
 //! installed, never of requests. Knows nothing of who reads it; `api` prints it.
 
+mod guests;
 mod pool;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use host_core::{ids::ModelId, policy::StrikeKind, reservations::Access, units::Millis};
 use host_wire::admin::Census;
@@ -13,6 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use guests::Guests;
 use pool::Pool;
 
 /// The type of what `Metrics::text` gives.
@@ -71,6 +73,7 @@ pub struct Metrics {
     blob_bytes_fetched: Family<SourceLabels, Counter>,
     blob_sources_left: Family<LeftLabels, Counter>,
     pool: Pool,
+    guests: Guests,
     joins_refused: Family<ReasonLabels, Counter>,
 }
 
@@ -201,6 +204,7 @@ impl Metrics {
             blob_bytes_fetched: Family::default(),
             blob_sources_left: Family::default(),
             pool: Pool::default(),
+            guests: Guests::default(),
             joins_refused: Family::default(),
         };
         metrics.register();
@@ -320,6 +324,11 @@ impl Metrics {
         self.pool.set(census);
     }
 
+    /// Says where the memory of plugins in service is read, in bytes by name.
+    pub fn read_guests_from(&self, source: impl Fn() -> BTreeMap<String, u64> + Send + Sync + 'static) {
+        self.guests.read_from(source);
+    }
+
     /// Everything as OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -357,6 +366,7 @@ impl Metrics {
         registry.register("join_refused", "Hosts that were not let in at a door, by why", self.joins_refused.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
         registry.register_collector(Box::new(self.pool.clone()));
+        registry.register_collector(Box::new(self.guests.clone()));
     }
 }
 
@@ -410,8 +420,6 @@ fn call_histogram() -> Histogram {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use host_core::ids::ModelName;
     use host_wire::admin::{DeviceCensus, Supply};
 
@@ -450,6 +458,7 @@ mod tests {
         assert_eq!((metrics.blob_bytes("peer"), metrics.blob_bytes("central")), (4_000, 0));
         metrics.census(pool());
         metrics.join_refused("silent");
+        metrics.read_guests_from(|| BTreeMap::from([("greedy".to_owned(), 1_114_112)]));
         let text = metrics.text();
         for line in [
             "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
@@ -479,6 +488,7 @@ mod tests {
             "host_pool_memory_bytes{part=\"reserved\"} 3",
             "host_pool_flops{part=\"available\"} 2500000000.0",
             "host_join_refused_total{reason=\"silent\"} 1",
+            "host_plugin_memory_bytes{plugin=\"greedy\"} 1114112",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

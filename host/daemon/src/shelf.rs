@@ -109,7 +109,9 @@ impl Shelf {
     pub fn start(config: &Config, store: Store, metrics: Arc<Metrics>, engines: Arc<Engines>, decisions: DecisionSink) -> Result<Self, Error> {
         let (swaps, swapped) = sync_channel(SWAPS_MAX);
         let journal = Journal::new(config.plugin_limits.log_lines_kept_max);
-        let plugins = Arc::new(PluginHost::start(PluginConfig { decisions, ..plugin_config(config) }, engines, journal.sink(metrics, swaps))?);
+        let plugins = Arc::new(PluginHost::start(PluginConfig { decisions, ..plugin_config(config) }, engines, journal.sink(Arc::clone(&metrics), swaps))?);
+        let read = Arc::downgrade(&plugins);
+        metrics.read_guests_from(move || read.upgrade().map(|plugins| listing::memory(&plugins)).unwrap_or_default());
         let audit = Audit::open(&config.data, config.plugin_limits.audit_bytes_max)?;
         let inner = Inner {
             config: config.clone(),

@@ -1,8 +1,8 @@
 //! What is said of plugins to people: every installed one, every slot and what its plugin did, log and audit lines.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use host_plugin::{BUILTIN_PLUGINS, Bearer, Identified, Limits, Manifest, Prepared, SlotStatus, TrialKind, TrialStatus};
+use host_plugin::{BUILTIN_PLUGINS, Bearer, Identified, Limits, Manifest, PluginHost, Prepared, SlotStatus, TrialKind, TrialStatus};
 use host_wire::admin;
 
 use super::Shelf;
@@ -100,6 +100,17 @@ pub(super) fn rehearsal(prepared: &Prepared) -> admin::Rehearsal {
         is_known: told.is_known,
         compared: told.compared.as_ref().map(compared),
     }
+}
+
+/// The most linear memory that a guest of each plugin in service has had, in whatever slot.
+pub(super) fn memory(plugins: &PluginHost) -> BTreeMap<String, u64> {
+    let mut bytes = BTreeMap::new();
+    for status in plugins.list() {
+        let Some(bearer) = status.current else { continue };
+        let most = bytes.entry(bearer.plugin.to_string()).or_default();
+        *most = status.counts.memory_bytes.max(*most);
+    }
+    bytes
 }
 
 /// What a plugin asked for and was granted, in words.

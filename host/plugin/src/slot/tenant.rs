@@ -45,7 +45,9 @@ impl<W: World> Tenant<W> {
         let budget = pass.and_then(|pass| pass.p99).map(|p99| Mutex::new(CallBudget::new(p99.as_secs_f64() * 1e6)));
         let log_volume = Mutex::new(LogVolume::new(program.limits.log_lines_per_second_max));
         let strikes = Mutex::new(Strikes::new(StrikePolicy { strikes_max, ..policy }));
-        Self { program, builtin, pass, strikes, budget, counts: Mutex::default(), log_volume }
+        // What it had in rehearsal is known before its first call.
+        let counts = CallCounts { memory_bytes: pass.map_or(0, |pass| pass.memory_bytes), ..CallCounts::default() };
+        Self { program, builtin, pass, strikes, budget, counts: Mutex::new(counts), log_volume }
     }
 
     pub(crate) fn counts(&self) -> CallCounts {
