@@ -4,6 +4,7 @@
 //! stage times. The form explains 0.997 of the variance of 45 shards of CNNs, encoders and decoders.
 
 pub mod refined;
+pub mod run_times;
 
 use crate::{model::Work, units::Millis};
 

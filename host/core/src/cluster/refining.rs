@@ -103,7 +103,7 @@ impl Cluster {
     pub(super) fn expected_run(&self, model: &ModelRecord, refined: &Refined, stage: &Stage) -> Millis {
         let settings = &self.settings.refining;
         let shard = ShardId { model: model.profile.id().clone(), range: stage.range };
-        let measured = model.measured(&stage.offer, &shard).filter(|time| time.runs() >= settings.runs_min).map(StageTime::mean);
+        let measured = model.measured(&stage.offer, &shard).filter(|time| time.is_believed(settings)).map(StageTime::mean);
         let predicted = || Some(refined.cost(&stage.offer, self.offer(&stage.offer)?).predict(model.profile.work(stage.range)));
         let run = measured.or_else(predicted).unwrap_or(Millis::ZERO);
         let told = self.told_run(model.profile.id(), stage).filter(|told| (run.0 - told.0).abs() <= settings.retell_ratio * told.0);

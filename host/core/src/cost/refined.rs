@@ -39,6 +39,9 @@ impl Default for RefiningSettings {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StageTime {
     mean: Millis,
+    /// Runs behind the mean.
+    believed: u32,
+    /// All runs.
     runs: u32,
     /// In runs: how much the mean counts beside those of other shards on its offer.
     weight: f64,
@@ -47,7 +50,7 @@ pub struct StageTime {
 
 impl StageTime {
     fn first(run: Millis, runs: u32, settings: &RefiningSettings) -> Self {
-        Self { mean: run, runs, weight: f64::from(runs.min(settings.memory_runs)), strays: None }
+        Self { mean: run, believed: runs, runs, weight: f64::from(runs.min(settings.memory_runs)), strays: None }
     }
 
     /// The mean time of a run.
@@ -55,20 +58,26 @@ impl StageTime {
         self.mean
     }
 
-    /// The runs behind the mean, those that have faded included.
+    /// All runs that were measured, those that have faded and those that were disturbed included.
     pub fn runs(&self) -> u32 {
         self.runs
+    }
+
+    /// Whether enough is behind the mean to go by it.
+    pub fn is_believed(&self, settings: &RefiningSettings) -> bool {
+        self.believed >= settings.runs_min
     }
 
     /// Takes the typical time of so many runs.
     fn note(&mut self, run: Millis, runs: u32, settings: &RefiningSettings) {
         let memory = settings.memory_runs.max(1);
+        self.runs = self.runs.saturating_add(runs);
         if !is_near(run, self.mean, settings.stray_ratio) {
             return self.note_stray(run, runs, settings);
         }
         self.strays = None;
-        self.mean = blended((self.mean, self.runs.min(memory)), (run, runs.min(memory)));
-        self.runs = self.runs.saturating_add(runs);
+        self.mean = blended((self.mean, self.believed.min(memory)), (run, runs.min(memory)));
+        self.believed = self.believed.saturating_add(runs);
         self.weight = (self.weight + f64::from(runs)).min(f64::from(memory));
     }
 
@@ -77,8 +86,8 @@ impl StageTime {
             Some((mean, count)) if is_near(run, mean, settings.stray_ratio) => (blended((mean, count), (run, runs)), count.saturating_add(runs)),
             _ => (run, runs),
         };
-        if count >= self.runs.min(settings.memory_runs.max(1)) {
-            *self = Self::first(mean, count, settings);
+        if count >= self.believed.min(settings.memory_runs.max(1)) {
+            *self = Self { runs: self.runs, ..Self::first(mean, count, settings) };
         } else {
             self.strays = Some((mean, count));
         }
@@ -151,7 +160,7 @@ impl StageTimes {
             let sums = sums.entry(offer).or_default();
             sums.measured += time.weight * time.mean.0;
             sums.predicted += time.weight * predicted.0;
-            sums.runs = sums.runs.saturating_add(time.runs);
+            sums.runs = sums.runs.saturating_add(time.believed);
         }
         let most = settings.factor_max.max(1.0);
         let known = sums.into_iter().filter(|(_, sums)| sums.runs >= settings.runs_min && sums.predicted > 0.0);
