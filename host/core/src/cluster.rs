@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    cost::refined::RefiningSettings,
     error::Error,
     ids::{DeviceId, ModelId, PlanNumber, Ticket},
     link::{LinkSettings, Links, MeasuredLinks},
@@ -25,6 +26,7 @@ mod models;
 mod planning;
 mod reason;
 mod record;
+mod refining;
 mod rejoin;
 mod rollout;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use event::{Effect, Event};
 pub use flaps::FlapSettings;
 pub use reason::Reason;
 pub use record::{DeviceRecord, Duty, HeldShard, ModelRecord, ShardState};
+pub use refining::Refined;
 
 use lease::LeaseTime;
 use rejoin::Rejoin;
@@ -55,6 +58,8 @@ pub struct ClusterSettings {
     pub flaps: FlapSettings,
     /// How measured links are taken.
     pub links: LinkSettings,
+    /// How measured stage times are taken.
+    pub refining: RefiningSettings,
 }
 
 impl Default for ClusterSettings {
@@ -66,6 +71,7 @@ impl Default for ClusterSettings {
             horizon: Millis(600_000.0),
             flaps: FlapSettings::default(),
             links: LinkSettings::default(),
+            refining: RefiningSettings::default(),
         }
     }
 }
@@ -236,8 +242,8 @@ impl Cluster {
             Event::Loaded { offer, shard } => self.answered(offer, shard, ShardState::Loading, Some(ShardState::Ready)).map(drop),
             Event::LoadFailed { offer, shard, reason } => self.exclude(offer, shard, reason, effects),
             Event::Unloaded { offer, shard } => self.answered(offer, shard, ShardState::Unloading, None).map(drop),
-            Event::Measured { offer, shard, run } => {
-                self.measure(offer, shard, run);
+            Event::Measured { offer, shard, run, runs } => {
+                self.measure(offer, shard, run, runs);
                 Ok(())
             }
             Event::ReplanAsked => {

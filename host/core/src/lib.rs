@@ -20,9 +20,11 @@ pub mod problem;
 pub mod profile;
 pub mod reservations;
 pub mod shard;
+pub mod shortfall;
 pub mod strikes;
 #[cfg(test)]
 mod testing;
 pub mod topology;
 pub mod units;
 pub mod ways;
+pub mod what_if;

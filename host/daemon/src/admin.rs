@@ -20,7 +20,7 @@ use axum::{
     routing::{get, post},
     serve::IncomingStream,
 };
-use host_wire::admin::{self, HistoryQuery, SplitQuery};
+use host_wire::admin::{self, ExplainQuery, HistoryQuery, SplitQuery};
 use tokio::net::UnixListener;
 
 pub use order_fault::OrderFault;
@@ -141,8 +141,9 @@ async fn history(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Re
     blocking(move || door.store.plans(query.count.unwrap_or(HISTORY_DEFAULT))).await
 }
 
-async fn explain(State(door): State<AdminDoor>, Segment(name): Segment<String>) -> Result<Json<admin::Explanation>, Error> {
-    Ok(Json(door.service.explain(&name)?))
+async fn explain(State(door): State<AdminDoor>, Segment(name): Segment<String>, RawQuery(query): RawQuery) -> Result<Json<admin::Explanation>, Error> {
+    let query: ExplainQuery = read_query(query.as_deref())?;
+    blocking(move || if query.advise { door.service.advise(&name) } else { door.service.explain(&name) }).await
 }
 
 fn describe(door: &AdminDoor, model: &Model) -> admin::Model {

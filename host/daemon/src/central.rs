@@ -17,6 +17,7 @@ use host_core::{
     link::Links,
     plan::Plan,
     units::{Bytes, Millis},
+    what_if::Enough,
 };
 use host_engine::Engines;
 use host_wire::{admin, schedule};
@@ -32,7 +33,7 @@ use crate::{
     error::{Error, Fault},
     hop,
     metrics::Metrics,
-    models::Model,
+    models::{BlockTimer, Model},
     peer::{Attending, Pool, PoolParts, Remotes},
     pipeline::{Pipeline, PipelineLimits, Randomness, Reserving},
     pulse,
@@ -42,8 +43,8 @@ use crate::{
     serving::Served,
     shelf::Shelf,
     stage_fault::StageFault,
-    start::{Started, start_devices},
-    status,
+    start::{ENGINE, Started, start_devices},
+    status::{self, Advice},
     store::Store,
     telemetry::traces::Traces,
 };
@@ -95,8 +96,8 @@ impl Central {
             let decisions = recorder.sink();
             move || Shelf::start(&config, store, metrics, engines, decisions)
         });
-        let (shelf, models) = tokio::join!(shelf, load_models(found.models));
-        let shelf = shelf?;
+        let (shelf, models) = tokio::join!(shelf, load_models(found.models, engines.clone(), &config));
+        let (shelf, models) = (shelf?, models?);
         let devices = blocking({
             let (config, plugins, metrics) = (config.clone(), shelf.plugins().clone(), metrics.clone());
             move || start_devices(&config, &plugins, &engines, &metrics)
@@ -143,8 +144,8 @@ impl Central {
             damp: Millis(leases.damp_ms as f64),
             damp_max: Millis(leases.damp_ms_max as f64),
         };
-        let lease = Millis(leases.lost_after_ms as f64);
-        let settings = ClusterSettings { lease, tick: Millis(leases.heartbeat_ms as f64), flaps, ..ClusterSettings::default() };
+        let (lease, refining) = (Millis(leases.lost_after_ms as f64), parts.config.predictions.refining);
+        let settings = ClusterSettings { lease, tick: Millis(leases.heartbeat_ms as f64), flaps, refining, ..ClusterSettings::default() };
         let serving = parts.serving;
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {
@@ -355,11 +356,37 @@ impl Central {
     /// Why a model is where it is.
     pub fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
         let model = self.model(name, None)?;
-        let explained = self.0.control.look(|cluster| status::explain(cluster, &model.id));
+        let (explained, advice) = self.0.control.look(|cluster| {
+            let is_refused = cluster.models().get(&model.id).is_some_and(|record| record.refusal.is_some());
+            (status::explain(cluster, &model.id), is_refused.then(|| Advice::of(cluster, &model.id)).flatten())
+        });
         let mut explanation = explained.ok_or_else(|| Error::from(StageFault::NoReplica { model: model.id.clone() }))?;
+        explanation.refused = advice.and_then(|advice| advice.refused());
         if let Some(slot) = self.0.shelf.slots().into_iter().find(|slot| slot.slot == "allocation") {
             (explanation.policy, explanation.generation) = (slot.plugin, slot.generation);
         }
+        Ok(explanation)
+    }
+
+    /// The same, with what would make the plan better by what the allocation policy says. Asks it several times.
+    pub fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        let mut explanation = self.explain(name)?;
+        let model = self.model(name, None)?;
+        let Some(advice) = self.0.control.look(|cluster| Advice::of(cluster, &model.id)) else { return Ok(explanation) };
+        let settings = &self.0.config.predictions;
+        let until = self.0.clock.millis() + Millis(settings.what_if_ms_max as f64);
+        let policy = self.0.shelf.plugins().allocation();
+        explanation.helps = advice.helps(settings.what_if_asks_max, |problem| {
+            if self.0.clock.until(until).is_zero() {
+                return Err(Enough);
+            }
+            let decision = policy.suppose(problem).map_err(|error| {
+                tracing::warn!(%error, "the allocation policy could not be asked what would help");
+                Enough
+            })?;
+            // A refusal is an answer: that would not help.
+            Ok(decision.answer.ok().map(|allocated| allocated.proposal.replicas))
+        });
         Ok(explanation)
     }
 
@@ -439,7 +466,6 @@ struct Parts<'a> {
     serving: Arc<Served>,
 }
 
-/// Loads models side by side. One that cannot be loaded is named and skipped; it does not keep the others from serving.
 /// The plan that was in force when the host stopped, as far as its models are still there.
 fn last_plan(store: &Store, models: &[Arc<Model>]) -> Result<Plan, Error> {
     let Some(record) = store.plans(1)?.pop() else { return Ok(Plan::default()) };
@@ -452,7 +478,9 @@ fn last_plan(store: &Store, models: &[Arc<Model>]) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-async fn load_models(found: Vec<Found>) -> Vec<Arc<Model>> {
+/// Loads models side by side. One that cannot be loaded is named and skipped; it does not keep the others from serving. Each is timed
+/// when all are loaded, one after another, so that none is disturbed by the others.
+async fn load_models(found: Vec<Found>, engines: Arc<Engines>, config: &Config) -> Result<Vec<Arc<Model>>, Error> {
     let mut loading = JoinSet::new();
     for entry in found {
         loading.spawn_blocking(move || {
@@ -460,9 +488,17 @@ async fn load_models(found: Vec<Found>) -> Vec<Arc<Model>> {
             Model::load(entry.id, &entry.file, entry.manifest).inspect_err(|error| tracing::error!(model = %id, %error, "the model could not be loaded"))
         });
     }
-    let mut models: Vec<Arc<Model>> = loading.join_all().await.into_iter().flatten().map(Arc::new).collect();
+    let mut models: Vec<Model> = loading.join_all().await.into_iter().flatten().collect();
     models.sort_by(|a, b| a.id.cmp(&b.id));
-    models
+    let budget = Millis(config.predictions.model_timing_ms_max as f64);
+    if models.is_empty() || budget == Millis::ZERO {
+        return Ok(models.into_iter().map(Arc::new).collect());
+    }
+    blocking(move || {
+        let timer = BlockTimer::new(engines.get(ENGINE)?.clone(), budget)?;
+        Ok(models.into_iter().map(|model| Arc::new(model.timed(&timer))).collect())
+    })
+    .await
 }
 
 /// Runs what computes or waits for a disk on a thread of its own.

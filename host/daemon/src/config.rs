@@ -4,6 +4,7 @@
 mod address;
 mod local_device;
 mod opentelemetry;
+mod predictions;
 mod profile;
 mod resolve;
 mod settings;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use address::{CentralAddress, HostAddress};
 pub use local_device::LocalDevice;
+pub use predictions::Predictions;
 pub use resolve::{Flag, Resolved, load};
 pub use settings::show;
 
@@ -72,6 +74,8 @@ pub struct Config {
     pub leases: Leases,
     /// How the ways between hosts are measured.
     pub links: LinkMeasuring,
+    /// How what stages take is predicted.
+    pub predictions: Predictions,
     /// What was fetched by digest.
     pub cache: CacheLimits,
     /// The store.
@@ -433,6 +437,7 @@ impl Config {
             peers: Peers::default(),
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500, flaps_max: 3, flap_window_ms: 60_000, damp_ms: 10_000, damp_ms_max: 600_000 },
             links: LinkMeasuring { measure_ms: 120_000, at_once_max: 2, pause_ms: 250, echo_ms: 20, bytes_max: 4 << 20, answer_ms_max: 5_000 },
+            predictions: Predictions::default(),
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
             traces: Traces { export: false, flush_ms_max: 2_000 },

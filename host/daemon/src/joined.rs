@@ -380,7 +380,7 @@ impl Joined {
             let latency = self.0.round_trips.last();
             let pressures = Pressures { latency, ..load.pressures(&mut machine, self.0.computes.values()) };
             let runs = self.0.computes.iter().flat_map(|(accelerator, compute)| {
-                let at = move |(shard, run)| Run { at: ShardAt { accelerator: accelerator.clone(), shard }, run };
+                let at = move |(shard, run, runs)| Run { at: ShardAt { accelerator: accelerator.clone(), shard }, run, runs };
                 compute.take_runs().into_iter().map(at)
             });
             let beat = Heartbeat { number, pressures, runs: runs.collect() };

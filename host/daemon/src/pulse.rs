@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use host_core::{cluster::Event, device::Pressures, ids::DeviceId, units::Millis};
+use host_core::{cluster::Event, device::Pressures, ids::DeviceId};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -87,7 +87,7 @@ pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, e
 fn measurements(device: &LocalDevice) -> Vec<Event> {
     let of_compute = |compute: &Arc<Compute>| {
         let offer = compute.handle().offer.clone();
-        compute.take_runs().into_iter().map(move |(shard, run): (_, Millis)| Event::Measured { offer: offer.clone(), shard, run }).collect::<Vec<_>>()
+        compute.take_runs().into_iter().map(move |(shard, run, runs)| Event::Measured { offer: offer.clone(), shard, run, runs }).collect::<Vec<_>>()
     };
     device.computes.iter().flat_map(of_compute).collect()
 }

@@ -45,6 +45,8 @@ pub trait Service: Debug + Send + Sync {
     fn plan(&self) -> admin::Plan;
     /// Why a model is where it is.
     fn explain(&self, name: &str) -> Result<admin::Explanation, Error>;
+    /// The same, and what would help: asks the allocation policy, so it is not for an async thread.
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error>;
     /// Cuts a model and writes its shards to a folder; gives the files.
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>>;
 }
@@ -104,6 +106,10 @@ impl Service for Central {
 
     fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
         self.explain(name)
+    }
+
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        self.advise(name)
     }
 
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>> {

@@ -1,5 +1,6 @@
 //! Devices as people ask for them: what the cluster knows of each, put into the admin socket's words.
 
+mod advice;
 mod explain;
 
 use host_core::{
@@ -10,6 +11,7 @@ use host_core::{
 };
 use host_wire::{admin, peer::LoadProgress};
 
+pub use advice::Advice;
 pub use explain::explain;
 
 use crate::{peer::Attending, store::Restraint};

@@ -137,6 +137,12 @@ impl AllocationSlot {
         decided
     }
 
+    /// Asks what would be proposed if the problem were this one, for people who want to know: it is neither recorded nor kept for
+    /// rehearsals, and nothing follows from it. A failure is a strike as always.
+    pub fn suppose(&self, problem: &Problem) -> Result<Decision<Allocated>, Error> {
+        self.0.decide("allocate", |warm| allocate(warm, problem), |_: &Allocated| None)
+    }
+
     /// Whether the plan in force should be made again.
     pub fn review(&self, observation: &Observation) -> Result<Decision<Verdict>, Error> {
         let decided = self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok), |_| None);

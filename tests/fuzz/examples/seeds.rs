@@ -149,7 +149,7 @@ fn hello() -> pb::Hello {
 }
 
 fn heartbeat() -> pb::Heartbeat {
-    let run = pb::Run { shard: Some(shard_at().into()), run_ms: 2.5 };
+    let run = pb::Run { shard: Some(shard_at().into()), run_ms: 2.5, runs: 4 };
     pb::Heartbeat { number: 3, cpu: 0.5, memory: 0.25, accelerator: 1.0, bandwidth: 0.0, latency_ms: 0.75, runs: vec![run] }
 }
 

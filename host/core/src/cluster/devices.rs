@@ -40,6 +40,9 @@ impl Cluster {
         (record.device, record.presence, record.seen, record.drained) = (device, Presence::Here, now, false);
         let (damped, takes_work) = (record.flaps.is_damped(), record.takes_work());
         self.devices.insert(id.clone(), record);
+        if changed {
+            self.forget_measured(&id);
+        }
         if was_away && changed {
             self.keep_what_fits(&id, effects);
         }
@@ -199,7 +202,7 @@ impl Cluster {
         let uses = |replica: &Replica| replica.stages.iter().any(|stage| lost.contains(&stage.offer.device));
         for model in self.models.values_mut() {
             model.outgoing.retain(|replica| !uses(replica));
-            model.measured.retain(|(offer, _), _| !lost.contains(&offer.device));
+            model.measured.forget(|device| lost.contains(device));
             // What it could not load then it may be able to load when it comes back.
             model.exclusions.retain(|exclusion| !lost.contains(&exclusion.offer.device));
         }

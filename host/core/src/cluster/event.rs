@@ -60,8 +60,8 @@ pub enum Event {
     LoadFailed { offer: OfferId, shard: ShardId, reason: String },
     /// A shard is gone from an offer.
     Unloaded { offer: OfferId, shard: ShardId },
-    /// A stage ran.
-    Measured { offer: OfferId, shard: ShardId, run: Millis },
+    /// A stage ran so many times since this was said last, and typically took so long.
+    Measured { offer: OfferId, shard: ShardId, run: Millis, runs: u32 },
     /// Every model should be placed again: another allocation policy is in service, or a person asks.
     ReplanAsked,
 }

@@ -12,7 +12,6 @@ use crate::{
     plan::{OfferCapacity, Replica},
     shard::ShardId,
     topology::{Segment, ServedModel, Topology, TopologyDevice},
-    units::Millis,
 };
 
 impl Cluster {
@@ -141,11 +140,11 @@ impl Cluster {
     }
 
     fn served_model(&self, id: &ModelId, model: &ModelRecord, ready: &[&Replica], device_index: &dyn Fn(&DeviceId) -> u32) -> ServedModel {
+        let refined = self.refined(id);
         let mut segments = Vec::new();
         for (replica, chain) in ready.iter().enumerate() {
             for (position, stage) in chain.stages.iter().enumerate() {
-                let cost = self.devices.get(&stage.offer.device).and_then(|record| record.offer(&stage.offer.accelerator)).map(|offer| offer.cost);
-                let run = cost.map_or(Millis::ZERO, |cost| cost.predict(model.profile.work(stage.range)));
+                let run = self.expected_run(model, &refined, stage);
                 let device = device_index(&stage.offer.device);
                 segments.push(Segment { stage: stage.clone(), device, replica: count(replica), position: count(position), run, divisible: false });
             }

@@ -21,6 +21,7 @@ mod flapping;
 mod leases;
 mod links;
 mod pool;
+mod refining;
 mod restart;
 mod world;
 

@@ -97,6 +97,9 @@ impl Service for Counting {
     fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
         Err(Fault::UnknownModel { name: name.into() }.into())
     }
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        self.explain(name)
+    }
     fn split(&self, _: &str, _: Vec<u32>, _: PathBuf) -> Pending<'_, Vec<String>> {
         Box::pin(async { Ok(Vec::new()) })
     }

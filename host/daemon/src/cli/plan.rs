@@ -1,8 +1,9 @@
 //! `host plan`.
 
+mod explain;
+
 use clap::Subcommand;
-use host_core::units::{Bytes, Millis};
-use host_wire::admin::{ExplainedReplica, Explanation, HistoryQuery, Plan, PlanRecord, PlannedModel, Stage};
+use host_wire::admin::{ExplainQuery, Explanation, HistoryQuery, Plan, PlanRecord, PlannedModel, Stage};
 
 use super::{Global, client::Admin, screen::Screen};
 use crate::error::Error;
@@ -11,10 +12,13 @@ use crate::error::Error;
 pub(super) enum PlanCommand {
     /// Show which device holds which blocks
     Show,
-    /// Say why a model is where it is: stage times, the bottleneck, the bound and the gap
+    /// Say why a model is where it is, or why it is nowhere: stage times, the bottleneck, the bound, and what would help
     Explain {
         /// Name of the model
         model: String,
+        /// Do not ask the allocation policy what would help
+        #[arg(long)]
+        no_advice: bool,
     },
     /// List earlier plans
     History {
@@ -31,9 +35,9 @@ pub(super) async fn plan(global: &Global, screen: &mut Screen, command: PlanComm
             let plan: Plan = admin.get("/plan").await?;
             if screen.is_json() { screen.json(&plan) } else { show(screen, &plan, |_| true) }
         }
-        PlanCommand::Explain { model } => {
-            let explanation: Explanation = admin.get(&format!("/plan/explain/{model}")).await?;
-            if screen.is_json() { screen.json(&explanation) } else { explain(screen, &explanation) }
+        PlanCommand::Explain { model, no_advice } => {
+            let explanation: Explanation = admin.query(&format!("/plan/explain/{model}"), &ExplainQuery { advise: !no_advice }).await?;
+            if screen.is_json() { screen.json(&explanation) } else { explain::print(screen, &explanation) }
         }
         PlanCommand::History { count } => {
             let records: Vec<PlanRecord> = admin.query("/plan/history", &HistoryQuery { count: Some(count), slot: None }).await?;
@@ -58,37 +62,6 @@ pub(super) fn show(screen: &mut Screen, plan: &Plan, wanted: impl Fn(&PlannedMod
     }
     screen.line(&format!("plan {}", plan.number))?;
     screen.table(["model", "replica", "stage", "offer", "blocks"], &rows)
-}
-
-fn explain(screen: &mut Screen, explanation: &Explanation) -> Result<(), Error> {
-    screen.line(&format!("{}@{}: {} blocks, plan {}", explanation.model, explanation.version, explanation.blocks, explanation.plan))?;
-    screen.line(&format!("placed by {} (generation {}), objective {}", explanation.policy, explanation.generation, explanation.objective))?;
-    for (index, replica) in explanation.replicas.iter().enumerate() {
-        screen.line("")?;
-        screen.line(&format!("replica {index}"))?;
-        self::replica(screen, replica)?;
-    }
-    screen.line("")?;
-    screen.line(&format!("throughput  {:.1} requests/s expected", explanation.throughput_per_s))?;
-    if explanation.bound_per_s > 0.0 {
-        screen.line(&format!("bound       {:.1} requests/s, which no plan can exceed", explanation.bound_per_s))?;
-        screen.line(&format!("gap         {:.1} %", explanation.gap_ratio() * 100.0))?;
-    }
-    explanation.notes.iter().try_for_each(|note| screen.line(&format!("note        {note}")))
-}
-
-fn replica(screen: &mut Screen, replica: &ExplainedReplica) -> Result<(), Error> {
-    let mut rows = Vec::new();
-    for (position, stage) in replica.stages.iter().enumerate() {
-        let hop = replica.hops_ms.get(position).map_or_else(String::new, |hop| Millis(*hop).to_string());
-        let measured = stage.measured_ms.map_or_else(|| "-".to_owned(), |ms| Millis(ms).to_string());
-        let slowest = if replica.bottleneck as usize == position && replica.stages.len() > 1 { "bottleneck" } else { "" };
-        let memory = format!("{} of {}", Bytes(stage.memory_bytes), Bytes(stage.memory_bytes_max));
-        let predicted = Millis(stage.predicted_ms).to_string();
-        rows.push([position.to_string(), place(&stage.stage), blocks(&stage.stage), predicted, measured, hop, memory, slowest.to_owned()]);
-    }
-    screen.table(["stage", "offer", "blocks", "predicted", "measured", "hop", "memory", ""], &rows)?;
-    screen.line(&format!("one request takes {}, one is answered each {}", Millis(replica.latency_ms), Millis(replica.period_ms)))
 }
 
 fn history(screen: &mut Screen, records: &[PlanRecord]) -> Result<(), Error> {

@@ -366,6 +366,46 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "links.echo_ms", set: |c, v| number(&mut c.links.echo_ms, v, 1..=10_000), get: |c| json!(c.links.echo_ms) },
     Setting { key: "links.bytes_max", set: |c, v| number(&mut c.links.bytes_max, v, 1024..=ECHO_BYTES_MAX), get: |c| json!(c.links.bytes_max) },
     Setting { key: "links.answer_ms_max", set: |c, v| number(&mut c.links.answer_ms_max, v, 100..=MINUTE_MS), get: |c| json!(c.links.answer_ms_max) },
+    Setting {
+        key: "predictions.memory_runs",
+        set: |c, v| number(&mut c.predictions.refining.memory_runs, v, 1..=1_000_000),
+        get: |c| json!(c.predictions.refining.memory_runs),
+    },
+    Setting {
+        key: "predictions.runs_min",
+        set: |c, v| number(&mut c.predictions.refining.runs_min, v, 1..=1_000_000),
+        get: |c| json!(c.predictions.refining.runs_min),
+    },
+    Setting {
+        key: "predictions.stray_ratio",
+        set: |c, v| ratio(&mut c.predictions.refining.stray_ratio, v, 1.01..=1_000.0),
+        get: |c| json!(c.predictions.refining.stray_ratio),
+    },
+    Setting {
+        key: "predictions.factor_max",
+        set: |c, v| ratio(&mut c.predictions.refining.factor_max, v, 1.0..=1_000_000.0),
+        get: |c| json!(c.predictions.refining.factor_max),
+    },
+    Setting {
+        key: "predictions.retell_ratio",
+        set: |c, v| ratio(&mut c.predictions.refining.retell_ratio, v, 0.0..=10.0),
+        get: |c| json!(c.predictions.refining.retell_ratio),
+    },
+    Setting {
+        key: "predictions.model_timing_ms_max",
+        set: |c, v| number(&mut c.predictions.model_timing_ms_max, v, 0..=60 * MINUTE_MS),
+        get: |c| json!(c.predictions.model_timing_ms_max),
+    },
+    Setting {
+        key: "predictions.what_if_asks_max",
+        set: |c, v| number(&mut c.predictions.what_if_asks_max, v, 0..=10_000),
+        get: |c| json!(c.predictions.what_if_asks_max),
+    },
+    Setting {
+        key: "predictions.what_if_ms_max",
+        set: |c, v| number(&mut c.predictions.what_if_ms_max, v, 0..=60 * MINUTE_MS),
+        get: |c| json!(c.predictions.what_if_ms_max),
+    },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
     Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
     Setting { key: "peers.port", set: |c, v| number(&mut c.peers.port, v, 0..=65_535), get: |c| json!(c.peers.port) },

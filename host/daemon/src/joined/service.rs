@@ -87,6 +87,10 @@ impl Service for Joined {
         Err(asked_elsewhere("a plan"))
     }
 
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        Service::explain(self, name)
+    }
+
     fn split(&self, _name: &str, _cuts: Vec<u32>, _folder: PathBuf) -> Pending<'_, Vec<String>> {
         Box::pin(async { Err(asked_elsewhere("splitting")) })
     }

@@ -290,9 +290,9 @@ impl CentralService {
         attendance.tell(Says::HeartbeatSeen(pb::HeartbeatSeen { number: beat.number }));
         let device = attendance.id.clone();
         self.send(Event::Heartbeat { device: device.clone(), pressures: beat.pressures, now: self.0.clock.millis() }).await;
-        for Run { at, run } in beat.runs {
+        for Run { at, run, runs } in beat.runs {
             let offer = OfferId { device: device.clone(), accelerator: at.accelerator };
-            self.send(Event::Measured { offer, shard: at.shard, run }).await;
+            self.send(Event::Measured { offer, shard: at.shard, run, runs }).await;
         }
     }
 

@@ -65,13 +65,15 @@ pub struct Heartbeat {
     pub runs: Vec<Run>,
 }
 
-/// Mean time of a shard's runs.
+/// A shard's runs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Run {
     /// Which shard.
     pub at: ShardAt,
-    /// How long one took.
+    /// How long one took: the median.
     pub run: Millis,
+    /// How many there were.
+    pub runs: u32,
 }
 
 /// An order to load a shard.
@@ -238,7 +240,7 @@ impl TryFrom<pb::Heartbeat> for Heartbeat {
             bandwidth: ratio(wire.bandwidth, "bandwidth")?,
             latency: Millis(finite(wire.latency_ms, "latency_ms")?),
         };
-        let run = |run: pb::Run| Ok(Run { at: needed(run.shard, "shard")?.try_into()?, run: Millis(finite(run.run_ms, "run_ms")?) });
+        let run = |run: pb::Run| Ok(Run { at: needed(run.shard, "shard")?.try_into()?, run: Millis(finite(run.run_ms, "run_ms")?), runs: run.runs.max(1) });
         Ok(Self { number: wire.number, pressures, runs: wire.runs.into_iter().map(run).collect::<Result<_, Error>>()? })
     }
 }
@@ -246,7 +248,7 @@ impl TryFrom<pb::Heartbeat> for Heartbeat {
 impl From<Heartbeat> for pb::Heartbeat {
     fn from(beat: Heartbeat) -> Self {
         let Pressures { cpu, memory, accelerator, bandwidth, latency } = beat.pressures;
-        let runs = beat.runs.into_iter().map(|run| pb::Run { shard: Some(run.at.into()), run_ms: run.run.0 }).collect();
+        let runs = beat.runs.into_iter().map(|run| pb::Run { shard: Some(run.at.into()), run_ms: run.run.0, runs: run.runs }).collect();
         Self { number: beat.number, cpu, memory, accelerator, bandwidth, latency_ms: latency.0, runs }
     }
 }
