@@ -26,6 +26,7 @@ pub fn describe(component: &Identified, from: &str, limits: &Limits) -> Result<a
     let asked = |(what, asked, granted_max): (&str, u64, u64)| admin::Asked { what: what.to_owned(), asked, granted_max };
     Ok(admin::Plugin {
         name: described.name,
+        is_earlier: false,
         version: manifest.version.clone().unwrap_or_default(),
         description: manifest.description.clone().unwrap_or_default(),
         licence: manifest.license.clone().unwrap_or_default(),

@@ -353,6 +353,8 @@ pub struct CacheLimits {
 pub struct StoreLimits {
     /// Plans kept for `plan history`.
     pub plans_kept_max: u32,
+    /// Plugins that are kept of each name beside the newest, so that slots can go back to them; those that serve are kept anyway.
+    pub earlier_plugins_kept_max: u32,
     /// Writes that share one commit.
     pub batch_writes_max: usize,
     /// Writes that may wait.
@@ -514,7 +516,7 @@ impl Default for Join {
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { plans_kept_max: 1_000, batch_writes_max: 512, waiting_writes_max: 4_096 }
+        Self { plans_kept_max: 1_000, earlier_plugins_kept_max: 8, batch_writes_max: 512, waiting_writes_max: 4_096 }
     }
 }
 

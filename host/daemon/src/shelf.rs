@@ -65,6 +65,8 @@ struct Inner {
     runtime: Handle,
     /// What plugins on trial were configured with, by slot.
     trial_configs: Mutex<BTreeMap<SlotName, Option<String>>>,
+    /// The generations that slots were brought back with when this host started.
+    restored: Mutex<BTreeMap<SlotName, Generation>>,
     /// One change at a time, so that what is stored and what serves change in the same order.
     changing: Mutex<()>,
 }
@@ -121,6 +123,7 @@ impl Shelf {
             journal,
             runtime: Handle::current(),
             trial_configs: Mutex::default(),
+            restored: Mutex::default(),
             changing: Mutex::new(()),
         };
         let shelf = Self(Arc::new(inner));
@@ -175,7 +178,11 @@ impl Shelf {
         let slot = SlotName::parse(slot)?;
         self.traced(who, "rollback", "", |trail| {
             let _one_at_a_time = self.changing();
-            self.exchange(trail, &slot, SwapReason::RolledBack, |plugins| plugins.rollback(&slot, to.map(Generation)))
+            if let Some((component, before)) = self.held_before(&slot, to)? {
+                let back = |plugins: &PluginHost| plugins.commit(plugins.prepare_told(&component, Some(slot.clone()), before.config.clone(), &mut |_| ())?);
+                return self.exchange(trail, &slot, SwapReason::RolledBack, Some(before.config.clone()), back);
+            }
+            self.exchange(trail, &slot, SwapReason::RolledBack, None, |plugins| plugins.rollback(&slot, to.map(Generation)))
         })
     }
 
@@ -184,7 +191,7 @@ impl Shelf {
         let slot = SlotName::parse(slot)?;
         self.traced(who, "promote", "", |trail| {
             let _one_at_a_time = self.changing();
-            self.exchange(trail, &slot, SwapReason::Promoted, |plugins| plugins.promote(&slot))
+            self.exchange(trail, &slot, SwapReason::Promoted, None, |plugins| plugins.promote(&slot))
         })
     }
 
@@ -328,12 +335,13 @@ impl Shelf {
         noted.map(|()| prepared)
     }
 
-    /// Puts something else in a slot and records it with the configuration that it had before.
+    /// Puts something else in a slot and records it with this configuration, or with the one that it had before.
     fn exchange(
         &self,
         trail: &mut Trail<'_>,
         slot: &SlotName,
         reason: SwapReason,
+        config: Option<Option<String>>,
         swap: impl FnOnce(&PluginHost) -> Result<host_plugin::Installed, host_plugin::Error>,
     ) -> Result<admin::Installed, Error> {
         let replaced = self.serving(slot);
@@ -344,7 +352,7 @@ impl Shelf {
         (trail.line.plugin, trail.line.digest) = (entered.plugin.to_string(), entered.digest.to_string());
         trail.step("swapped", format!("generation {}", entered.generation))?;
         let trial = self.0.trial_configs.lock().unwrap_or_else(PoisonError::into_inner).remove(slot).filter(|_| reason == SwapReason::Promoted);
-        let config = match trial {
+        let config = match config.or(trial) {
             Some(config) => config,
             None => config_of(&self.0.store, &slot.to_string(), &entered.digest.to_string())?,
         };

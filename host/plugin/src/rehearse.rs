@@ -1,5 +1,5 @@
 //! What a plugin must show before it is put in service: sound answers to synthetic questions, and how long they take. A
-//! refusal is a sound answer; a broken rule, a trap or a missed deadline is not.
+//! refusal is a sound answer, unless everything is refused that can be done; a broken rule, a trap or a missed deadline is not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use host_core::{
     link::{Links, Speed},
     model::{Block, ModelProfile},
     plan::{OfferCapacity, Stage},
-    policy::{Answer, Arrival, ClassState},
+    policy::{Answer, Arrival, ClassState, Refusal},
     problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer},
     shard::BlockRange,
     topology::{RouteRequest, RoutingSnapshot, Segment, ServedModel, Topology, TopologyDevice},
@@ -35,8 +35,12 @@ pub(crate) const SUITE: u32 = 1;
 const CALLS: u32 = 300;
 /// Synthetic routes and arrivals on which two plugins are compared.
 const COMPARED: u32 = 100;
+/// Characters of a refusal that are repeated in the reason why a plugin is not installed.
+const REASON_CHARS_MAX: usize = 500;
 /// Rehearsing stops after this time if there were enough calls to see that it works.
 const TIME_MAX: Duration = Duration::from_secs(2);
+/// Weights of a block of the synthetic model.
+const BLOCK_MIB: u64 = 1;
 /// The number of the synthetic topology. Real ones count from 1 and never get there; the instance is dropped anyway.
 const TOPOLOGY_NUMBER: u32 = u32::MAX;
 
@@ -280,9 +284,36 @@ fn value_ratio(question: &Question, new: &Answer<Reply>, before: &Answer<Reply>)
     (before > 0.0).then(|| new / before)
 }
 
-fn sound<W: World, T>(program: &Program<W>, function: &'static str, answer: Answer<T>) -> Result<(), Error> {
-    let reason = |reason: String| Error::from(Fault::Rehearsal { plugin: program.package.name.to_string(), function, reason });
-    answer.map(drop).map_err(|fault| reason(fault.to_string()))
+/// The refusal, if the answer is one.
+fn sound<W: World, T>(program: &Program<W>, function: &'static str, answer: Answer<T>) -> Result<Option<Refusal>, Error> {
+    answer.map(Result::err).map_err(|fault| failed(program, function, fault.to_string()))
+}
+
+fn failed<W: World>(program: &Program<W>, function: &'static str, reason: String) -> Error {
+    Fault::Rehearsal { plugin: program.package.name.to_string(), function, reason }.into()
+}
+
+/// How often a plugin refused what can be done.
+#[derive(Default)]
+struct Refusals {
+    asked: u32,
+    refused: u32,
+    last: Option<Refusal>,
+}
+
+impl Refusals {
+    fn note(&mut self, refusal: Option<Refusal>) {
+        self.asked += 1;
+        self.refused += u32::from(refusal.is_some());
+        self.last = refusal.or(self.last.take());
+    }
+
+    /// One refusal is an honest answer. Who refuses everything that can be done would only be in the way.
+    fn check<W: World>(self, program: &Program<W>, function: &'static str) -> Result<(), Error> {
+        let Some(last) = self.last.filter(|_| self.refused == self.asked) else { return Ok(()) };
+        let words: String = last.reason.chars().take(REASON_CHARS_MAX).collect();
+        Err(failed(program, function, format!("it refuses every one of {} questions that have an answer, the last one with `{words}`", self.asked)))
+    }
 }
 
 fn made<T>(result: Result<T, Broken>) -> Result<T, Error> {
@@ -297,12 +328,17 @@ fn p99(mut times: Vec<Duration>) -> Option<Duration> {
 
 impl Rehearse for AllocationPolicy {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
-        let mut calls = 0;
+        let (mut calls, mut refusals) = (0, Refusals::default());
         for (objective, devices, memory_mib, stages_min) in PROBLEMS {
             let problem = made(problem(objective, devices, memory_mib, stages_min))?;
-            sound(program, "allocate", policies::allocate(warm, &problem))?;
+            let refusal = sound(program, "allocate", policies::allocate(warm, &problem))?;
+            // A device that cannot hold a single block has to be refused.
+            if memory_mib > BLOCK_MIB {
+                refusals.note(refusal);
+            }
             calls += 1;
         }
+        refusals.check(program, "allocate")?;
         // What an allocation takes depends on its problem, so none of these times is a measure for others.
         Ok((calls, None))
     }
@@ -323,17 +359,19 @@ impl Rehearse for AllocationPolicy {
 impl Rehearse for RoutingPolicy {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
         let snapshot = RoutingSnapshot { topology: Arc::new(made(topology())?), ..RoutingSnapshot::default() };
-        let mut times = Vec::new();
+        let (mut times, mut refusals) = (Vec::new(), Refusals::default());
         let whole = Clock::start();
         for ordinal in 0..CALLS {
             let request = request(ordinal);
             let timer = CallTimer::start();
-            sound(program, "route", policies::route(warm, &snapshot, &request))?;
+            let answer = policies::route(warm, &snapshot, &request);
             times.push(timer.computed());
+            refusals.note(sound(program, "route", answer)?);
             if whole.elapsed() > TIME_MAX {
                 break;
             }
         }
+        refusals.check(program, "route")?;
         // The first call also hands the topology over.
         times.remove(0);
         Ok((u32::try_from(times.len()).unwrap_or(u32::MAX) + 1, p99(times)))
@@ -373,17 +411,19 @@ fn arrival(ordinal: u32) -> Arrival {
 
 impl Rehearse for QueueingPolicy {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
-        let mut times = Vec::new();
+        let (mut times, mut refusals) = (Vec::new(), Refusals::default());
         let whole = Clock::start();
         for ordinal in 0..CALLS {
             let arrival = arrival(ordinal);
             let timer = CallTimer::start();
-            sound(program, "admit", policies::admit(warm, &arrival))?;
+            let answer = policies::admit(warm, &arrival);
             times.push(timer.computed());
+            refusals.note(sound(program, "admit", answer)?);
             if whole.elapsed() > TIME_MAX {
                 break;
             }
         }
+        refusals.check(program, "admit")?;
         Ok((u32::try_from(times.len()).unwrap_or(u32::MAX), p99(times)))
     }
 
@@ -412,9 +452,9 @@ fn offer_id(index: u32) -> Result<OfferId, Broken> {
     Ok(OfferId { device: DeviceId::parse(&format!("rehearsal-{index}"))?, accelerator: AcceleratorName::parse("cpu")? })
 }
 
-/// Four blocks of 1 MiB on devices of falling speed.
+/// Four blocks of 1 MiB each on devices of falling speed.
 fn problem(objective: Objective, devices: u32, memory_mib: u64, stages_min: u32) -> Result<Problem, Broken> {
-    let block = Block { flops: 1e9, weights: Bytes::mib(1), activations: Bytes::mib(1), border: Bytes(1024), ..Block::default() };
+    let block = Block { flops: 1e9, weights: Bytes::mib(BLOCK_MIB), activations: Bytes::mib(1), border: Bytes(1024), ..Block::default() };
     let offer = |index: u32| -> Result<ProblemOffer, Broken> {
         Ok(ProblemOffer {
             id: offer_id(index)?,

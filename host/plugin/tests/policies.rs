@@ -136,6 +136,22 @@ fn a_plugin_that_fails_in_rehearsal_or_refuses_its_configuration_never_serves() 
 }
 
 #[test]
+fn a_plugin_that_refuses_all_that_can_be_done_is_not_installed() {
+    let scene = scene(3);
+    for (name, says) in [
+        (
+            "misbehaving-allocation",
+            "failed its rehearsal in allocate: it refuses every one of 3 questions that have an answer, the last one with `not in rehearsal`",
+        ),
+        ("misbehaving-routing", "failed its rehearsal in route: it refuses every one of "),
+        ("misbehaving-queueing", "failed its rehearsal in admit: it refuses every one of "),
+    ] {
+        let error = scene.host.prepare(&guest(name), None, Some("\"refuse-unrehearsed\"".to_owned())).expect_err(name).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn a_plugin_that_breaks_a_rule_on_what_the_host_was_asked_is_not_installed() {
     for (kept_max, refused) in [(8, true), (0, false)] {
         let scene = Scene::new(PluginConfig { rehearsed_problems_max: kept_max, ..PluginConfig::default() });

@@ -349,7 +349,11 @@ fn against(compared: &Compared) -> String {
 
 fn list(screen: &mut Screen, plugins: &[Plugin]) -> Result<(), Error> {
     let row = |plugin: &Plugin| {
-        let origin = if plugin.built_in { "built in".to_owned() } else { plugin.source.clone() };
+        let origin = match (plugin.built_in, plugin.is_earlier) {
+            (true, _) => "built in".to_owned(),
+            (false, true) => format!("{} (replaced since)", plugin.source),
+            (false, false) => plugin.source.clone(),
+        };
         let digest = plugin.digest.chars().take(12).collect();
         [plugin.name.clone(), plugin.version.clone(), plugin.kinds.join(", "), plugin.slots.join(", "), digest, origin]
     };
@@ -387,7 +391,8 @@ async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
     let plugins: Vec<Plugin> = Admin::find(global)?.get("/plugins").await?;
     let known = plugins.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>().join(", ");
     let missing = Fault::Unknown { what: "plugin", name: name.to_owned(), known };
-    plugins.into_iter().find(|plugin| plugin.name == name).ok_or_else(|| missing.into())
+    let of_name = plugins.into_iter().filter(|plugin| plugin.name == name);
+    of_name.min_by_key(|plugin| plugin.is_earlier).ok_or_else(|| missing.into())
 }
 
 /// A file, with the signature beside it held against the config.

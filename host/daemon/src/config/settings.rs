@@ -419,6 +419,11 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "peers.resume_ms_max", set: |c, v| number(&mut c.peers.resume_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.peers.resume_ms_max) },
     Setting { key: "peers.held_bytes_max", set: |c, v| number(&mut c.peers.held_bytes_max, v, 65_536..=1024 * GIB), get: |c| json!(c.peers.held_bytes_max) },
     Setting { key: "peers.sources_max", set: |c, v| number(&mut c.peers.sources_max, v, 0..=64), get: |c| json!(c.peers.sources_max) },
+    Setting {
+        key: "store.earlier_plugins_kept_max",
+        set: |c, v| number(&mut c.store.earlier_plugins_kept_max, v, 0..=1_000),
+        get: |c| json!(c.store.earlier_plugins_kept_max),
+    },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
     Setting {

@@ -30,8 +30,23 @@ impl Shelf {
             let plugin = described(&self.stored(record).ok()?, &record.source, &slots, limits)?;
             Some(admin::Plugin { enabled: record.enabled, signer: record.signer.clone().unwrap_or_default(), ..plugin })
         }));
+        plugins.extend(self.earlier(&slots));
         plugins.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
         plugins
+    }
+
+    /// Those that serve though others have their names now.
+    fn earlier(&self, slots: &[SlotStatus]) -> Vec<admin::Plugin> {
+        let limits = &self.0.config.plugin_limits.guest;
+        let records = self.0.store.earlier_plugins().unwrap_or_else(|error| {
+            tracing::error!(%error, "plugins that were replaced could not be read");
+            Vec::new()
+        });
+        let shown = records.iter().filter_map(|record| {
+            let plugin = described(&self.stored(record).ok()?, &record.source, slots, limits)?;
+            Some(admin::Plugin { is_earlier: true, enabled: record.enabled, signer: record.signer.clone().unwrap_or_default(), ..plugin })
+        });
+        shown.filter(|plugin| !plugin.slots.is_empty()).collect()
     }
 
     /// What is in every slot.

@@ -5,7 +5,7 @@ use std::path::Path;
 use host_wire::admin;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{devices, tokens};
+use super::{devices, earlier, tokens};
 use crate::error::{Error, Fault};
 
 /// The version of the tables that this host writes.
@@ -113,6 +113,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
         }
         _ => return Err(Fault::StoreVersion { path: path.display().to_string(), found, known: SCHEMA_VERSION }.into()),
     }
+    connection.execute_batch(earlier::TABLE).map_err(fault)?;
     Ok(connection)
 }
 
@@ -138,11 +139,6 @@ pub(super) fn put_plugin(connection: &Connection, plugin: &PluginRecord) -> rusq
     let sql = "INSERT OR REPLACE INTO plugin (name, version, digest, source, manifest, enabled, signer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let values = params![plugin.name, plugin.version, plugin.digest, plugin.source, plugin.manifest, plugin.enabled, plugin.signer];
     connection.prepare_cached(sql)?.execute(values)?;
-    Ok(())
-}
-
-pub(super) fn remove_plugin(connection: &Connection, name: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM plugin WHERE name = ?1")?.execute(params![name])?;
     Ok(())
 }
 

@@ -79,6 +79,35 @@ fn a_blob_is_found_by_its_digest_and_a_damaged_one_is_not_believed() {
 }
 
 #[test]
+fn what_a_plugin_replaces_is_kept_with_its_manifest_until_it_is_too_much_and_serves_nowhere() {
+    let data = tempfile::tempdir().expect("a folder");
+    let store = Store::open(data.path(), StoreLimits { earlier_plugins_kept_max: 2, ..StoreLimits::default() }).expect("opens");
+    let digest = |mark: u8| Digest::of(&[mark]);
+    let put = |mark: u8| {
+        store.put_blob(digest(mark), &[mark]).expect("kept");
+        let manifest = Some(format!("version = \"{mark}\""));
+        let record = PluginRecord { name: "mine".into(), digest: digest(mark).to_string(), manifest, enabled: true, ..PluginRecord::default() };
+        store.put_plugin(record).expect("kept");
+    };
+    let marks = || -> Vec<u8> {
+        let earlier = store.earlier_plugins().expect("read").into_iter();
+        earlier.map(|record| (0..9).find(|mark| record.digest == digest(*mark).to_string()).expect("one of these")).collect()
+    };
+    put(1);
+    store.record_generation(GenerationRecord { digest: digest(1).to_string(), ..generation("routing", 1) }).expect("kept");
+    (2..=5).for_each(put);
+    assert_eq!(marks(), [4, 3, 1], "the last two, and the one that serves");
+    assert_eq!(store.earlier_plugins().expect("read")[0].manifest.as_deref(), Some("version = \"4\""));
+    assert!(store.blob(digest(2)).is_err() && store.blob(digest(1)).is_ok());
+    assert_eq!(store.identify(&[3]).expect("read"), digest(3));
+    put(3);
+    assert_eq!(marks(), [5, 4, 1], "one that comes back is none of the earlier ones");
+    store.remove_plugin("mine").expect("forgotten");
+    assert!(marks().is_empty() && store.plugins().expect("read").is_empty());
+    assert!((1..=5).all(|mark| store.blob(digest(mark)).is_err()));
+}
+
+#[test]
 fn a_store_of_a_newer_host_is_refused() {
     let data = tempfile::tempdir().expect("a folder");
     drop(open(data.path()));

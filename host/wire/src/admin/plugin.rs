@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Plugin {
     /// Its name.
     pub name: String,
+    /// Whether another one was installed under its name since. Shown as long as it serves.
+    #[serde(default)]
+    pub is_earlier: bool,
     /// The version that it says it has.
     pub version: String,
     /// What it says it does.
