@@ -29,6 +29,9 @@ pub struct Refined {
     adapters: BTreeMap<String, f64>,
 }
 
+/// By stage.
+pub(super) type ToldRuns<'a> = BTreeMap<&'a Stage, Millis>;
+
 impl Refined {
     /// How many times as long as calibrated an offer takes.
     pub fn factor(&self, id: &OfferId, offer: &Offer) -> f64 {
@@ -100,19 +103,20 @@ impl Cluster {
 
     /// What routing policies are told that a stage takes: what was measured where enough was, else what is predicted. As long as
     /// that is near enough to what they were told before, it stays, because each change makes a new topology.
-    pub(super) fn expected_run(&self, model: &ModelRecord, refined: &Refined, stage: &Stage) -> Millis {
+    pub(super) fn expected_run(&self, model: &ModelRecord, told: &ToldRuns<'_>, refined: &Refined, stage: &Stage) -> Millis {
         let settings = &self.settings.refining;
         let shard = ShardId { model: model.profile.id().clone(), range: stage.range };
         let measured = model.measured(&stage.offer, &shard).filter(|time| time.is_believed(settings)).map(StageTime::mean);
         let predicted = || Some(refined.cost(&stage.offer, self.offer(&stage.offer)?).predict(model.profile.work(stage.range)));
         let run = measured.or_else(predicted).unwrap_or(Millis::ZERO);
-        let told = self.told_run(model.profile.id(), stage).filter(|told| (run.0 - told.0).abs() <= settings.retell_ratio * told.0);
-        told.unwrap_or(run)
+        let told = told.get(stage).filter(|told| (run.0 - told.0).abs() <= settings.retell_ratio * told.0);
+        told.copied().unwrap_or(run)
     }
 
-    fn told_run(&self, model: &ModelId, stage: &Stage) -> Option<Millis> {
-        let served = self.topology.models.get(self.topology.model(model)? as usize)?;
-        served.segments.iter().find(|segment| segment.stage == *stage).map(|segment| segment.run)
+    /// What routing policies know by the topology that they have.
+    pub(super) fn told_runs(&self, model: &ModelId) -> ToldRuns<'_> {
+        let served = self.topology.model(model).and_then(|index| self.topology.models.get(index as usize));
+        served.into_iter().flat_map(|model| &model.segments).map(|segment| (&segment.stage, segment.run)).collect()
     }
 
     fn offer(&self, id: &OfferId) -> Option<&Offer> {

@@ -140,11 +140,11 @@ impl Cluster {
     }
 
     fn served_model(&self, id: &ModelId, model: &ModelRecord, ready: &[&Replica], device_index: &dyn Fn(&DeviceId) -> u32) -> ServedModel {
-        let refined = self.refined(id);
+        let (refined, told) = (self.refined(id), self.told_runs(id));
         let mut segments = Vec::new();
         for (replica, chain) in ready.iter().enumerate() {
             for (position, stage) in chain.stages.iter().enumerate() {
-                let run = self.expected_run(model, &refined, stage);
+                let run = self.expected_run(model, &told, &refined, stage);
                 let device = device_index(&stage.offer.device);
                 segments.push(Segment { stage: stage.clone(), device, replica: count(replica), position: count(position), run, divisible: false });
             }
