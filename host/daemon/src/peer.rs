@@ -18,6 +18,7 @@ mod fetching;
 mod files;
 mod golden;
 mod greeting;
+mod holdings;
 mod intake;
 mod known;
 mod links;
