@@ -19,10 +19,14 @@ use host_wire::{
 };
 use prost::Message as _;
 
+#[path = "seeds/der.rs"]
+mod der;
+
 type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 fn main() -> io::Result<()> {
-    let targets = [("activation", activations()), ("attend", attending()), ("chunk", chunks()), ("join_token", tokens()), ("oip", bodies())];
+    let targets =
+        [("activation", activations()), ("attend", attending()), ("chunk", chunks()), ("der", der::seeds()), ("join_token", tokens()), ("oip", bodies())];
     for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         fs::create_dir_all(&folder)?;
