@@ -293,6 +293,8 @@ pub struct Join {
     pub announce: bool,
     /// How long a device looks for its central.
     pub discover_ms_max: u64,
+    /// A device that has found its central by itself looks for it again when that has not answered for so long.
+    pub search_after_ms: u64,
     /// The only network interface to announce or look on, by its name or address; all, or that of `address`, where none is given.
     pub discover_interface: Option<String>,
     /// The central that this host joins as a device.
@@ -505,6 +507,7 @@ impl Default for Join {
             id_taken_ms_max: 10_000,
             announce: false,
             discover_ms_max: 5_000,
+            search_after_ms: 10_000,
             discover_interface: None,
             central: None,
             token: None,

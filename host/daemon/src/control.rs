@@ -261,7 +261,9 @@ impl Control {
             Some(compute) => compute.load(file, wiring).await,
             None => {
                 let device = self.remotes.attending.get(&offer.device).ok_or_else(gone)?;
-                device.load(&offer.accelerator, &file, &wiring, &self.remotes.files, self.sources(&offer.device, &file)).await
+                // The shard is served by no plan before the one in force now, and by this one at the earliest.
+                let plan = self.look(|cluster| cluster.plan().plan().number);
+                device.load(&offer.accelerator, &file, &wiring, &self.remotes.files, self.sources(&offer.device, &file), plan).await
             }
         }
     }

@@ -28,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{self, Clock},
-    config::Config,
+    config::{CentralAddress, Config},
     device::Compute,
     error::{Error, Fault},
     machine::Machine,
     metrics::Metrics,
     peer::{
         Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Fetcher, Files, Lane, LinkLimits, Links, Network,
-        Patience, Post, Reachable, Refusals, RoundTrips, Standing, among_hosts, discovery, enrol, measure, nowhere,
+        Patience, Post, Reachable, Refusals, RoundTrips, Standing, Whereabouts, among_hosts, discovery, enrol, measure, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
     pki::{Badge, Callers, IdentityFolder, Revoked, Subject},
@@ -126,12 +126,12 @@ impl Joined {
             started.local.computes.iter().map(|compute| (compute.handle().offer.accelerator.clone(), compute.clone())).collect();
         let handles = computes.iter().map(|(accelerator, compute)| (accelerator.clone(), compute.handle().clone())).collect();
         let held_bytes_max = config.peers.held_bytes_max;
-        let (central_at, device) = (central.clone(), id.clone());
+        let (whereabouts, device) = (Whereabouts::new(central.clone()), id.clone());
         let standing = Standing {
             config: config.clone(),
             folder,
             network: network.clone(),
-            central,
+            central: whereabouts.clone(),
             device,
             badge: badge.clone(),
             dialer: dialer.clone(),
@@ -144,8 +144,8 @@ impl Joined {
         let service = PeerServer::new(DeviceService { desk: desk.clone(), files })
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
-        let address = open_door(&config, &network, badge, Refusals::new(metrics), &central_at, service.clone(), &closing).await?;
-        let reachable = Reachable { dialer, central: central_at, service, silence_max: silence };
+        let address = open_door(&config, &network, badge, Refusals::new(metrics), &central, service.clone(), &closing).await?;
+        let reachable = Reachable { dialer, central: whereabouts, service, silence_max: silence };
         let reachable = std::sync::Mutex::new(Some((reachable, closing.clone())));
         tokio::spawn(standing.clone().keep_up(closing));
         let (process, held, round_trips) = (pulse::process_number(), loading::Held::default(), RoundTrips::default());
@@ -184,9 +184,9 @@ impl Joined {
         &self.0.shelf
     }
 
-    /// Its central.
-    pub fn central(&self) -> &str {
-        &self.0.standing.central
+    /// Where its central is.
+    pub fn central(&self) -> String {
+        self.0.standing.central.address()
     }
 
     /// Whether its central is there.
@@ -207,10 +207,13 @@ impl Joined {
     /// Attends until it is told to stop, or the central sends it away; then the error says why.
     pub async fn attend(&self, closing: CancellationToken) -> Result<(), Error> {
         let (mut pause, mut taken_since) = (RETRY_FIRST, None);
+        let mut silent_since = clock::now();
         loop {
             let began = clock::now();
             let ended = self.attend_once(&closing).await;
-            self.0.attends.store(false, Ordering::Release);
+            if self.0.attends.swap(false, Ordering::AcqRel) {
+                silent_since = clock::now();
+            }
             let sent_away = |reason| Err(Error::from(Fault::SentAway { device: self.id().clone(), reason }));
             match ended {
                 Ended::Stopping => return Ok(()),
@@ -224,6 +227,12 @@ impl Joined {
                         () = closing.cancelled() => return Ok(()),
                     }
                     tracing::warn!(reason, "the central is not there; what is loaded stays loaded");
+                    if silent_since.elapsed() >= self.search_after() {
+                        tokio::select! {
+                            () = self.look_for_central() => silent_since = clock::now(),
+                            () = closing.cancelled() => return Ok(()),
+                        }
+                    }
                 }
             }
             if began.elapsed() > RETRY_MAX {
@@ -234,6 +243,27 @@ impl Joined {
                 () = closing.cancelled() => return Ok(()),
             }
             pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// How long the central may not answer until it is looked for again.
+    fn search_after(&self) -> Duration {
+        Duration::from_millis(self.0.config.join.search_after_ms)
+    }
+
+    /// A central that this device has found by itself may be somewhere else by now.
+    async fn look_for_central(&self) {
+        let (standing, join) = (&self.0.standing, &self.0.config.join);
+        if join.central != Some(CentralAddress::Auto) {
+            return;
+        }
+        match discovery::central(join, &standing.folder).await {
+            Ok(address) if standing.central.moved(&address) => {
+                tracing::info!(address, "the central has moved");
+                self.0.links.set(Subject::Central, &address);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the central announces itself nowhere"),
         }
     }
 

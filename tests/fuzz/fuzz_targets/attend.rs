@@ -10,7 +10,7 @@ use host_core::{
     ids::{DeviceId, ModelId, ModelName},
     link::Endpoint,
 };
-use host_wire::peer::{Conclusion, Heartbeat, Hello, LinkMeasured, Load, LoadProgress, ShardAt, Source, Stuck, pb, way};
+use host_wire::peer::{Conclusion, Heartbeat, Hello, LinkMeasured, Load, LoadProgress, ShardAt, Source, Stuck, Way, pb};
 use libfuzzer_sys::fuzz_target;
 use pb::{central_message, device_message};
 use prost::Message;
@@ -89,11 +89,11 @@ fn read_hello(wire: pb::Hello) {
 fn read_way(wire: pb::Way) {
     let model = ModelId { name: ModelName::parse("digits").expect("a name"), version: 1 };
     let from = wire.hops.first().map_or(0, |hop| hop.start);
-    let Ok(hops) = way(wire, &model, from) else { return };
+    let Ok(way) = Way::read(wire, &model, from) else { return };
     let mut done = from;
-    for hop in &hops {
+    for hop in &way.hops {
         assert_eq!(hop.range.start(), done);
         done = hop.range.end();
     }
-    assert_eq!(way(pb::Way::from(hops.clone()), &model, from), Ok(hops));
+    assert_eq!(Way::read(pb::Way::from(way.clone()), &model, from), Ok(way));
 }

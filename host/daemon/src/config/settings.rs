@@ -332,6 +332,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "join.id_taken_ms_max", set: |c, v| number(&mut c.join.id_taken_ms_max, v, 0..=60 * MINUTE_MS), get: |c| json!(c.join.id_taken_ms_max) },
     Setting { key: "join.announce", set: |c, v| parsed(&mut c.join.announce, v, "true or false"), get: |c| json!(c.join.announce) },
+    Setting { key: "join.search_after_ms", set: |c, v| number(&mut c.join.search_after_ms, v, 100..=60 * MINUTE_MS), get: |c| json!(c.join.search_after_ms) },
     Setting { key: "join.discover_ms_max", set: |c, v| number(&mut c.join.discover_ms_max, v, 100..=10 * MINUTE_MS), get: |c| json!(c.join.discover_ms_max) },
     Setting {
         key: "join.discover_interface",

@@ -59,7 +59,7 @@ impl Service for Joined {
             uptime_ms: self.uptime().0 as u64,
             data: self.data().display().to_string(),
             devices: vec![self.id().to_string()],
-            central: Some(self.central().to_owned()),
+            central: Some(self.central()),
             peers: Some(self.address().to_owned()),
             slots: self.shelf().slots(),
             blobs: Some(self.blobs()),

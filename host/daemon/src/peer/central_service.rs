@@ -152,7 +152,7 @@ impl central_server::Central for CentralService {
         self.device_of(&request)?;
         let stuck = Stuck::from(request.into_inner());
         let way = self.0.resumes.find(&stuck).await;
-        self.0.metrics.resume(!way.is_empty());
+        self.0.metrics.resume(!way.hops.is_empty());
         Ok(Response::new(way.into()))
     }
 

@@ -4,6 +4,7 @@
 use std::{fmt, time::Duration};
 
 use host_engine::Digest;
+use host_wire::der;
 use rustls::{
     RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
@@ -11,7 +12,7 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use super::{PkiFault, Subject, der, handshake, random};
+use super::{PkiFault, Subject, handshake, random};
 use crate::error::Error;
 
 /// Clocks differ: a certificate is good from so long before it was made, but no more than this part of its life.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use host_core::{
     cost::CostModel,
     device::{Device, Offer, Pressures, Roles},
-    ids::{AcceleratorName, DeviceId, SiteName},
+    ids::{AcceleratorName, DeviceId, PlanNumber, SiteName},
     shard::ShardId,
     units::{Bytes, Millis},
 };
@@ -91,6 +91,8 @@ pub struct Load {
     pub yields: Vec<Option<usize>>,
     /// Peers that hold its file, nearest first. The central has it too.
     pub sources: Vec<Source>,
+    /// The plan in force.
+    pub plan: PlanNumber,
 }
 
 /// A device that a file can be fetched from.
@@ -268,6 +270,7 @@ impl TryFrom<pb::Load> for Load {
             feeds: wire.feeds.into_iter().map(position).collect(),
             yields: wire.yields.into_iter().map(position).collect(),
             sources: wire.sources.into_iter().map(Source::try_from).collect::<Result<_, _>>()?,
+            plan: PlanNumber(wire.plan),
         })
     }
 }
@@ -282,6 +285,7 @@ impl From<Load> for pb::Load {
             feeds: load.feeds.into_iter().map(position).collect(),
             yields: load.yields.into_iter().map(position).collect(),
             sources: load.sources.into_iter().map(Into::into).collect(),
+            plan: load.plan.0,
         }
     }
 }
