@@ -26,6 +26,7 @@ mod planning;
 mod reason;
 mod record;
 mod rejoin;
+mod reviewing;
 mod rollout;
 #[cfg(test)]
 mod tests;
@@ -35,9 +36,11 @@ pub use event::{Effect, Event};
 pub use flaps::FlapSettings;
 pub use reason::Reason;
 pub use record::{DeviceRecord, Duty, HeldShard, ModelRecord, ShardState};
+pub use reviewing::{Cause, ReviewSettings};
 
 use lease::LeaseTime;
 use rejoin::Rejoin;
+use reviewing::Reviews;
 
 /// Times and limits that the control plane goes by.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -55,6 +58,8 @@ pub struct ClusterSettings {
     pub flaps: FlapSettings,
     /// How measured links are taken.
     pub links: LinkSettings,
+    /// When plans are reviewed.
+    pub reviews: ReviewSettings,
 }
 
 impl Default for ClusterSettings {
@@ -66,6 +71,7 @@ impl Default for ClusterSettings {
             horizon: Millis(600_000.0),
             flaps: FlapSettings::default(),
             links: LinkSettings::default(),
+            reviews: ReviewSettings::default(),
         }
     }
 }
@@ -96,6 +102,7 @@ pub struct Cluster {
     rejoin: Option<Rejoin>,
     to_place: BTreeMap<ModelId, Reason>,
     asked: Option<Question>,
+    reviews: Reviews,
     ticket: Ticket,
 }
 
@@ -114,6 +121,7 @@ impl Cluster {
             rejoin: None,
             to_place: BTreeMap::new(),
             asked: None,
+            reviews: Reviews::default(),
             ticket: Ticket::default(),
         }
     }
@@ -138,6 +146,7 @@ impl Cluster {
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         let quiet = event.is_quiet();
+        let ticks = matches!(event, Event::Tick { .. });
         let was_at_rest = !quiet && self.is_at_rest();
         if let Err(error) = self.take(event, &mut effects) {
             effects.push(Effect::Rejected { error });
@@ -153,6 +162,9 @@ impl Cluster {
         self.ask(&mut effects);
         self.roll_out(&mut effects);
         self.report_drained(&mut effects);
+        if ticks {
+            self.review(&mut effects);
+        }
         effects
     }
 
@@ -236,12 +248,22 @@ impl Cluster {
             Event::Loaded { offer, shard } => self.answered(offer, shard, ShardState::Loading, Some(ShardState::Ready)).map(drop),
             Event::LoadFailed { offer, shard, reason } => self.exclude(offer, shard, reason, effects),
             Event::Unloaded { offer, shard } => self.answered(offer, shard, ShardState::Unloading, None).map(drop),
+            Event::Requested { model, requests, now } => {
+                let now = self.time.of_event(now, &self.settings)?;
+                self.count_requests(model, requests, now);
+                Ok(())
+            }
+            Event::Reviewed { ticket, verdict } => {
+                self.reviewed(ticket, verdict);
+                Ok(())
+            }
             Event::Measured { offer, shard, run } => {
+                self.count_run(offer.clone(), shard.clone());
                 self.measure(offer, shard, run);
                 Ok(())
             }
             Event::ReplanAsked => {
-                self.place_all(&Reason::Asked);
+                self.place_all(&Reason::OtherPolicy);
                 Ok(())
             }
         }

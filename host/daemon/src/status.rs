@@ -1,6 +1,7 @@
 //! Devices as people ask for them: what the cluster knows of each, put into the admin socket's words.
 
 mod explain;
+mod history;
 
 use host_core::{
     cluster::{Cluster, DeviceCensus, DeviceRecord, ShardState},
@@ -11,6 +12,7 @@ use host_core::{
 use host_wire::{admin, peer::LoadProgress};
 
 pub use explain::explain;
+pub use history::{expected, history};
 
 use crate::{peer::Attending, store::Restraint};
 

@@ -14,7 +14,7 @@ pub use blobs::{Blobs, ShardLoad};
 pub use census::{Census, DeviceCensus, Supply};
 pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
 pub use link::Link;
-pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
+pub use plan::{ExpectedModel, ExplainedReplica, ExplainedStage, Explanation, Plan, PlanPolicy, PlanRecord, PlannedModel, Replica, Stage};
 pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,
     RollbackQuery, Slot, SlotQuery, SlotStats, Trial,
