@@ -28,6 +28,7 @@ mod reason;
 mod record;
 mod refining;
 mod rejoin;
+mod reviewing;
 mod rollout;
 #[cfg(test)]
 mod tests;
@@ -38,9 +39,11 @@ pub use flaps::FlapSettings;
 pub use reason::Reason;
 pub use record::{DeviceRecord, Duty, HeldShard, ModelRecord, ShardState};
 pub use refining::Refined;
+pub use reviewing::{Cause, ReviewSettings};
 
 use lease::LeaseTime;
 use rejoin::Rejoin;
+use reviewing::Reviews;
 
 /// Times and limits that the control plane goes by.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,6 +63,8 @@ pub struct ClusterSettings {
     pub links: LinkSettings,
     /// How measured stage times are taken.
     pub refining: RefiningSettings,
+    /// When plans are reviewed.
+    pub reviews: ReviewSettings,
 }
 
 impl Default for ClusterSettings {
@@ -72,6 +77,7 @@ impl Default for ClusterSettings {
             flaps: FlapSettings::default(),
             links: LinkSettings::default(),
             refining: RefiningSettings::default(),
+            reviews: ReviewSettings::default(),
         }
     }
 }
@@ -102,6 +108,7 @@ pub struct Cluster {
     rejoin: Option<Rejoin>,
     to_place: BTreeMap<ModelId, Reason>,
     asked: Option<Question>,
+    reviews: Reviews,
     ticket: Ticket,
 }
 
@@ -120,6 +127,7 @@ impl Cluster {
             rejoin: None,
             to_place: BTreeMap::new(),
             asked: None,
+            reviews: Reviews::default(),
             ticket: Ticket::default(),
         }
     }
@@ -144,6 +152,7 @@ impl Cluster {
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         let quiet = event.is_quiet();
+        let ticks = matches!(event, Event::Tick { .. });
         let was_at_rest = !quiet && self.is_at_rest();
         if let Err(error) = self.take(event, &mut effects) {
             effects.push(Effect::Rejected { error });
@@ -159,6 +168,9 @@ impl Cluster {
         self.ask(&mut effects);
         self.roll_out(&mut effects);
         self.report_drained(&mut effects);
+        if ticks {
+            self.review(&mut effects);
+        }
         effects
     }
 
@@ -242,12 +254,22 @@ impl Cluster {
             Event::Loaded { offer, shard } => self.answered(offer, shard, ShardState::Loading, Some(ShardState::Ready)).map(drop),
             Event::LoadFailed { offer, shard, reason } => self.exclude(offer, shard, reason, effects),
             Event::Unloaded { offer, shard } => self.answered(offer, shard, ShardState::Unloading, None).map(drop),
+            Event::Requested { model, requests, now } => {
+                let now = self.time.of_event(now, &self.settings)?;
+                self.count_requests(model, requests, now);
+                Ok(())
+            }
+            Event::Reviewed { ticket, verdict } => {
+                self.reviewed(ticket, verdict);
+                Ok(())
+            }
             Event::Measured { offer, shard, run, runs } => {
+                self.count_runs(offer.clone(), shard.clone(), runs);
                 self.measure(offer, shard, run, runs);
                 Ok(())
             }
             Event::ReplanAsked => {
-                self.place_all(&Reason::Asked);
+                self.place_all(&Reason::OtherPolicy);
                 Ok(())
             }
         }

@@ -33,6 +33,7 @@ use crate::{
     pki::Tokens,
     service::Service,
     shelf::Shelf,
+    status,
     store::Store,
 };
 
@@ -138,7 +139,9 @@ async fn plan(State(door): State<AdminDoor>) -> Json<admin::Plan> {
 
 async fn history(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Result<Json<Vec<admin::PlanRecord>>, Error> {
     let query: HistoryQuery = read_query(query.as_deref())?;
-    blocking(move || door.store.plans(query.count.unwrap_or(HISTORY_DEFAULT))).await
+    let count = query.count.unwrap_or(HISTORY_DEFAULT);
+    // One more, for what the oldest one changed.
+    blocking(move || Ok(status::history(door.store.plans(count.saturating_add(1))?, count))).await
 }
 
 async fn explain(State(door): State<AdminDoor>, Segment(name): Segment<String>, RawQuery(query): RawQuery) -> Result<Json<admin::Explanation>, Error> {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use host_core::{
-    cluster::{Cluster, ClusterSettings, Event, FlapSettings},
+    cluster::{Cluster, ClusterSettings, Event, FlapSettings, ReviewSettings},
     ids::{ModelId, PlanNumber},
     link::Links,
     plan::Plan,
@@ -144,8 +144,10 @@ impl Central {
             damp: Millis(leases.damp_ms as f64),
             damp_max: Millis(leases.damp_ms_max as f64),
         };
-        let (lease, refining) = (Millis(leases.lost_after_ms as f64), parts.config.predictions.refining);
-        let settings = ClusterSettings { lease, tick: Millis(leases.heartbeat_ms as f64), flaps, refining, ..ClusterSettings::default() };
+        let lease = Millis(leases.lost_after_ms as f64);
+        let (tick, refining) = (Millis(leases.heartbeat_ms as f64), parts.config.predictions.refining);
+        let reviews = ReviewSettings::from(&parts.config.review);
+        let settings = ClusterSettings { lease, tick, flaps, refining, reviews, ..ClusterSettings::default() };
         let serving = parts.serving;
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {
@@ -219,13 +221,17 @@ impl Central {
             inner.control.add_model(model.clone());
             joining.push(Event::ModelAdded { profile: model.profile(), placement: model.placement() });
         }
+        if inner.control.serves_other_policy() {
+            // It is asked once the devices of the plan are back.
+            joining.push(Event::ReplanAsked);
+        }
         for event in joining {
             // The loop was started above and ends only when this sender is dropped.
             let _ = events.send(event).await;
         }
         let interval = Duration::from_millis(inner.config.leases.heartbeat_ms);
         tasks.spawn(replan(inner.shelf.clone(), events.downgrade()));
-        tasks.spawn(pulse::beat(locals, interval, inner.clock.clone(), events.downgrade()));
+        tasks.spawn(pulse::beat(locals, interval, inner.clock.clone(), inner.pipeline.serving.demand().clone(), events.downgrade()));
         let weak = events.downgrade();
         *inner.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
         weak

@@ -7,6 +7,7 @@ mod opentelemetry;
 mod predictions;
 mod profile;
 mod resolve;
+mod review;
 mod settings;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
@@ -21,6 +22,7 @@ pub use address::{CentralAddress, HostAddress};
 pub use local_device::LocalDevice;
 pub use predictions::Predictions;
 pub use resolve::{Flag, Resolved, load};
+pub use review::Review;
 pub use settings::show;
 
 /// Where devices join a host that says no more than that they may.
@@ -72,6 +74,8 @@ pub struct Config {
     pub peers: Peers,
     /// When a device counts as lost.
     pub leases: Leases,
+    /// When plans are reviewed.
+    pub review: Review,
     /// How the ways between hosts are measured.
     pub links: LinkMeasuring,
     /// How what stages take is predicted.
@@ -440,6 +444,7 @@ impl Config {
             join: Join::default(),
             peers: Peers::default(),
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500, flaps_max: 3, flap_window_ms: 60_000, damp_ms: 10_000, damp_ms_max: 600_000 },
+            review: Review::default(),
             links: LinkMeasuring { measure_ms: 120_000, at_once_max: 2, pause_ms: 250, echo_ms: 20, bytes_max: 4 << 20, answer_ms_max: 5_000 },
             predictions: Predictions::default(),
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },

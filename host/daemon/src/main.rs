@@ -9,6 +9,7 @@ mod clock;
 mod component;
 mod config;
 mod control;
+mod demand;
 mod device;
 mod error;
 mod hop;

@@ -103,6 +103,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Answers one request, or says why not. Dropping the future cancels it: stages skip what nobody waits for.
     pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
+        self.serving.demand().count(&request.model.id);
         let expected = self.serving.load().expected(&request.model.id);
         let caller = Caller { model: &request.model.id, class: request.class, deadline: request.deadline, expected, trace: &request.trace };
         let waiting = request.trace.span("queue");

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     clock::{self, Clock},
+    demand::Demand,
     device::Compute,
     machine::Machine,
 };
@@ -52,8 +53,8 @@ pub fn process_number() -> u64 {
     *NUMBER
 }
 
-/// Beats until the control loop is gone.
-pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, events: mpsc::WeakSender<Event>) {
+/// Beats until the control loop is gone, and tells it how many requests came in between.
+pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, demand: Demand, events: mpsc::WeakSender<Event>) {
     let mut machine = Machine::new();
     let mut busy: Vec<Duration> = devices.iter().map(busy_of).collect();
     let mut ticks = tokio::time::interval(interval);
@@ -76,6 +77,11 @@ pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, e
                 if events.send(event).await.is_err() {
                     return;
                 }
+            }
+        }
+        for (model, requests) in demand.take() {
+            if events.send(Event::Requested { model, requests, now }).await.is_err() {
+                return;
             }
         }
         if events.send(Event::Tick { now }).await.is_err() {

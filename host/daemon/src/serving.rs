@@ -19,7 +19,10 @@ use host_core::{
 };
 use tokio::sync::watch;
 
-use crate::passage::{Hop, Seat};
+use crate::{
+    demand::Demand,
+    passage::{Hop, Seat},
+};
 
 /// What is served by now, where requests look and wait. Written by the control loop alone.
 #[derive(Debug)]
@@ -27,12 +30,14 @@ pub struct Served {
     current: ArcSwap<Serving>,
     /// Models that have a replica or are about to get one.
     hopeful: ArcSwap<BTreeSet<ModelId>>,
+    /// How many requests come.
+    demand: Demand,
     changed: watch::Sender<()>,
 }
 
 impl Default for Served {
     fn default() -> Self {
-        Self { current: ArcSwap::default(), hopeful: ArcSwap::default(), changed: watch::Sender::new(()) }
+        Self { current: ArcSwap::default(), hopeful: ArcSwap::default(), demand: Demand::default(), changed: watch::Sender::new(()) }
     }
 }
 
@@ -51,6 +56,11 @@ impl Served {
     pub fn store(&self, serving: Serving) {
         self.current.store(Arc::new(serving));
         self.changed.send_replace(());
+    }
+
+    /// Where requests are counted when they arrive.
+    pub fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Says for which models it is worth waiting.

@@ -2,6 +2,7 @@
 
 mod advice;
 mod explain;
+mod history;
 
 use host_core::{
     cluster::{Cluster, DeviceCensus, DeviceRecord, ShardState},
@@ -13,6 +14,7 @@ use host_wire::{admin, peer::LoadProgress};
 
 pub use advice::Advice;
 pub use explain::explain;
+pub use history::{expected, history};
 
 use crate::{peer::Attending, store::Restraint};
 

@@ -12,6 +12,7 @@ mod earlier;
 mod enrolment;
 mod fault;
 mod lock;
+mod plans;
 mod records;
 mod tokens;
 mod writer;
@@ -19,9 +20,7 @@ mod writer;
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use host_core::plan::CheckedPlan;
 use host_engine::Digest;
-use host_wire::admin;
 
 pub use devices::{DeviceRecord, Restraint};
 pub use enrolment::{Enrolment, JoinRefusal, Renewal};
@@ -63,17 +62,6 @@ impl Store {
         let writer = writer::Writer::start(connection, &limits)?;
         let blobs = blobs::Blobs::open(&data.join("blobs"))?;
         Ok(Self { inner: Arc::new(Inner { writer, blobs, limits, _lock: lock }) })
-    }
-
-    /// Keeps a plan and why it was made, and forgets the oldest ones.
-    pub fn record_plan(&self, plan: &CheckedPlan, reason: &str) -> Result<(), Error> {
-        let (plan, reason, kept_max) = (admin::Plan::from(plan.plan()), reason.to_owned(), self.inner.limits.plans_kept_max);
-        self.inner.writer.write("keep the plan", move |connection| records::put_plan(connection, &plan, &reason, kept_max))
-    }
-
-    /// The newest plans, newest first.
-    pub fn plans(&self, count_max: u32) -> Result<Vec<admin::PlanRecord>, Error> {
-        self.inner.writer.write("read plans", move |connection| records::plans(connection, count_max))
     }
 
     /// Keeps what is known of an installed plugin; its bytes are a blob. What had its name before is one of the earlier ones from

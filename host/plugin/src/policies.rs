@@ -79,6 +79,11 @@ macro_rules! slot {
                 self.0.current().map(|version| Arc::clone(&version.bearer))
             }
 
+            /// What serves now with its configuration, as JSON; none in an empty slot.
+            pub fn configured(&self) -> Option<(Arc<Bearer>, String)> {
+                self.0.current().map(|version| (Arc::clone(&version.bearer), version.tenant.program.config.clone()))
+            }
+
             /// What is in it, and how it fares.
             pub fn status(&self) -> SlotStatus {
                 self.0.status()
@@ -146,7 +151,7 @@ impl AllocationSlot {
     /// Whether the plan in force should be made again.
     pub fn review(&self, observation: &Observation) -> Result<Decision<Verdict>, Error> {
         let decided = self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok), |_| None);
-        witness(&self.0, &decided, false, || Question::Review(Arc::new(observation.clone())), |verdict| Reply::Verdict(verdict.clone()));
+        witness(&self.0, &decided, true, || Question::Review(Arc::new(observation.clone())), |verdict| Reply::Verdict(verdict.clone()));
         decided
     }
 }

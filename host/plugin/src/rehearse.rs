@@ -12,8 +12,8 @@ use host_core::{
     link::{Links, Speed},
     model::{Block, ModelProfile},
     plan::{OfferCapacity, Stage},
-    policy::{Answer, Arrival, ClassState, Refusal},
-    problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer},
+    policy::{self, Answer, Arrival, ClassState, Observation, Refusal, StageObservation},
+    problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer, ProposedStage},
     shard::BlockRange,
     topology::{RouteRequest, RoutingSnapshot, Segment, ServedModel, Topology, TopologyDevice},
     units::{Bytes, Millis},
@@ -336,7 +336,8 @@ impl Rehearse for AllocationPolicy {
             if memory_mib > BLOCK_MIB {
                 refusals.note(refusal);
             }
-            calls += 1;
+            sound(program, "review", policy::AllocationPolicy::review(warm, &observation(problem)).map(Ok))?;
+            calls += 2;
         }
         refusals.check(program, "allocate")?;
         // What an allocation takes depends on its problem, so none of these times is a measure for others.
@@ -344,15 +345,21 @@ impl Rehearse for AllocationPolicy {
     }
 
     fn synthetic() -> Result<Vec<Question>, Broken> {
-        PROBLEMS
-            .into_iter()
-            .map(|(objective, devices, memory_mib, stages_min)| Ok(Question::Allocate(Arc::new(problem(objective, devices, memory_mib, stages_min)?))))
-            .collect()
+        let mut questions = Vec::new();
+        for (objective, devices, memory_mib, stages_min) in PROBLEMS {
+            let problem = problem(objective, devices, memory_mib, stages_min)?;
+            questions.push(Question::Allocate(Arc::new(problem.clone())));
+            questions.push(Question::Review(Arc::new(observation(problem))));
+        }
+        Ok(questions)
     }
 
     fn decide(warm: &mut Warm<Self>, question: &Question) -> Option<Answer<Reply>> {
-        let Question::Allocate(problem) = question else { return None };
-        Some(policies::allocate(warm, problem).map(|answer| answer.map(|allocated| Reply::Proposal(allocated.proposal))))
+        match question {
+            Question::Allocate(problem) => Some(policies::allocate(warm, problem).map(|answer| answer.map(|allocated| Reply::Proposal(allocated.proposal)))),
+            Question::Review(observation) => Some(policy::AllocationPolicy::review(warm, observation).map(|verdict| Ok(Reply::Verdict(verdict)))),
+            Question::Route { .. } | Question::Admit(_) => None,
+        }
     }
 }
 
@@ -477,6 +484,22 @@ fn problem(objective: Objective, devices: u32, memory_mib: u64, stages_min: u32)
         horizon: Millis(600_000.0),
         exclusions: Vec::new(),
     })
+}
+
+/// What a host would see of a plan over all the devices of a problem, on which the last one takes twice as long as predicted.
+fn observation(mut problem: Problem) -> Observation {
+    let blocks = problem.model.whole().end();
+    let stages = u32::try_from(problem.offers.len()).unwrap_or(u32::MAX).min(blocks);
+    let cut = |stage: u32| stage * blocks / stages;
+    problem.current = vec![(0..stages).map(|stage| ProposedStage { offer: stage, start: cut(stage), end: cut(stage + 1) }).collect()];
+    let predicted = problem.predict(&problem.current[0]).stages;
+    let slow = stages - 1;
+    let observed = |(stage, predicted): (u32, Millis)| {
+        let measured = if stage == slow { Millis(predicted.0 * 2.0) } else { predicted };
+        StageObservation { replica: 0, stage, predicted, measured, runs: 100 }
+    };
+    let stages = (0..).zip(predicted).map(observed).collect();
+    Observation { problem, stages, pressure_max: 0.9, pressure_mean: 0.5, arrival: Millis(10.0) }
 }
 
 /// A model in 2 replicas of 2 stages, and one in 32.

@@ -15,7 +15,8 @@ pub use census::{Census, DeviceCensus, Supply};
 pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
 pub use link::Link;
 pub use plan::{
-    ExplainQuery, ExplainedReplica, ExplainedStage, Explanation, Help, Plan, PlanRecord, PlannedModel, PredictionError, Refused, Replica, Room, Stage,
+    ExpectedModel, ExplainQuery, ExplainedReplica, ExplainedStage, Explanation, Help, Plan, PlanPolicy, PlanRecord, PlannedModel, PredictionError, Refused,
+    Replica, Room, Stage,
 };
 pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cluster, DeviceRecord, Effect, HeldShard, ModelRecord, Reason, ShardState,
+    Cause, Cluster, DeviceRecord, Effect, HeldShard, ModelRecord, Reason, ShardState,
     record::{Duty, Presence, need},
 };
 use crate::{
@@ -57,7 +57,8 @@ impl Cluster {
             self.place_all(&Reason::Joined(id));
         } else if takes_work {
             // While it was away they were tried without it.
-            self.place_refused(&Reason::Joined(id));
+            self.place_refused(&Reason::Joined(id.clone()));
+            self.note_cause(&Cause::Returned(id));
         }
         Ok(())
     }
@@ -145,7 +146,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Takes a measured link. The plan follows only where two devices cannot reach each other any more, or can again.
+    /// Takes a measured link. The plan follows at once where two devices cannot reach each other any more, or can again; a link
+    /// that is faster or slower than it was known to be is a cause for a review.
     pub(super) fn measure_link(&mut self, source: Endpoint, target: Endpoint, reach: Reach) -> Result<(), Error> {
         for end in [&source, &target] {
             if let Endpoint::Device(device) = end {
@@ -156,6 +158,7 @@ impl Cluster {
         let (Endpoint::Device(source), Endpoint::Device(target)) = (source, target) else { return Ok(()) };
         match change {
             LinkChange::None => {}
+            LinkChange::Told => self.note_cause(&Cause::Link(source, target)),
             LinkChange::Lost => {
                 let reason = Reason::LinkLost(source.clone(), target.clone());
                 self.place_where(|replica| replica.sends(&source, &target), &reason);
@@ -207,6 +210,7 @@ impl Cluster {
             model.exclusions.retain(|exclusion| !lost.contains(&exclusion.offer.device));
         }
         self.give_up(|_, replica| uses(replica), &reason, effects);
+        self.note_cause(&Cause::Lost(lost.clone()));
         for device in forgotten {
             self.devices.remove(&device);
             self.links.forget(&device);

@@ -3,7 +3,8 @@
 mod explain;
 
 use clap::Subcommand;
-use host_wire::admin::{ExplainQuery, Explanation, HistoryQuery, Plan, PlanRecord, PlannedModel, Stage};
+use host_core::units::Millis;
+use host_wire::admin::{ExpectedModel, ExplainQuery, Explanation, HistoryQuery, Plan, PlanRecord, PlannedModel, Stage};
 
 use super::{Global, client::Admin, screen::Screen};
 use crate::error::Error;
@@ -20,7 +21,7 @@ pub(super) enum PlanCommand {
         #[arg(long)]
         no_advice: bool,
     },
-    /// List earlier plans
+    /// List earlier plans: when and why each was made, what it changed and what was expected of it
     History {
         /// How many of the newest
         #[arg(long, default_value_t = 20)]
@@ -64,14 +65,35 @@ pub(super) fn show(screen: &mut Screen, plan: &Plan, wanted: impl Fn(&PlannedMod
     screen.table(["model", "replica", "stage", "offer", "blocks"], &rows)
 }
 
+/// A few lines for each plan: reasons may be long.
 fn history(screen: &mut Screen, records: &[PlanRecord]) -> Result<(), Error> {
-    let row = |record: &PlanRecord| {
-        let stages = |model: &PlannedModel| model.replicas.iter().map(|replica| replica.stages.len().to_string()).collect::<Vec<_>>().join("+");
-        let models: Vec<String> = record.plan.models.iter().map(|model| format!("{}@{} in {} stages", model.name, model.version, stages(model))).collect();
-        [record.plan.number.to_string(), utc(record.made_at_ms), record.reason.clone(), models.join(", ")]
-    };
-    let rows: Vec<[String; 4]> = records.iter().map(row).collect();
-    screen.table(["plan", "made (UTC)", "why", "models"], &rows)
+    records.iter().try_for_each(|record| told(record).iter().try_for_each(|line| screen.line(line)))
+}
+
+fn told(record: &PlanRecord) -> Vec<String> {
+    let by = record.policy.as_ref().map_or_else(String::new, |policy| format!(", by {}", policy.plugin));
+    let mut lines = vec![format!("plan {}, made {} (UTC){by}", record.plan.number, utc(record.made_at_ms)), format!("  why      {}", record.reason)];
+    lines.extend(record.changes.iter().map(|change| format!("  changed  {change}")));
+    for model in &record.plan.models {
+        let expected = record.expected.iter().find(|expected| (&expected.name, expected.version) == (&model.name, model.version));
+        lines.push(format!("  {}", planned(model, expected)));
+    }
+    lines
+}
+
+/// `digits@1 in 2+1 stages, 120.3 requests/s and 8.30 ms a request expected, for balanced`
+fn planned(model: &PlannedModel, expected: Option<&ExpectedModel>) -> String {
+    let name = format!("{}@{}", model.name, model.version);
+    if model.replicas.is_empty() {
+        return format!("{name} does not fit");
+    }
+    let stages = model.replicas.iter().map(|replica| replica.stages.len().to_string()).collect::<Vec<_>>().join("+");
+    let worth = expected.map_or_else(String::new, |expected| {
+        let ExpectedModel { throughput_per_s, latency_ms, objective, .. } = expected;
+        format!(", {throughput_per_s:.1} requests/s and {} a request expected, for {objective}", Millis(*latency_ms))
+    });
+    let word = if stages == "1" { "stage" } else { "stages" };
+    format!("{name} in {stages} {word}{worth}")
 }
 
 fn place(stage: &Stage) -> String {
@@ -100,6 +122,30 @@ pub(super) fn utc(at_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_in_history_says_when_and_why_and_what_it_changed() {
+        let json = r#"{
+            "made_at_ms": 1772366405000,
+            "reason": "model digits@1 was added",
+            "policy": { "plugin": "balanced-allocation", "digest": "d", "config": "{}" },
+            "expected": [{ "name": "digits", "version": 1, "objective": "balanced", "throughput_per_s": 120.34, "latency_ms": 8.3 }],
+            "changes": ["digits@1 gets a/cpu[0..9)"],
+            "plan": { "number": 3, "models": [
+                { "name": "digits", "version": 1, "replicas": [{ "stages": [{ "device": "a", "accelerator": "cpu", "start": 0, "end": 9 }] }] },
+                { "name": "mlp", "version": 2, "replicas": [] }
+            ] }
+        }"#;
+        let record: PlanRecord = serde_json::from_str(json).expect("a record");
+        let expected = [
+            "plan 3, made 2026-03-01 12:00:05 (UTC), by balanced-allocation",
+            "  why      model digits@1 was added",
+            "  changed  digits@1 gets a/cpu[0..9)",
+            "  digits@1 in 1 stage, 120.3 requests/s and 8.30 ms a request expected, for balanced",
+            "  mlp@2 does not fit",
+        ];
+        assert_eq!(told(&record), expected);
+    }
 
     #[test]
     fn a_time_is_written_as_a_calendar_has_it() {

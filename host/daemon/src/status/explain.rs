@@ -110,7 +110,7 @@ fn relayed(cluster: &Cluster, problem: &Problem) -> BTreeSet<String> {
     relayed.map(|(source, target)| format!("{source} cannot reach {target}: the central relays what it sends there")).collect()
 }
 
-fn word(objective: Objective) -> &'static str {
+pub(super) fn word(objective: Objective) -> &'static str {
     match objective {
         Objective::Latency => "latency",
         Objective::Throughput => "throughput",

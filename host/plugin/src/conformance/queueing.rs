@@ -30,7 +30,7 @@ impl Suite for QueueingPolicy {
     }
 
     fn examine(program: &Program<Self>, _context: &(), input: &Arrival, elder: Option<(&mut Warm<Self>, u32)>) -> Examination {
-        examine_policy(program, input, "admit", elder)
+        examine_policy(program, input, &["admit"], elder)
     }
 
     fn smaller(input: &Arrival) -> Vec<Arrival> {

@@ -2,7 +2,7 @@
 //! rolled back and the plugin tried again.
 
 use host_core::{
-    policy::{Arrival, ClassState, PolicyFault, StrikeKind},
+    policy::{Arrival, ClassState, Observation, PolicyFault, StrikeKind},
     problem::{Exclusion, Problem},
     shard::{BlockRange, ShardId},
     units::Millis,
@@ -215,6 +215,29 @@ fn four_rounds_of_allocation(case: &Case) {
             assert!(decided.fallback.is_none() && decided.answer.is_ok(), "{ordinal}: {decided:?}");
         }
         let decided = slot().allocate(&lost).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        assert!(decided.answer.is_ok(), "{}: {decided:?}", case.name);
+        assert_eq!(&*decided.by.plugin == "balanced-allocation", decided.fallback.is_some(), "{}: {decided:?}", case.name);
+        decided.fallback
+    };
+    four_rounds(case, &SlotName::Allocation, guest("misbehaving-allocation"), ask, || slot().status());
+}
+
+const REVIEW: &[Case] = &[
+    case("review-trap", TRAP, "this policy never reviews"),
+    case("review-huge", MEMORY, "it handed over more than 1048576 bytes"),
+    Case { manifest: Some("call_ms_max = 2\n"), ..case("review-loop", LATE, "review did not answer within 2 ms") },
+];
+
+#[test]
+fn reviews_that_a_policy_fails_on_are_made_by_the_built_in_one() {
+    Crowd::get().under_load(&[REVIEW], |cases| cases.iter().for_each(four_rounds_of_reviews));
+}
+
+fn four_rounds_of_reviews(case: &Case) {
+    let slot = || Crowd::get().host.allocation();
+    let observation = Observation { problem: problem(2, 1), stages: Vec::new(), pressure_max: 0.5, pressure_mean: 0.5, arrival: Millis(3.0) };
+    let ask = |_: u32| {
+        let decided = slot().review(&observation).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         assert!(decided.answer.is_ok(), "{}: {decided:?}", case.name);
         assert_eq!(&*decided.by.plugin == "balanced-allocation", decided.fallback.is_some(), "{}: {decided:?}", case.name);
         decided.fallback

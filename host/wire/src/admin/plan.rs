@@ -51,14 +51,50 @@ pub struct Stage {
 }
 
 /// A plan with its place in history.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// When it was made, in milliseconds since 1970.
     pub made_at_ms: u64,
     /// Why it was made.
     pub reason: String,
+    /// The allocation policy that was asked about all of it last. None until all of it is answered, and of plans that hosts kept
+    /// before they noted it.
+    #[serde(default)]
+    pub policy: Option<PlanPolicy>,
+    /// What was expected of each model when it was made.
+    #[serde(default)]
+    pub expected: Vec<ExpectedModel>,
+    /// What differs from the plan before it, a sentence for each model. Empty where that one is forgotten.
+    #[serde(default)]
+    pub changes: Vec<String>,
     /// The plan.
     pub plan: Plan,
+}
+
+/// An allocation policy as it served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlanPolicy {
+    /// The plugin's name.
+    pub plugin: String,
+    /// SHA-256 of its file, as hexadecimal digits.
+    pub digest: String,
+    /// What it was configured with, as JSON.
+    pub config: String,
+}
+
+/// What a plan should do for one model, by the costs that were known when it was made.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ExpectedModel {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// `latency`, `throughput` or `balanced`.
+    pub objective: String,
+    /// Requests per second over all replicas.
+    pub throughput_per_s: f64,
+    /// Time of one request through an idle replica, the mean over them by their share of the throughput.
+    pub latency_ms: f64,
 }
 
 /// Where one model is, what that should cost, and how far it is from the best there could be.
