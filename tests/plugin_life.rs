@@ -136,7 +136,7 @@ fn a_slot_goes_back_after_a_restart_to_what_it_held_before_it_and_replaced_plugi
     let mine = listed.as_array().expect("plugins").iter().filter(|plugin| plugin["name"] == "mine");
     let mine: Vec<_> = mine.map(|plugin| (plugin["digest"].as_str(), plugin["is_earlier"].as_bool())).collect();
     let (first, second) = (digest(&plugin(1)), digest(&plugin(2)));
-    assert!(mine.len() == 2 && mine.contains(&(Some(&first), Some(true))) && mine.contains(&(Some(&second), Some(false))), "{mine:?}");
+    assert!(mine.len() == 2 && mine.contains(&(Some(first.as_str()), Some(true))) && mine.contains(&(Some(second.as_str()), Some(false))), "{mine:?}");
     assert!(host.ok(&["plugin", "inspect", "mine"]).contains(&second));
     host.ok(&["plugin", "rollback", "routing"]);
     assert_eq!(served("routing"), Some(first));

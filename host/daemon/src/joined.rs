@@ -21,7 +21,7 @@ use host_core::{
     units::{Bytes, Millis},
 };
 use host_engine::Engines;
-use host_wire::peer::{Heartbeat, Hello, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
+use host_wire::peer::{Heartbeat, Hello, Revocations, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ use crate::{
         Patience, Post, Reachable, Refusals, RoundTrips, Standing, Whereabouts, among_hosts, discovery, enrol, measure, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
-    pki::{Badge, Callers, IdentityFolder, Revoked, Subject},
+    pki::{Badge, Callers, IdentityFolder, Revoked, Serial, Subject},
     pulse,
     recorder::Recorder,
     shelf::Shelf,
@@ -78,6 +78,8 @@ struct Parts {
     config: Arc<Config>,
     clock: Clock,
     standing: Arc<Standing>,
+    /// Certificates that count no more, as the central says.
+    revoked: Revoked,
     /// Opens the connections over which the central asks this device, once it is welcome: another device that has this one's id
     /// must not lose its own to it. None from then on.
     reachable: std::sync::Mutex<Option<(Reachable, CancellationToken)>>,
@@ -110,7 +112,8 @@ impl Joined {
             return Err(Fault::Enrol { central, reason: "its certificate names no device".into() }.into());
         };
         let silence = Duration::from_millis(config.leases.lost_after_ms);
-        let badge = Badge::new(&identity, Callers::Known, Revoked::default())?;
+        let revoked = Revoked::default();
+        let badge = Badge::new(&identity, Callers::Known, revoked.clone())?;
         let dialer = Dialer::new(badge.clone(), CONNECT_MAX, silence).over(network.clone());
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer.clone(), limits));
@@ -141,7 +144,7 @@ impl Joined {
         let desk = Desk::new(DeskParts { id, computes: handles, post, links: links.clone(), clock: clock.clone(), traces, held_bytes_max });
         let fetcher = fetcher(&config, &links, metrics.clone()).await?;
         let files = Arc::new(Files::cached(fetcher.cache.clone(), Aside::start("give files")?));
-        let service = PeerServer::new(DeviceService { desk: desk.clone(), files })
+        let service = PeerServer::new(DeviceService { desk: desk.clone(), files, revoked: revoked.clone() })
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
         let address = open_door(&config, &network, badge, Refusals::new(metrics), &central, service.clone(), &closing).await?;
@@ -163,6 +166,7 @@ impl Joined {
             config,
             clock,
             standing,
+            revoked,
             reachable,
             attends,
             shelf,
@@ -349,6 +353,7 @@ impl Joined {
             }
             Says::Cancel(cancel) => self.0.desk.give_up(&cancel.passages),
             Says::Peers(peers) => self.meet(peers),
+            Says::Revoked(revoked) => self.refuse(revoked),
             Says::HeartbeatSeen(seen) => self.0.round_trips.seen(seen.number, self.0.clock.millis()),
             Says::MeasureLink(asked) => {
                 work.spawn(async move {
@@ -367,6 +372,18 @@ impl Joined {
         let first = self.0.reachable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some((reachable, closing)) = first {
             reachable.keep_open(&closing);
+        }
+    }
+
+    /// Lets nobody in any more who shows one of these. Links to a device that is removed are cut when peers are named without it.
+    fn refuse(&self, revoked: pb::Revoked) {
+        match Revocations::try_from(revoked) {
+            Ok(Revocations(serials)) => {
+                // A number that no authority of ours gives is on no certificate that could come here.
+                let serials: Vec<Serial> = serials.iter().filter_map(|serial| Serial::from_bytes(serial)).collect();
+                self.0.revoked.replace(&serials);
+            }
+            Err(error) => tracing::warn!(%error, "the central says what cannot be read of revoked certificates"),
         }
     }
 

@@ -121,6 +121,7 @@ fn attending() -> Seeds {
         ("loaded", device(Device::Loaded(at()))),
         ("measure-link", central(Central::MeasureLink(pb::MeasureLink::from(&pi)))),
         ("peers", central(Central::Peers(pb::Peers { peers: vec![peer(), peer()] }))),
+        ("revoked", central(Central::Revoked(pb::Revoked { serials: vec![vec![0x4a; 16], vec![0x4b; 16]] }))),
         ("stopped", conclusion(Outcome::Stopped(stopped))),
         ("stuck", pb::Stuck::from(stuck).encode_to_vec()),
         ("way", pb::Way::from(Way { hops: hops(), plan: PlanNumber(3) }).encode_to_vec()),

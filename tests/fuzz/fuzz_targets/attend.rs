@@ -10,7 +10,7 @@ use host_core::{
     ids::{DeviceId, ModelId, ModelName},
     link::Endpoint,
 };
-use host_wire::peer::{Conclusion, Heartbeat, Hello, LinkMeasured, Load, LoadProgress, ShardAt, Source, Stuck, Way, pb};
+use host_wire::peer::{Conclusion, Heartbeat, Hello, LinkMeasured, Load, LoadProgress, Revocations, ShardAt, Source, Stuck, Way, pb};
 use libfuzzer_sys::fuzz_target;
 use pb::{central_message, device_message};
 use prost::Message;
@@ -63,6 +63,7 @@ fn central_says(says: central_message::Says) {
             let Ok(end) = Endpoint::try_from(wire) else { return };
             assert_eq!(Endpoint::try_from(pb::MeasureLink::from(&end)), Ok(end));
         }
+        Says::Revoked(wire) => there_and_back::<_, Revocations>(wire),
         Says::Peers(wire) => wire.peers.into_iter().for_each(there_and_back::<_, Source>),
         Says::Welcome(_) | Says::Cancel(_) | Says::HeartbeatSeen(_) | Says::Goodbye(_) => {}
     }

@@ -179,6 +179,11 @@ impl Attending {
         }
     }
 
+    /// Tells every device something.
+    pub fn tell_all(&self, says: &Says) {
+        self.lock().values().for_each(|attendance| attendance.tell(says.clone()));
+    }
+
     /// The devices that hold a file and that a peer can reach.
     pub fn holders(&self, file: Digest) -> Vec<Source> {
         let holds = |attendance: &&Arc<Attendance>| lock(&attendance.held).values().any(|held| *held == file);

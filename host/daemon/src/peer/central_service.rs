@@ -18,7 +18,7 @@ use super::{
     attending::{Admitted, Attendance, Attending, Events, Shards},
     awaited::Awaited,
     concluded,
-    dismissal::REMOVED,
+    dismissal::{REMOVED, revoked_says},
     door::Caller,
     enrolling::Enrolling,
     files::Files,
@@ -180,6 +180,7 @@ impl CentralService {
         let parts = &self.0;
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         attendance.tell(Says::Welcome(pb::Welcome { heartbeat_ms: ms(parts.heartbeat), lease_ms: ms(parts.lease), central: parts.run }));
+        attendance.tell(revoked_says(&parts.revoked));
         parts.attending.introduce();
         tracing::info!(device = %attendance.id, release = hello.release, address = hello.address.as_deref().unwrap_or("none"), "a device attends");
         let held = self.recognise(attendance, hello.held).await;

@@ -62,12 +62,13 @@ impl Serial {
     }
 
     /// Reads the number of a certificate.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bits = u128::from_be_bytes(bytes.try_into().ok()?);
         (bits & Self::FIXED_BITS == Self::FIXED).then_some(Self(bits))
     }
 
-    pub(super) fn bytes(self) -> [u8; 16] {
+    /// As it stands in the certificate.
+    pub fn bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }

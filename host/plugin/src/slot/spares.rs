@@ -17,7 +17,7 @@ use crate::{
 pub struct SparePolicy {
     /// So many plugins; 0 for none.
     pub plugins_max: usize,
-    /// Linear memory of their instances, all together. Code counts not: the slot's history keeps that anyway.
+    /// Linear memory of their instances, all together. Their code does not count: the slot's history keeps that anyway.
     pub memory_bytes_max: usize,
     /// So long after they served.
     pub time_max: Millis,
@@ -67,7 +67,7 @@ impl<W: World> Spares<W> {
 
     /// Hands out the newest one that is wanted.
     pub(super) fn take(&mut self, is_wanted: impl Fn(&Program<W>) -> bool) -> Option<Spare<W>> {
-        let index = self.0.iter().rposition(|spare| is_wanted(&*spare.program))?;
+        let index = self.0.iter().rposition(|spare| is_wanted(&spare.program))?;
         self.0.remove(index)
     }
 

@@ -18,6 +18,8 @@ use crate::error::{Error, Fault};
 
 /// Most offers, labels or held shards of one device.
 const THINGS_MAX: usize = 4096;
+/// Most certificates that are revoked and have not ended.
+pub const REVOKED_MAX: usize = 65_536;
 /// Longest label, word or reason, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -103,6 +105,10 @@ pub struct Source {
     /// Where it is reached: HOST:PORT.
     pub address: String,
 }
+
+/// The numbers of all certificates that count no more although they have not ended.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Revocations(pub Vec<[u8; 16]>);
 
 /// A file by what is in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -305,6 +311,23 @@ impl From<Source> for pb::PeerAddress {
     }
 }
 
+impl TryFrom<pb::Revoked> for Revocations {
+    type Error = Error;
+
+    fn try_from(wire: pb::Revoked) -> Result<Self, Error> {
+        at_most(&wire.serials, REVOKED_MAX, "revoked certificates")?;
+        let serial = |wire: &Vec<u8>| <[u8; 16]>::try_from(wire.as_slice());
+        let wrong = |wire: &Vec<u8>| Error::from(Fault::Length { what: "the number of a certificate", need: 16, have: wire.len() });
+        Ok(Self(wire.serials.iter().map(|wire| serial(wire).map_err(|_| wrong(wire))).collect::<Result<_, _>>()?))
+    }
+}
+
+impl From<Revocations> for pb::Revoked {
+    fn from(revocations: Revocations) -> Self {
+        Self { serials: revocations.0.into_iter().map(|serial| serial.to_vec()).collect() }
+    }
+}
+
 fn file(wire: &pb::File) -> Result<File, Error> {
     Ok(File { digest: digest(&wire.digest)?, bytes: wire.bytes })
 }
@@ -316,5 +339,19 @@ fn digest(wire: &[u8]) -> Result<[u8; 32], Error> {
 impl From<File> for pb::File {
     fn from(file: File) -> Self {
         Self { digest: file.digest.to_vec(), bytes: file.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_certificates_have_sixteen_bytes_and_are_not_too_many() {
+        let sent = Revocations(vec![[0x4a; 16], [7; 16]]);
+        assert_eq!(Revocations::try_from(pb::Revoked::from(sent.clone())), Ok(sent));
+        let refused = |serials| Revocations::try_from(pb::Revoked { serials }).expect_err("it breaks a rule").to_string();
+        assert!(refused(vec![vec![7; 15]]).contains("15"), "{}", refused(vec![vec![7; 15]]));
+        assert!(refused(vec![vec![7; 16]; REVOKED_MAX + 1]).contains(&(REVOKED_MAX + 1).to_string()));
     }
 }
