@@ -1,15 +1,17 @@
 //! The ways through one model, prepared once for each topology: which segments lie on any, where they may be entered, and what
 //! a hop from one to the next takes. What depends on a request is not here.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
-use shardhost_sdk::routing::ServedModel;
+use shardhost_sdk::routing::{Segment, ServedModel};
 
 use crate::links::Links;
 
 /// Hops that are worked out ahead, over all models of a topology; 8 bytes each. Those of further models are worked out when they
 /// are asked for.
 pub const HOPS_MAX: usize = 1 << 18;
+/// Sources that are known to be the nearest to a target; they are tried before others.
+pub const NEAREST: usize = 8;
 
 /// A segment that lies on a way from the model's first block to its last.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -46,18 +48,20 @@ pub struct Border {
     pub ending: Range<u32>,
     /// Parallel to `ending`: the index of its device in `sources`.
     pub source_of: Vec<u32>,
-    /// Devices of the nodes that end here, each once.
+    /// Devices of the nodes that end here, ascending.
     pub sources: Vec<u32>,
     /// The nodes that may be entered here.
     pub entries: Vec<Entry>,
-    /// Devices of those, each once.
+    /// Devices of those, ascending.
     pub targets: Vec<u32>,
     /// Bytes that cross.
     pub bytes: f64,
     /// Milliseconds of each hop, by target and then by source. Empty where they are worked out when asked for.
     pub hops: Vec<f64>,
-    /// By target: the least of its hops; 0 where they are not worked out ahead.
-    pub floors: Vec<f64>,
+    /// By target: indexes of the sources nearest to it, or of as many as there are. Empty as `hops` is.
+    pub nearest: Vec<[u32; NEAREST]>,
+    /// By target: no source but the nearest is nearer than so many milliseconds.
+    pub reaches: Vec<f64>,
 }
 
 /// The ways through one model.
@@ -94,26 +98,27 @@ impl Graph {
     fn border(&self, at: u32, bytes: f64) -> Border {
         let begin = self.nodes.partition_point(|node| node.end < at);
         let end = self.nodes.partition_point(|node| node.end <= at);
-        let (mut sources, mut targets) = (Places::default(), Places::default());
-        let source_of = self.nodes[begin..end].iter().map(|node| sources.index(node.device)).collect();
-        let entered = (0_u32..).zip(&self.nodes).skip(end).filter(|(_, node)| node.may_enter(at));
-        let entries = entered.map(|(index, node)| Entry { node: index, target: targets.index(node.device), run_ms: node.run_ms_from(at) }).collect();
+        let entered = || (0_u32..).zip(&self.nodes).skip(end).filter(|(_, node)| node.may_enter(at));
+        let sources = places(self.nodes[begin..end].iter().map(|node| node.device));
+        let targets = places(entered().map(|(_, node)| node.device));
+        let entry = |(index, node): (u32, &Node)| Entry { node: index, target: place(&targets, node.device), run_ms: node.run_ms_from(at) };
         Border {
             ending: index(begin)..index(end),
-            source_of,
-            sources: sources.devices,
-            entries,
-            targets: targets.devices,
+            source_of: self.nodes[begin..end].iter().map(|node| place(&sources, node.device)).collect(),
+            entries: entered().map(entry).collect(),
+            sources,
+            targets,
             bytes,
             hops: Vec::new(),
-            floors: Vec::new(),
+            nearest: Vec::new(),
+            reaches: Vec::new(),
         }
     }
 }
 
 impl Node {
     /// None of a segment that cannot be on any way, or of which it is not known how long it takes.
-    fn of(index: u32, segment: &shardhost_sdk::routing::Segment, blocks: u32) -> Option<Self> {
+    fn of(index: u32, segment: &Segment, blocks: u32) -> Option<Self> {
         let sound = segment.start < segment.end && segment.end <= blocks && segment.run_ms.is_finite() && segment.run_ms >= 0.0;
         sound.then_some(Self {
             segment: index,
@@ -143,19 +148,39 @@ impl Node {
 
 impl Border {
     fn work_out(&mut self, links: &Links, hops_left: &mut usize) {
-        let count = self.sources.len() * self.targets.len();
-        if count > *hops_left {
-            self.floors = vec![0.0; self.targets.len()];
+        let (sources, targets) = (self.sources.len(), self.targets.len());
+        if sources * targets > *hops_left {
+            self.reaches = vec![0.0; targets];
             return;
         }
-        *hops_left -= count;
-        self.hops.reserve_exact(count);
-        for &target in &self.targets {
-            let begin = self.hops.len();
-            self.hops.extend(self.sources.iter().map(|&source| links.hop_ms(source, target, self.bytes)));
-            self.floors.push(self.hops[begin..].iter().copied().fold(f64::INFINITY, f64::min));
+        *hops_left -= sources * targets;
+        self.hops = vec![0.0; sources * targets];
+        for (place, &source) in self.sources.iter().enumerate() {
+            for (target, hop_ms) in links.hops_ms(source, &self.targets, self.bytes).enumerate() {
+                self.hops[target * sources + place] = hop_ms;
+            }
+        }
+        if sources > 0 {
+            (self.nearest, self.reaches) = self.hops.chunks_exact(sources).map(nearest).unzip();
         }
     }
+}
+
+/// The sources with the least hops to a target, and the hop of the next one. Some are named twice where there are few.
+fn nearest(hops: &[f64]) -> ([u32; NEAREST], f64) {
+    let mut kept = [(f64::INFINITY, 0); NEAREST + 1];
+    for (source, &hop_ms) in (0_u32..).zip(hops) {
+        let mut place = NEAREST;
+        if hop_ms >= kept[place].0 {
+            continue;
+        }
+        while place > 0 && hop_ms < kept[place - 1].0 {
+            kept[place] = kept[place - 1];
+            place -= 1;
+        }
+        kept[place] = (hop_ms, source);
+    }
+    (std::array::from_fn(|place| kept[place].1), kept[NEAREST].0)
 }
 
 /// Drops nodes that no way from the first block comes to. They are sorted by where they end, so all that ends before a node
@@ -182,24 +207,32 @@ fn keep_leading_on(nodes: &mut Vec<Node>, blocks: u32) {
     nodes.retain(|node| leading[node.end as usize]);
 }
 
-/// Devices, numbered in the order in which they are first named.
-#[derive(Default)]
-struct Places {
-    devices: Vec<u32>,
-    numbers: BTreeMap<u32, u32>,
+/// Devices, each once.
+fn places(devices: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut places: Vec<u32> = devices.collect();
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
-impl Places {
-    fn index(&mut self, device: u32) -> u32 {
-        let next = index(self.devices.len());
-        *self.numbers.entry(device).or_insert_with(|| {
-            self.devices.push(device);
-            next
-        })
-    }
+/// The index of a device among places that have it.
+fn place(places: &[u32], device: u32) -> u32 {
+    index(places.partition_point(|&place| place < device))
 }
 
 /// Indexes of the contract stay below 2^31.
 fn index(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_sources_are_found_with_the_distance_of_the_next_one() {
+        let hops: Vec<f64> = [9.0, 3.0, 7.0, 1.0, 8.0, 5.0, 2.0, 6.0, 4.0, 0.5, f64::INFINITY].to_vec();
+        assert_eq!(nearest(&hops), ([9, 3, 6, 1, 8, 5, 7, 2], 8.0));
+        assert_eq!(nearest(&[4.0, 2.0]), ([1, 0, 0, 0, 0, 0, 0, 0], f64::INFINITY));
+    }
 }

@@ -38,8 +38,10 @@ impl RoutingPolicy for ShortestPath {
         Ok(Self { topology, links, graphs: Vec::new(), pressures, search: Search::default() })
     }
 
-    fn set_topology(&mut self, topology: Topology) {
+    fn set_topology(&mut self, mut topology: Topology) {
         self.links = Links::of(&topology);
+        // They may take more memory than all of the rest.
+        topology.links = Vec::new();
         let mut hops_left = HOPS_MAX;
         self.graphs = topology.models.iter().map(|model| Graph::of(model, &self.links, &mut hops_left)).collect();
         self.pressures = DevicePressures::of(&topology);

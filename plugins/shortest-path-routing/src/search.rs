@@ -1,6 +1,6 @@
 //! The shortest way through a graph for one request: dynamic programming from border to border. At each border only the best
-//! node on each device goes on, so that ways are never enumerated; and for each device that goes on, sources are tried from the
-//! cheapest on and no longer than they can win.
+//! node on each device goes on, so that ways are never enumerated. For each device that goes on, the cheapest source is tried,
+//! then the nearest ones, and then the others from the cheapest on for as long as one can win.
 
 use crate::{
     graph::{Border, Graph, Node},
@@ -34,6 +34,8 @@ pub struct Search {
     before: Vec<u32>,
     /// By node: milliseconds that a request waits before it runs there.
     waits: Vec<f64>,
+    /// Of the border: the best node on each device that ends there, by device and sorted by cost.
+    places: Vec<Source>,
     sources: Vec<Source>,
     /// By target of the border: when a request is there, and from which node.
     arrivals: Vec<(f64, u32)>,
@@ -75,41 +77,69 @@ impl Search {
 
     /// Finds the best node on each device among those that end at a border, and sorts them.
     fn leave(&mut self, border: &Border, ordinal: u32) {
-        self.sources.clear();
-        self.sources.extend((0_u32..).zip(&border.sources).map(|(place, _)| Source { cost: f64::INFINITY, node: NONE, place, turn: 0 }));
+        self.places.clear();
+        self.places.extend((0_u32..).zip(&border.sources).map(|(place, _)| Source { cost: f64::INFINITY, node: NONE, place, turn: 0 }));
         let count = border.ending.end - border.ending.start;
         let shift = ordinal % count.max(1);
         for turn in 0..count {
             let offset = if turn + shift < count { turn + shift } else { turn + shift - count };
             let (node, place) = (border.ending.start + offset, border.source_of[offset as usize]);
-            let (cost, source) = (self.costs[node as usize], &mut self.sources[place as usize]);
+            let (cost, source) = (self.costs[node as usize], &mut self.places[place as usize]);
             if source.node == NONE || wins(cost, source.cost) {
                 *source = Source { cost, node, place, turn };
             }
         }
-        self.sources.sort_unstable_by(|one, other| one.cost.total_cmp(&other.cost).then(one.turn.cmp(&other.turn)));
+        self.sources.clone_from(&self.places);
+        // Costs are not negative, so their bits are in their order.
+        self.sources.sort_unstable_by_key(|source| (source.cost.to_bits(), source.turn));
     }
 
     /// Finds for each device that goes on from a border which node it is best reached from.
     fn cross(&mut self, border: &Border, links: &Links) {
         self.arrivals.clear();
-        for (index, (&target, &floor)) in border.targets.iter().zip(&border.floors).enumerate() {
+        let Some(cheapest) = self.sources.first() else { return };
+        for (index, &target) in border.targets.iter().enumerate() {
             let row = border.hops.get(index * border.sources.len()..(index + 1) * border.sources.len());
-            let mut best = (f64::INFINITY, NONE);
-            for source in &self.sources {
-                if source.cost + floor >= best.0 {
-                    break;
+            let arrival = match row {
+                Some(row) => self.arrival(row, &border.nearest[index], border.reaches[index]),
+                None => {
+                    let hop_ms = |source: &Source| links.hop_ms(border.sources[source.place as usize], target, border.bytes);
+                    self.cheapest_first((cheapest.cost + hop_ms(cheapest), cheapest.node), 0.0, hop_ms)
                 }
-                let hop_ms = match row {
-                    Some(row) => row[source.place as usize],
-                    None => links.hop_ms(border.sources[source.place as usize], target, border.bytes),
-                };
-                if wins(source.cost + hop_ms, best.0) {
-                    best = (source.cost + hop_ms, source.node);
-                }
-            }
-            self.arrivals.push(best);
+            };
+            self.arrivals.push(arrival);
         }
+    }
+
+    /// The cost at a target and the node before it, from the target's hops.
+    fn arrival(&self, hops: &[f64], nearest: &[u32], reach: f64) -> (f64, u32) {
+        let cheapest = &self.sources[0];
+        let mut best = (cheapest.cost + hops[cheapest.place as usize], cheapest.node);
+        for &place in nearest {
+            let (hop_ms, source) = (hops[place as usize], &self.places[place as usize]);
+            if cheapest.cost + hop_ms >= best.0 {
+                // All others are farther away and none is cheaper.
+                return best;
+            }
+            if wins(source.cost + hop_ms, best.0) {
+                best = (source.cost + hop_ms, source.node);
+            }
+        }
+        self.cheapest_first(best, reach, |source| hops[source.place as usize])
+    }
+
+    /// Tries sources from the cheapest on, none of which is nearer than `reach`.
+    fn cheapest_first(&self, mut best: (f64, u32), reach: f64, hop_ms: impl Fn(&Source) -> f64) -> (f64, u32) {
+        for source in &self.sources {
+            if source.cost + reach >= best.0 {
+                break;
+            }
+            let cost = source.cost + hop_ms(source);
+            if wins(cost, best.0) {
+                best = (cost, source.node);
+            }
+        }
+        best
     }
 
     /// Goes through all nodes that may be entered at a border.
