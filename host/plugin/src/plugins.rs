@@ -215,8 +215,8 @@ impl Builtins<'_> {
 }
 
 impl PluginHost {
-    /// Starts with the built-in plugins in their slots: `allocation`, `routing`, `routing/least-loaded`,
-    /// `routing/round-robin` and `adapter/cpu`. They are compiled in parallel, or taken from the cache.
+    /// Starts with the built-in plugins in their slots: `allocation`, `routing`, each `routing/NAME` that a built-in policy names,
+    /// and `adapter/cpu`. They are compiled in parallel, or taken from the cache.
     pub fn start(config: PluginConfig, engines: Arc<Engines>, events: EventSink) -> Result<Self, Error> {
         let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), config.compiler.clone(), engines)?);
         let around = Surroundings {
@@ -228,28 +228,30 @@ impl PluginHost {
             history_max: config.history_max,
             witness: Arc::new(Witness::new(config.decisions.clone(), config.rehearsed_problems_max)),
         };
-        let builtins = Builtins { sandbox: &sandbox, config: &config };
-        let (allocation, least_loaded, round_robin, cpu) = thread::scope(|scope| {
+        let builtins = &Builtins { sandbox: &sandbox, config: &config };
+        let (allocation, policies, cpu) = thread::scope(|scope| {
             let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>("allocation"));
-            let least_loaded = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing"));
-            let round_robin = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing/round-robin"));
+            let policies: Vec<_> = routing_slots().map(|slots| (slots, scope.spawn(move || builtins.tenant::<RoutingPolicy>(slots[0])))).collect();
             let cpu = builtins.tenant::<ShardAdapter>("adapter/cpu");
-            (joined(allocation), joined(least_loaded), joined(round_robin), cpu)
+            (joined(allocation), policies.into_iter().map(|(slots, policy)| Ok((slots, joined(policy)?))).collect::<Result<Vec<_>, Error>>(), cpu)
         });
-        let (allocation, default_routing, round_robin, cpu) = (allocation?, least_loaded?, round_robin?, cpu?);
-        let routing_slot = |name: Option<&str>, tenant: &Arc<Tenant<RoutingPolicy>>| {
-            let name = SlotName::Routing(name.map(str::to_owned));
-            let slot = kept(Slot::new(name.clone(), Some(Arc::clone(tenant)), None, around.clone()));
-            (name, Arc::new(RoutingSlot(slot)))
-        };
-        let routing =
-            [routing_slot(None, &default_routing), routing_slot(Some("least-loaded"), &default_routing), routing_slot(Some("round-robin"), &round_robin)];
+        let (allocation, policies, cpu) = (allocation?, policies?, cpu?);
+        let missing = Fault::Host { what: "slot `routing` has no built-in plugin" };
+        let default_routing = policies.iter().find(|(slots, _)| slots.contains(&"routing")).map(|(_, policy)| Arc::clone(policy)).ok_or(missing)?;
+        let mut routing = BTreeMap::new();
+        for (slots, policy) in &policies {
+            for slot in *slots {
+                let name = SlotName::parse(slot)?;
+                let slot = kept(Slot::new(name.clone(), Some(Arc::clone(policy)), None, around.clone()));
+                routing.insert(name, Arc::new(RoutingSlot(slot)));
+            }
+        }
         let cpu_name = SlotName::Adapter("cpu".to_owned());
         let adapter = Arc::new(AdapterSlot(kept(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone()))));
         let inner = Inner {
             allocation: Arc::new(AllocationSlot(kept(Slot::new(SlotName::Allocation, Some(allocation), None, around.clone())))),
             queueing: Arc::new(QueueingSlot(kept(Slot::new(SlotName::Queueing, None, None, around.clone())))),
-            routing: RwLock::new(routing.into_iter().collect()),
+            routing: RwLock::new(routing),
             adapters: RwLock::new(BTreeMap::from([(cpu_name, adapter)])),
             default_routing,
             limits: config.limits,
@@ -447,6 +449,15 @@ impl PluginHost {
         read(&self.inner.routing).get(&slot).cloned().ok_or_else(|| Fault::Unbound { slot }.into())
     }
 
+    /// Names of the slots `routing/NAME` in which something is plugged, sorted.
+    pub fn routing_names(&self) -> Vec<String> {
+        let name = |(slot, plugged): (&SlotName, &Arc<RoutingSlot>)| match slot {
+            SlotName::Routing(Some(name)) if plugged.bearer().is_some() => Some(name.clone()),
+            _ => None,
+        };
+        read(&self.inner.routing).iter().filter_map(name).collect()
+    }
+
     /// The slot of adapters for one kind of accelerator.
     pub fn adapter(&self, kind: &str) -> Result<Arc<AdapterSlot>, Error> {
         let slot = SlotName::Adapter(kind.to_owned());
@@ -469,6 +480,13 @@ impl PluginHost {
         let empty = || Arc::new(AdapterSlot(kept(Slot::new(name.clone(), None, None, self.inner.around.clone()))));
         Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
     }
+}
+
+/// The slots of each built-in routing policy: at least one. A policy in several is the same one everywhere, with the configuration
+/// of the first.
+fn routing_slots() -> impl Iterator<Item = &'static [&'static str]> {
+    let is_routing = |slot: &&str| SlotName::parse(slot).is_ok_and(|slot| slot.kind() == PluginKind::Routing);
+    BUILTINS.iter().map(|builtin| builtin.slots).filter(move |slots| slots.first().is_some_and(is_routing))
 }
 
 type ReadyParts<W> = (Arc<Tenant<W>>, Box<Warm<W>>, Rehearsal);

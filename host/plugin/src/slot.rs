@@ -264,6 +264,11 @@ impl<W: World> Slot<W> {
         self.current.load_full()
     }
 
+    /// Whether the built-in plugin serves and nothing is on trial beside it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.current.load().as_ref().is_some_and(|version| version.tenant.builtin) && self.trial.load().is_none()
+    }
+
     pub(crate) fn around(&self) -> &Surroundings {
         &self.around
     }
