@@ -35,12 +35,20 @@
 pub mod adapter;
 #[cfg(feature = "allocation")]
 pub mod allocation;
+#[cfg(feature = "routing")]
+mod pressures;
 #[cfg(feature = "allocation")]
 pub mod problem;
 #[cfg(feature = "queueing")]
 pub mod queueing;
 #[cfg(feature = "routing")]
+pub mod rendezvous;
+#[cfg(feature = "routing")]
+pub mod replicas;
+#[cfg(feature = "routing")]
 pub mod routing;
+#[cfg(feature = "routing")]
+pub mod scene;
 #[cfg(feature = "routing")]
 mod topology;
 

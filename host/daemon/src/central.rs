@@ -1,6 +1,8 @@
 //! The central: owns the control loop, the pipeline and the plugins, and answers what people and clients ask of them. A cheap
 //! handle; what it starts ends with `drain`.
 
+mod routing_choice;
+
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
@@ -20,7 +22,10 @@ use host_core::{
     what_if::Enough,
 };
 use host_engine::Engines;
-use host_wire::{admin, schedule};
+use host_wire::{
+    admin,
+    schedule::{self, Strategy},
+};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +102,8 @@ impl Central {
             move || Shelf::start(&config, store, metrics, engines, decisions)
         });
         let (shelf, models) = tokio::join!(shelf, load_models(found.models, engines.clone(), &config));
-        let (shelf, models) = (shelf?, models?);
+        let shelf = shelf?;
+        let models = routing_choice::check(&config.routing, models?, &shelf.plugins().routing_names())?;
         let devices = blocking({
             let (config, plugins, metrics) = (config.clone(), shelf.plugins().clone(), metrics.clone());
             move || start_devices(&config, &plugins, &engines, &metrics)
@@ -291,6 +297,13 @@ impl Central {
         if (1..=levels).contains(&priority) { Ok(priority - 1) } else { Err(wrong().into()) }
     }
 
+    /// The slot beside `routing` that chooses the way of a request, by what its client asks for, the config and the model; none for
+    /// `routing` itself.
+    pub fn routing(&self, model: &Model, asked: Option<&str>) -> Result<Option<String>, Error> {
+        let bound = || self.0.pipeline.plugins.routing_names();
+        routing_choice::choose(&self.0.config.routing, model.id.name.as_str(), model.manifest.routing.as_deref(), asked, bound)
+    }
+
     /// What `host status` prints.
     pub fn status(&self) -> admin::Status {
         let inner = &self.0;
@@ -396,17 +409,17 @@ impl Central {
         Ok(explanation)
     }
 
-    /// Which device a request would go to first, by a strategy. Without a model, by the first that is loaded.
-    pub fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error> {
-        let strategy = schedule::Strategy::parse(strategy)?;
+    /// Which device a request of a sequence, or of none, would go to first, by a strategy. Without a model, by the first that is loaded.
+    pub fn schedule(&self, strategy: &Strategy, model: Option<&str>, sequence_key: u32) -> Result<schedule::Answer, Error> {
+        let policies = self.0.pipeline.plugins.routing_names();
+        if let Strategy::Policy(name) = strategy {
+            let words = [Strategy::Load, Strategy::RoundRobin].map(|strategy| strategy.word().to_owned());
+            routing_choice::known("strategy", name, &[words.as_slice(), policies.as_slice()].concat())?;
+        }
         let first = || self.models().first().map(|model| model.id.name.to_string());
         let name = model.map(str::to_owned).or_else(first).ok_or_else(|| Error::from(Fault::UnknownModel { name: String::new() }))?;
         let chosen = self.model(&name, None)?;
-        let slot = match strategy {
-            schedule::Strategy::Load => "least-loaded",
-            schedule::Strategy::RoundRobin => "round-robin",
-        };
-        let (hops, _) = self.0.pipeline.route(&chosen, Some(slot), Bytes::ZERO, 0)?;
+        let (hops, _) = self.0.pipeline.route(&chosen, Some(strategy.policy()), Bytes::ZERO, sequence_key)?;
         let device = hops.first().map(|hop| hop.seat.offer().device.to_string()).unwrap_or_default();
         Ok(schedule::Answer { device, address: String::new(), strategy: strategy.word().to_owned(), model: Some(name) })
     }

@@ -8,6 +8,7 @@ mod predictions;
 mod profile;
 mod resolve;
 mod review;
+mod routing;
 mod settings;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
@@ -23,6 +24,7 @@ pub use local_device::LocalDevice;
 pub use predictions::Predictions;
 pub use resolve::{Flag, Resolved, load};
 pub use review::Review;
+pub use routing::{AllowedPolicies, Routing, is_policy_name};
 pub use settings::show;
 
 /// Where devices join a host that says no more than that they may.
@@ -60,6 +62,8 @@ pub struct Config {
     pub profiles: BTreeMap<PathBuf, DeviceProfile>,
     /// Which plugin serves which slot. Slots that are not here have the built-in, or what was installed.
     pub slots: BTreeMap<String, SlotBinding>,
+    /// Which routing policy chooses the way of whose requests.
+    pub routing: Routing,
     /// What a plugin may take.
     pub plugin_limits: PluginLimits,
     /// Whose plugins are trusted.
@@ -437,6 +441,7 @@ impl Config {
             profile_time_ratio: 1.0,
             profiles: BTreeMap::new(),
             slots: BTreeMap::new(),
+            routing: Routing::default(),
             plugin_limits: PluginLimits::default(),
             plugin_trust: PluginTrust::default(),
             plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },

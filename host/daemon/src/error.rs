@@ -96,6 +96,8 @@ pub enum Fault {
     UnknownVersion { name: String, version: String, loaded: Vec<u32> },
     /// A name that is none of those there are.
     Unknown { what: &'static str, name: String, known: String },
+    /// A routing policy that the config lets no request ask for, and those that one may.
+    RoutingNotAllowed { name: String, allowed: Vec<String> },
     /// Something that cannot be asked of a device.
     Order(OrderFault),
     /// An input that is not there.
@@ -307,6 +309,10 @@ impl fmt::Display for Fault {
                 write!(f, "Request for unknown model: '{name}' version {version} is not found, loaded are {loaded:?}")
             }
             Self::Unknown { what, name, known } => write!(f, "{what} `{name}` does not exist, there are {known}"),
+            Self::RoutingNotAllowed { name, allowed } => {
+                let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+                write!(f, "routing policy `{name}` may not be asked for, routing_requests allows {allowed}")
+            }
             Self::MissingInput { model, input } => write!(f, "model {model} needs input `{input}`, the request does not have it"),
             Self::Tensor { model, input, what, expected, found } => write!(f, "model {model}: {what} of input `{input}` must be {expected}, it is {found}"),
             Self::RawBody { model, reason } => write!(f, "model {model} cannot take a raw body: {reason}"),

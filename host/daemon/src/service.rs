@@ -3,7 +3,10 @@
 use std::{fmt::Debug, path::PathBuf, pin::Pin, sync::Arc};
 
 use host_core::units::Millis;
-use host_wire::{admin, schedule};
+use host_wire::{
+    admin,
+    schedule::{self, Strategy},
+};
 
 use crate::{
     central::Central,
@@ -29,10 +32,12 @@ pub trait Service: Debug + Send + Sync {
     fn deadline(&self, timeout: Option<Millis>) -> Millis;
     /// The class of priority that a request waits in, from what its client named.
     fn class(&self, priority: Option<u32>) -> Result<u32, Error>;
+    /// The slot beside `routing` that chooses the way of a request, from what its client named; none for `routing` itself.
+    fn routing(&self, model: &Model, asked: Option<&str>) -> Result<Option<String>, Error>;
     /// Answers one request.
     fn infer(&self, request: Request) -> Pending<'_, Answer>;
-    /// Which device a task would go to.
-    fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error>;
+    /// Which device a task would go to, of a sequence or, with key 0, of none.
+    fn schedule(&self, strategy: &Strategy, model: Option<&str>, sequence_key: u32) -> Result<schedule::Answer, Error>;
     /// What `host status` prints, but for the addresses.
     fn status(&self) -> admin::Status;
     /// Every device.
@@ -76,12 +81,16 @@ impl Service for Central {
         self.class(priority)
     }
 
+    fn routing(&self, model: &Model, asked: Option<&str>) -> Result<Option<String>, Error> {
+        self.routing(model, asked)
+    }
+
     fn infer(&self, request: Request) -> Pending<'_, Answer> {
         Box::pin(self.infer(request))
     }
 
-    fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error> {
-        self.schedule(strategy, model)
+    fn schedule(&self, strategy: &Strategy, model: Option<&str>, sequence_key: u32) -> Result<schedule::Answer, Error> {
+        self.schedule(strategy, model, sequence_key)
     }
 
     fn status(&self) -> admin::Status {

@@ -116,10 +116,12 @@ pub struct OnTheWay {
 type Loads = HashMap<OfferId, Vec<(Millis, Outstanding)>>;
 
 /// One model's share of what is served, parallel to its segments in the topology.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seats {
     /// What the fastest replica is expected to take for one request.
     expected: Millis,
+    /// Whether several replicas lead over one stage.
+    shares_stages: bool,
     /// None where the stage is gone already.
     hops: Vec<Option<Hop>>,
     outstanding: Vec<Outstanding>,
@@ -143,7 +145,7 @@ impl Serving {
         let mut loads = Loads::new();
         let mut seats = Vec::with_capacity(topology.models.len());
         for model in &topology.models {
-            let mut of_model = Seats { expected: fastest(model), hops: Vec::new(), outstanding: Vec::new() };
+            let mut of_model = Seats { expected: fastest(model), shares_stages: false, hops: Vec::new(), outstanding: Vec::new() };
             for segment in &model.segments {
                 let key = (segment.offer().clone(), ShardId { model: model.id.clone(), range: segment.range() });
                 // Replicas that share a stage share its count.
@@ -153,6 +155,8 @@ impl Serving {
                 of_model.outstanding.push(counter.clone());
                 if counters.insert(key, counter.clone()).is_none() {
                     loads.entry(segment.offer().clone()).or_default().push((segment.run, counter));
+                } else {
+                    of_model.shares_stages = true;
                 }
             }
             seats.push(of_model);
@@ -164,10 +168,8 @@ impl Serving {
 
     /// The same with other pressures.
     pub fn with_pressures(&self, pressures: Arc<PressureTable>) -> Self {
-        let seats =
-            self.seats.iter().map(|seats| Seats { expected: seats.expected, hops: seats.hops.clone(), outstanding: seats.outstanding.clone() }).collect();
         let snapshot = RoutingSnapshot { topology: self.snapshot.topology.clone(), pressures };
-        Self { snapshot, seats, counters: self.counters.clone(), loads: self.loads.clone() }
+        Self { snapshot, seats: self.seats.clone(), counters: self.counters.clone(), loads: self.loads.clone() }
     }
 
     /// The plan that is served.
@@ -189,6 +191,11 @@ impl Serving {
     pub fn expected(&self, id: &ModelId) -> Millis {
         let seats = self.model(id).and_then(|index| self.seats.get(index as usize));
         seats.map_or(Millis::ZERO, |seats| seats.expected)
+    }
+
+    /// Whether replicas of a model share stages, so that each of its stages may be on many ways.
+    pub fn shares_stages(&self, model: u32) -> bool {
+        self.seats.get(model as usize).is_some_and(|seats| seats.shares_stages)
     }
 
     /// How many requests are on each segment of a model.

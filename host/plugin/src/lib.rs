@@ -62,6 +62,7 @@ mod policies;
 mod priority;
 mod program;
 mod rehearse;
+mod routing_slots;
 mod sandbox;
 mod slot;
 mod system;

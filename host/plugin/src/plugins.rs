@@ -15,14 +15,14 @@ use host_engine::{Digest, Engines};
 
 use crate::{
     adapter::AdapterSlot,
-    builtin::{self, BUILTIN_PLUGINS, BUILTINS, Builtin},
+    builtin::{self, BUILTIN_PLUGINS, Builtins},
     clock::Clock,
     compiler::Compiler,
     description::Description,
     error::{Error, Fault},
     events::{Bearer, EventSink, SwapReason},
     identified::Identified,
-    keeper::{Keeper, Kept},
+    keeper::Keeper,
     limits::Limits,
     manifest::Manifest,
     names::{PluginKind, SlotName},
@@ -32,11 +32,12 @@ use crate::{
     priority::aside,
     program::Program,
     rehearse::{BriefRehearsal, Rehearsal, Rehearse, Rehearsed, rehearse, rehearse_again, rehearse_briefly},
+    routing_slots::RoutingSlots,
     sandbox::Sandbox,
     slot::{Slot, SlotStatus, Spare, SparePolicy, Surroundings, Tenant},
     trial::{Entry, TrialPolicy},
     witness::{DecisionSink, Witness},
-    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm},
 };
 
 /// Settings of all plugins together.
@@ -193,9 +194,8 @@ struct Inner {
     around: Surroundings,
     allocation: Arc<AllocationSlot>,
     queueing: Arc<QueueingSlot>,
-    routing: RwLock<BTreeMap<SlotName, Arc<RoutingSlot>>>,
+    routing: RoutingSlots,
     adapters: RwLock<BTreeMap<SlotName, Arc<AdapterSlot>>>,
-    default_routing: Arc<Tenant<RoutingPolicy>>,
 }
 
 impl fmt::Debug for PluginHost {
@@ -204,28 +204,9 @@ impl fmt::Debug for PluginHost {
     }
 }
 
-/// Makes tenants of the built-in plugins. They passed their rehearsal in this crate's tests, so starting is all they do.
-struct Builtins<'a> {
-    sandbox: &'a Arc<Sandbox>,
-    config: &'a PluginConfig,
-}
-
-impl Builtins<'_> {
-    fn tenant<W: World>(&self, slot: &str) -> Result<Arc<Tenant<W>>, Error> {
-        let missing = Fault::Host { what: "a slot has no built-in plugin" };
-        let builtin: &Builtin = BUILTINS.iter().find(|builtin| builtin.slots.contains(&slot)).ok_or(missing)?;
-        let package = Package::read(&Identified::of(PluginSource::builtin(builtin.name)?), &self.config.limits)?;
-        let config = self.config.builtin_configs.get(&SlotName::parse(slot)?).cloned();
-        let program = Program::<W>::new(Arc::clone(self.sandbox), Arc::new(package), &self.config.limits, config)?;
-        // Whatever is wrong with the configuration is said at once and not at the first request.
-        drop(program.start()?);
-        Ok(Arc::new(Tenant::new(Arc::new(program), true, self.config.strikes, None)))
-    }
-}
-
 impl PluginHost {
-    /// Starts with the built-in plugins in their slots: `allocation`, `routing`, `routing/least-loaded`,
-    /// `routing/round-robin` and `adapter/cpu`. They are compiled in parallel, or taken from the cache.
+    /// Starts with the built-in plugins in their slots: `allocation`, `routing` and `adapter/cpu`. They are compiled in parallel, or
+    /// taken from the cache. Each `routing/NAME` of a built-in policy is started when it is asked for.
     pub fn start(config: PluginConfig, engines: Arc<Engines>, events: EventSink) -> Result<Self, Error> {
         let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), config.compiler.clone(), engines)?);
         let around = Surroundings {
@@ -238,32 +219,24 @@ impl PluginHost {
             spares: config.spares,
             witness: Arc::new(Witness::new(config.decisions.clone(), config.rehearsed_problems_max)),
         };
-        let builtins = Builtins { sandbox: &sandbox, config: &config };
-        let (allocation, least_loaded, round_robin, cpu) = thread::scope(|scope| {
-            let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>("allocation"));
-            let least_loaded = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing"));
-            let round_robin = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing/round-robin"));
-            let cpu = builtins.tenant::<ShardAdapter>("adapter/cpu");
-            (joined(allocation), joined(least_loaded), joined(round_robin), cpu)
-        });
-        let (allocation, default_routing, round_robin, cpu) = (allocation?, least_loaded?, round_robin?, cpu?);
-        let routing_slot = |name: Option<&str>, tenant: &Arc<Tenant<RoutingPolicy>>| {
-            let name = SlotName::Routing(name.map(str::to_owned));
-            let slot = kept(Slot::new(name.clone(), Some(Arc::clone(tenant)), None, around.clone()));
-            (name, Arc::new(RoutingSlot(slot)))
-        };
-        let routing =
-            [routing_slot(None, &default_routing), routing_slot(Some("least-loaded"), &default_routing), routing_slot(Some("round-robin"), &round_robin)];
+        let (brief, limits) = (config.brief_rehearsal, config.limits.clone());
         let cpu_name = SlotName::Adapter("cpu".to_owned());
-        let adapter = Arc::new(AdapterSlot(kept(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone()))));
+        let builtins = Builtins::new(Arc::clone(&sandbox), config);
+        let (allocation, routing, cpu) = thread::scope(|scope| {
+            let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>(&SlotName::Allocation));
+            let routing = scope.spawn(|| RoutingSlots::start(builtins.clone(), around.clone()));
+            let cpu = builtins.tenant::<ShardAdapter>(&cpu_name);
+            (joined(allocation), joined(routing), cpu)
+        });
+        let (allocation, routing, cpu) = (allocation?, routing?, cpu?);
+        let adapter = Arc::new(AdapterSlot(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone())));
         let inner = Inner {
-            allocation: Arc::new(AllocationSlot(kept(Slot::new(SlotName::Allocation, Some(allocation), None, around.clone())))),
-            queueing: Arc::new(QueueingSlot(kept(Slot::new(SlotName::Queueing, None, None, around.clone())))),
-            routing: RwLock::new(routing.into_iter().collect()),
+            allocation: Arc::new(AllocationSlot(Slot::new(SlotName::Allocation, Some(allocation), None, around.clone()))),
+            queueing: Arc::new(QueueingSlot(Slot::new(SlotName::Queueing, None, None, around.clone()))),
+            routing,
             adapters: RwLock::new(BTreeMap::from([(cpu_name, adapter)])),
-            default_routing,
-            brief: config.brief_rehearsal,
-            limits: config.limits,
+            brief,
+            limits,
             sandbox,
             around,
         };
@@ -397,7 +370,7 @@ impl PluginHost {
         let bearer = match prepared.ready {
             Ready::Allocation(tenant, idle) => self.inner.allocation.0.enter(tenant, idle, entry)?,
             Ready::Queueing(tenant, idle) => self.inner.queueing.0.enter(tenant, idle, entry)?,
-            Ready::Routing(tenant, idle) => self.routing_or_new(&prepared.slot).0.enter(tenant, idle, entry)?,
+            Ready::Routing(tenant, idle) => self.inner.routing.get_or_new(&prepared.slot).0.enter(tenant, idle, entry)?,
             Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.enter(tenant, Vec::new(), entry)?,
         };
         Ok(bearer.into())
@@ -409,7 +382,7 @@ impl PluginHost {
         let bearer = match prepared.ready {
             Ready::Allocation(tenant, idle) => self.inner.allocation.0.restore(tenant, idle, generation),
             Ready::Queueing(tenant, idle) => self.inner.queueing.0.restore(tenant, idle, generation),
-            Ready::Routing(tenant, idle) => self.routing_or_new(&prepared.slot).0.restore(tenant, idle, generation),
+            Ready::Routing(tenant, idle) => self.inner.routing.get_or_new(&prepared.slot).0.restore(tenant, idle, generation),
             Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.restore(tenant, Vec::new(), generation),
         };
         bearer.into()
@@ -420,7 +393,7 @@ impl PluginHost {
         match slot {
             SlotName::Allocation => self.inner.allocation.0.count_from(generation),
             SlotName::Queueing => self.inner.queueing.0.count_from(generation),
-            SlotName::Routing(_) => self.routing_or_new(slot).0.count_from(generation),
+            SlotName::Routing(_) => self.inner.routing.get_or_new(slot).0.count_from(generation),
             SlotName::Adapter(_) => self.adapter_or_new(slot).0.count_from(generation),
         }
     }
@@ -431,7 +404,7 @@ impl PluginHost {
         let changed = |slot: &SlotName, now: Option<Option<Arc<Bearer>>>| now.map(|now| (slot.clone(), now.map(Installed::from)));
         let (allocation, queueing) = (&self.inner.allocation.0, &self.inner.queueing.0);
         let mut slots = vec![changed(&allocation.name, allocation.forget(digest, reason)), changed(&queueing.name, queueing.forget(digest, reason))];
-        slots.extend(read(&self.inner.routing).values().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
+        slots.extend(self.inner.routing.all().iter().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
         slots.extend(read(&self.inner.adapters).values().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
         slots.into_iter().flatten().collect()
     }
@@ -477,7 +450,7 @@ impl PluginHost {
     /// What is in every slot, sorted by name.
     pub fn list(&self) -> Vec<SlotStatus> {
         let mut list = vec![self.inner.allocation.status(), self.inner.queueing.status()];
-        list.extend(read(&self.inner.routing).values().map(|slot| slot.status()));
+        list.extend(self.inner.routing.all().iter().map(|slot| slot.status()));
         list.extend(read(&self.inner.adapters).values().map(|slot| slot.status()));
         list.sort_by_key(|status| status.slot.to_string());
         list
@@ -495,8 +468,17 @@ impl PluginHost {
 
     /// The default slot of routing policies, or one beside it.
     pub fn routing(&self, name: Option<&str>) -> Result<Arc<RoutingSlot>, Error> {
-        let slot = SlotName::Routing(name.map(str::to_owned));
-        read(&self.inner.routing).get(&slot).cloned().ok_or_else(|| Fault::Unbound { slot }.into())
+        self.inner.routing.get(&SlotName::Routing(name.map(str::to_owned)))
+    }
+
+    /// Names of the slots `routing/NAME` that would answer, sorted.
+    pub fn routing_names(&self) -> Vec<String> {
+        self.inner.routing.names()
+    }
+
+    /// Starts the built-in routing policies that nobody has asked for yet, so that who asks does not wait. Takes up to seconds.
+    pub fn start_rest(&self) -> Result<(), Error> {
+        self.inner.routing.start_rest()
     }
 
     /// The slot of adapters for one kind of accelerator.
@@ -510,15 +492,9 @@ impl PluginHost {
         read(&self.inner.adapters).values().cloned().collect()
     }
 
-    fn routing_or_new(&self, name: &SlotName) -> Arc<RoutingSlot> {
-        let mut slots = self.inner.routing.write().unwrap_or_else(PoisonError::into_inner);
-        let empty = || Arc::new(RoutingSlot(kept(Slot::new(name.clone(), None, Some(Arc::clone(&self.inner.default_routing)), self.inner.around.clone()))));
-        Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
-    }
-
     fn adapter_or_new(&self, name: &SlotName) -> Arc<AdapterSlot> {
         let mut slots = self.inner.adapters.write().unwrap_or_else(PoisonError::into_inner);
-        let empty = || Arc::new(AdapterSlot(kept(Slot::new(name.clone(), None, None, self.inner.around.clone()))));
+        let empty = || Arc::new(AdapterSlot(Slot::new(name.clone(), None, None, self.inner.around.clone())));
         Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
     }
 }
@@ -532,11 +508,4 @@ fn read<T>(slots: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
     thread.join().unwrap_or_else(|_| Err(Fault::Host { what: "compiling a built-in plugin panicked" }.into()))
-}
-
-/// Lets the keeper look after a slot.
-fn kept<W: World>(slot: Arc<Slot<W>>) -> Arc<Slot<W>> {
-    let kept: Arc<dyn Kept> = Arc::clone(&slot) as Arc<dyn Kept>;
-    slot.around().keeper.keep(Arc::downgrade(&kept));
-    slot
 }

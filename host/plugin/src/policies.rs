@@ -157,6 +157,11 @@ impl AllocationSlot {
 }
 
 impl RoutingSlot {
+    /// Whether nobody has chosen another plugin than the built-in one: it serves, and nothing is on trial beside it.
+    pub fn is_untouched(&self) -> bool {
+        self.0.is_untouched()
+    }
+
     /// Picks the path of one request. The instance that answers is first told what it does not know of the snapshot.
     pub fn route(&self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Result<Decision<Path>, Error> {
         let decided = self.0.decide("route", |warm| route(warm, snapshot, request), |path: &Path| Some(snapshot.path_time(request, path.segments()).0));

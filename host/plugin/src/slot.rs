@@ -153,7 +153,8 @@ struct Book<W: World> {
 }
 
 impl<W: World> Slot<W> {
-    /// With a built-in plugin in it, or empty. `fallback` is for empty slots whose kind has a built-in plugin elsewhere.
+    /// With a built-in plugin in it, or empty, and looked after by the keeper. `fallback` is for empty slots whose kind has a built-in
+    /// plugin elsewhere.
     pub(crate) fn new(name: SlotName, builtin: Option<Arc<Tenant<W>>>, fallback: Option<Arc<Tenant<W>>>, around: Surroundings) -> Arc<Self> {
         let version = |generation: u64, tenant: Arc<Tenant<W>>| Version::new(&name, Generation(generation), tenant, Vec::new());
         // A built-in in service is its own fallback, with other instances; as such it answers as generation 0.
@@ -169,12 +170,20 @@ impl<W: World> Slot<W> {
             name,
             around,
         };
-        Arc::new(slot)
+        let slot = Arc::new(slot);
+        let kept: Arc<dyn Kept> = Arc::clone(&slot) as Arc<dyn Kept>;
+        slot.around.keeper.keep(Arc::downgrade(&kept));
+        slot
     }
 
     /// What serves now.
     pub(crate) fn current(&self) -> Option<Arc<Version<W>>> {
         self.current.load_full()
+    }
+
+    /// Whether the built-in plugin serves and nothing is on trial beside it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.current.load().as_ref().is_some_and(|version| version.tenant.builtin) && self.trial.load().is_none()
     }
 
     pub(crate) fn around(&self) -> &Surroundings {

@@ -7,7 +7,7 @@ use host_core::ids::DeviceId;
 use host_wire::join::JoinToken;
 use serde_json::{Value, json};
 
-use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device};
+use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device, routing};
 use crate::{peer::ECHO_BYTES_MAX, pki::Subject, shelf};
 
 const MINUTE_MS: u64 = 60_000;
@@ -83,6 +83,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "profile", set: |c, v| path(c.profile.get_or_insert_default(), v), get: |c| json!(c.profile) },
     Setting { key: "profile_time_ratio", set: |c, v| ratio(&mut c.profile_time_ratio, v, 1.0..=10_000.0), get: |c| json!(c.profile_time_ratio) },
     Setting { key: "slots", set: |c, v| slots(&mut c.slots, v), get: |c| json!(c.slots) },
+    Setting { key: "routing", set: |c, v| routing::policy(&mut c.routing.default, v), get: |c| json!(c.routing.default) },
+    Setting { key: "routing_models", set: |c, v| routing::by_model(&mut c.routing.models, v), get: |c| json!(c.routing.models) },
+    Setting { key: "routing_requests", set: |c, v| routing::allowed(&mut c.routing.requests, v), get: |c| c.routing.requests.shown() },
     Setting {
         key: "plugin_limits.component_bytes_max",
         set: |c, v| number(&mut c.plugin_limits.guest.component_bytes_max, v, 1024..=GIB),

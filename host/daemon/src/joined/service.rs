@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use host_core::units::Millis;
-use host_wire::{admin, schedule};
+use host_wire::{
+    admin,
+    schedule::{self, Strategy},
+};
 
 use super::Joined;
 use crate::{
@@ -43,11 +46,15 @@ impl Service for Joined {
         Err(asked_elsewhere("a priority"))
     }
 
+    fn routing(&self, _model: &Model, _asked: Option<&str>) -> Result<Option<String>, Error> {
+        Err(asked_elsewhere("a routing policy"))
+    }
+
     fn infer(&self, _request: Request) -> Pending<'_, Answer> {
         Box::pin(async { Err(asked_elsewhere("inference")) })
     }
 
-    fn schedule(&self, _strategy: &str, _model: Option<&str>) -> Result<schedule::Answer, Error> {
+    fn schedule(&self, _strategy: &Strategy, _model: Option<&str>, _sequence_key: u32) -> Result<schedule::Answer, Error> {
         Err(asked_elsewhere("a schedule"))
     }
 

@@ -195,6 +195,16 @@ async fn a_device_that_does_not_answer_costs_time_and_no_answer() {
 }
 
 #[tokio::test]
+async fn where_replicas_share_stages_the_shortest_way_is_chosen_and_else_the_replica_with_the_least_work() {
+    let device = Pretender::new(Conduct::Answers);
+    for (devices, policy) in [(["a", "b"], "least-loaded-routing"), (["a", "a"], "shortest-path-routing")] {
+        let pipeline = pipeline(PATIENT, &devices.map(|name| (name, &device)));
+        let answer = answered(ask(&pipeline, Access::Shared)).await;
+        assert!(answer.policy.starts_with(policy), "{} for {devices:?}", answer.policy);
+    }
+}
+
+#[tokio::test]
 async fn where_there_is_no_other_replica_it_is_waited_for_until_one_turns_up() {
     let (silent, other) = (Pretender::new(Conduct::Keeps), Pretender::new(Conduct::Answers));
     let pipeline = pipeline(HASTY, &[("a", &silent)]);
