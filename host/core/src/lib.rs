@@ -24,5 +24,6 @@ pub mod strikes;
 #[cfg(test)]
 mod testing;
 pub mod topology;
+pub mod turns;
 pub mod units;
 pub mod ways;

@@ -28,7 +28,7 @@ pub trait Service: Debug + Send + Sync {
     /// When a request that arrives now must be answered.
     fn deadline(&self, timeout: Option<Millis>) -> Millis;
     /// The class of priority that a request waits in, from what its client named.
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error>;
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error>;
     /// Answers one request.
     fn infer(&self, request: Request) -> Pending<'_, Answer>;
     /// Which device a task would go to.
@@ -70,7 +70,7 @@ impl Service for Central {
         self.deadline(timeout)
     }
 
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error> {
         self.class(priority)
     }
 

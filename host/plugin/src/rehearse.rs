@@ -12,7 +12,7 @@ use host_core::{
     link::{Links, Speed},
     model::{Block, ModelProfile},
     plan::{OfferCapacity, Stage},
-    policy::{Answer, Arrival, ClassState},
+    policy::{Answer, Arrival, ClassState, LineState},
     problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer},
     shard::BlockRange,
     topology::{RouteRequest, RoutingSnapshot, Segment, ServedModel, Topology, TopologyDevice},
@@ -272,6 +272,7 @@ fn arrival(ordinal: u32) -> Arrival {
         expected: Millis(5.0),
         classes,
         depth_max: 8,
+        line: LineState { served_rank: f64::from(ordinal), turn: Some(Millis(1.5)) },
     }
 }
 
