@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const PLUGINS: [&str; 13] = [
+const PLUGINS: [&str; 15] = [
     "balanced-allocation",
     "least-loaded-routing",
     "round-robin-routing",
@@ -21,6 +21,8 @@ const PLUGINS: [&str; 13] = [
     "cpu-adapter",
     "greedy-allocation",
     "priority-queueing",
+    "deadline-queueing",
+    "first-come-queueing",
 ];
 const TARGET: &str = "wasm32-wasip2";
 

@@ -25,6 +25,7 @@ pub mod strikes;
 #[cfg(test)]
 mod testing;
 pub mod topology;
+pub mod turns;
 pub mod units;
 pub mod ways;
 pub mod what_if;

@@ -18,6 +18,7 @@ use host_core::{
     ids::{ModelId, PlanNumber},
     link::Links,
     plan::Plan,
+    turns::TurnLimits,
     units::{Bytes, Millis},
     what_if::Enough,
 };
@@ -167,9 +168,12 @@ impl Central {
             traces: parts.traces,
         }));
         let limits = AdmissionLimits {
-            running_max: parts.config.requests.running_max,
-            waiting_max: parts.config.requests.queue_depth_max,
-            classes: parts.config.requests.priority_levels,
+            turns: TurnLimits {
+                running_max: parts.config.requests.running_max,
+                waiting_max: parts.config.requests.queue_depth_max,
+                classes: parts.config.requests.priority_levels,
+            },
+            retry_after_max: Millis(parts.config.requests.retry_after_ms_max as f64),
         };
         let pipeline = Pipeline {
             limits: PipelineLimits {
@@ -289,12 +293,13 @@ impl Central {
 
     /// The class that a request waits in: the priority that its client names, 1 the most urgent, or the one that the config
     /// gives to those who name none.
-    pub fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+    pub fn class(&self, priority: Option<i64>) -> Result<u32, Error> {
         let requests = &self.0.config.requests;
-        let priority = priority.unwrap_or(requests.priority_default);
+        let priority = priority.unwrap_or(requests.priority_default.into());
         let levels = requests.priority_levels;
         let wrong = || Fault::Query { what: "parameter `priority`", reason: format!("it is {priority}, this host has 1 to {levels}, and 0 for its default") };
-        if (1..=levels).contains(&priority) { Ok(priority - 1) } else { Err(wrong().into()) }
+        let priority = u32::try_from(priority).ok().filter(|priority| (1..=levels).contains(priority));
+        priority.map(|priority| priority - 1).ok_or_else(|| wrong().into())
     }
 
     /// The slot beside `routing` that chooses the way of a request, by what its client asks for, the config and the model; none for

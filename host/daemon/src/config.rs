@@ -128,6 +128,8 @@ pub struct Requests {
     pub priority_levels: u32,
     /// That of clients who name none.
     pub priority_default: u32,
+    /// The longest time after which a client that is turned away is told to come again.
+    pub retry_after_ms_max: u64,
     /// Largest picture.
     pub image_pixels_max: u64,
 }
@@ -434,6 +436,7 @@ impl Config {
                 stage_jobs_max: 4096,
                 priority_levels: 3,
                 priority_default: 2,
+                retry_after_ms_max: 60_000,
                 image_pixels_max: 64_000_000,
             },
             local_devices: LocalDevice::numbered(1),

@@ -4,7 +4,10 @@
 use std::{error::Error as StdError, fmt};
 
 pub use host_core::error::ErrorKind;
-use host_core::ids::{DeviceId, ModelId};
+use host_core::{
+    ids::{DeviceId, ModelId},
+    units::Millis,
+};
 
 use crate::{
     admin::OrderFault,
@@ -21,6 +24,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     fault: Fault,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    retry_after: Option<Millis>,
 }
 
 /// Each thing that can be wrong, with the values that disagree.
@@ -185,6 +189,28 @@ impl Error {
         &self.0.fault
     }
 
+    /// Whether it is said at once, instead of waiting for a turn.
+    pub fn is_shed(&self) -> bool {
+        match self.fault() {
+            Fault::Stage(StageFault::Shed { .. }) => true,
+            // A line that is full.
+            Fault::Core(error) => error.kind() == ErrorKind::Busy,
+            _ => false,
+        }
+    }
+
+    /// When it may be worth trying again, if more is known of that than that it may be.
+    pub fn retry_after(&self) -> Option<Millis> {
+        self.0.retry_after
+    }
+
+    /// Adds when it may be worth trying again.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Millis) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
     /// Adds what caused it.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -195,7 +221,7 @@ impl Error {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
-        Self(Box::new(Inner { fault, source: None }))
+        Self(Box::new(Inner { fault, source: None, retry_after: None }))
     }
 }
 

@@ -31,7 +31,7 @@ pub trait Service: Debug + Send + Sync {
     /// When a request that arrives now must be answered.
     fn deadline(&self, timeout: Option<Millis>) -> Millis;
     /// The class of priority that a request waits in, from what its client named.
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error>;
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error>;
     /// The slot beside `routing` that chooses the way of a request, from what its client named; none for `routing` itself.
     fn routing(&self, model: &Model, asked: Option<&str>) -> Result<Option<String>, Error>;
     /// Answers one request.
@@ -77,7 +77,7 @@ impl Service for Central {
         self.deadline(timeout)
     }
 
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error> {
         self.class(priority)
     }
 

@@ -31,7 +31,7 @@ macro_rules! embedded {
     };
 }
 
-pub(crate) const BUILTINS: [Builtin; 13] = [
+pub(crate) const BUILTINS: [Builtin; 15] = [
     embedded!("balanced-allocation", &["allocation"]),
     embedded!("least-loaded-routing", &["routing", "routing/least-loaded"]),
     embedded!("round-robin-routing", &["routing/round-robin"]),
@@ -45,6 +45,8 @@ pub(crate) const BUILTINS: [Builtin; 13] = [
     embedded!("cpu-adapter", &["adapter/cpu"]),
     embedded!("greedy-allocation", &[]),
     embedded!("priority-queueing", &[]),
+    embedded!("deadline-queueing", &[]),
+    embedded!("first-come-queueing", &[]),
 ];
 
 /// Names of the plugins in the binary. Each can be installed in a slot by its name.

@@ -12,7 +12,7 @@ use host_core::{
     link::{Links, Speed},
     model::{Block, ModelProfile},
     plan::{OfferCapacity, Stage},
-    policy::{self, Answer, Arrival, ClassState, Observation, Refusal, StageObservation},
+    policy::{self, Answer, Arrival, ClassState, LineState, Observation, Refusal, StageObservation},
     problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer, ProposedStage},
     shard::BlockRange,
     topology::{RouteRequest, RoutingSnapshot, Segment, ServedModel, Topology, TopologyDevice},
@@ -413,6 +413,7 @@ fn arrival(ordinal: u32) -> Arrival {
         expected: Millis(5.0),
         classes,
         depth_max: 8,
+        line: LineState { served_rank: f64::from(ordinal), turn: Some(Millis(1.5)) },
     }
 }
 

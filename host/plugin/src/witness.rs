@@ -153,7 +153,10 @@ pub(crate) fn witness<W: World, T>(
 
 #[cfg(test)]
 mod tests {
-    use host_core::{policy::Arrival, units::Millis};
+    use host_core::{
+        policy::{Arrival, LineState},
+        units::Millis,
+    };
 
     use super::*;
 
@@ -168,7 +171,16 @@ mod tests {
 
     #[test]
     fn only_the_last_questions_are_kept() {
-        let arrival = |ordinal| Arrival { ordinal, class: 0, now: Millis(0.0), deadline: None, expected: Millis(0.0), classes: Vec::new(), depth_max: 1 };
+        let arrival = |ordinal| Arrival {
+            ordinal,
+            class: 0,
+            now: Millis(0.0),
+            deadline: None,
+            expected: Millis(0.0),
+            classes: Vec::new(),
+            depth_max: 1,
+            line: LineState::default(),
+        };
         let witness = Witness::new(DecisionSink::default(), 3);
         (0..10).for_each(|ordinal| witness.keep(Question::Admit(arrival(ordinal))));
         let ordinals = |question: &Question| if let Question::Admit(arrival) = question { arrival.ordinal } else { u32::MAX };

@@ -14,7 +14,7 @@ use std::{
 use guests::guest;
 use host_core::{
     ids::Generation,
-    policy::{Arrival, ClassState, Observation, StrikeKind},
+    policy::{Arrival, ClassState, LineState, Observation, StrikeKind},
     strikes::StrikePolicy,
     units::Millis,
 };
@@ -342,6 +342,7 @@ fn without_a_queueing_plugin_requests_wait_in_the_order_of_arrival() {
         expected: Millis(1.0),
         classes: vec![ClassState { depth, last_rank: 0.0 }],
         depth_max: 4,
+        line: LineState::default(),
     };
     let rank = |ordinal| scene.host.queueing().admit(&arrival(ordinal, 1)).unwrap().answer.unwrap();
     assert!(rank(1) < rank(2));

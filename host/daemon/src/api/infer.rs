@@ -52,7 +52,7 @@ async fn answer(door: &Door, model: Arc<Model>, RawQuery(query): RawQuery, heade
     let trace = door.traces.request(headers, &model.id);
     let count = Count { metrics: &door.metrics, trace, model: &model, started: clock::now(), outcome: Outcome::Cancelled };
     let done = attempt(door, &count.trace, &model, query.as_deref(), headers, body).await;
-    count.done(done.as_ref().map_or_else(|error| error.kind().into(), |_| Outcome::Success));
+    count.done(done.as_ref().map_or_else(Outcome::of, |_| Outcome::Success));
     done
 }
 
@@ -106,7 +106,7 @@ impl Asked {
         };
         let priority = match self.parameters.get("priority") {
             None | Some(Parameter::Integer(0)) => None,
-            Some(Parameter::Integer(level)) => Some(u32::try_from(*level).unwrap_or(u32::MAX)),
+            Some(Parameter::Integer(level)) => Some(*level),
             Some(_) => return Err(fault("parameter `priority`", "it must be a whole number")),
         };
         let exclusive = match self.parameters.get("exclusive") {

@@ -59,8 +59,8 @@ impl Service for Counting {
     fn deadline(&self, timeout: Option<Millis>) -> Millis {
         timeout.unwrap_or(Millis(1e3))
     }
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
-        Ok(priority.unwrap_or(0))
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error> {
+        Ok(priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(0))
     }
     fn routing(&self, _: &Model, asked: Option<&str>) -> Result<Option<String>, Error> {
         Ok(asked.map(str::to_owned))
@@ -329,6 +329,16 @@ async fn a_host_that_stops_says_when_to_come_again() {
     let response = send(&door(false), post_to("/v2/models/mlp/infer", &[], body.to_string())).await;
     assert_eq!((response.status(), response.headers()["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"1"[..]));
     assert_eq!(json_of(&response)["error"], "the host is stopping and takes no new requests");
+}
+
+#[test]
+fn who_is_turned_away_is_told_in_whole_seconds_when_to_come_again() {
+    let late = || Error::from(crate::stage_fault::StageFault::Late { doing: "waiting for its turn" });
+    let cases = [(late(), "1"), (late().with_retry_after(Millis(1.0)), "1"), (late().with_retry_after(Millis(2_001.0)), "3")];
+    for (error, seconds) in cases {
+        let response = axum::response::IntoResponse::into_response(error);
+        assert_eq!((response.status(), response.headers()["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, seconds.as_bytes()));
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
+use host_plugin::PluginHost;
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -221,7 +222,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
 }
 
 /// Starts in the background what few requests ask for.
-fn start_rest(plugins: PluginHost) {
+fn start_rest(plugins: Arc<PluginHost>) {
     tokio::task::spawn_blocking(move || {
         if let Err(error) = plugins.start_rest() {
             tracing::warn!(%error, "a built-in routing policy could not be started");

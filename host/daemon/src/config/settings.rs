@@ -78,6 +78,11 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "requests.priority_levels", set: |c, v| number(&mut c.requests.priority_levels, v, 1..=64), get: |c| json!(c.requests.priority_levels) },
     Setting { key: "requests.priority_default", set: |c, v| number(&mut c.requests.priority_default, v, 1..=64), get: |c| json!(c.requests.priority_default) },
+    Setting {
+        key: "requests.retry_after_ms_max",
+        set: |c, v| number(&mut c.requests.retry_after_ms_max, v, 1_000..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.requests.retry_after_ms_max),
+    },
     Setting { key: "requests.image_pixels_max", set: |c, v| number(&mut c.requests.image_pixels_max, v, 1..=GIB), get: |c| json!(c.requests.image_pixels_max) },
     Setting { key: "local_devices", set: |c, v| local_device::read(&mut c.local_devices, v), get: |c| json!(c.local_devices) },
     Setting { key: "profile", set: |c, v| path(c.profile.get_or_insert_default(), v), get: |c| json!(c.profile) },

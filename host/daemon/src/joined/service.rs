@@ -42,7 +42,7 @@ impl Service for Joined {
         timeout.unwrap_or(Millis::ZERO)
     }
 
-    fn class(&self, _priority: Option<u32>) -> Result<u32, Error> {
+    fn class(&self, _priority: Option<i64>) -> Result<u32, Error> {
         Err(asked_elsewhere("a priority"))
     }
 

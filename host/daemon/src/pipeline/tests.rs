@@ -10,6 +10,7 @@ use host_core::{
     plan::Stage,
     shard::BlockRange,
     topology::{Segment, ServedModel, Topology, TopologyDevice},
+    turns::TurnLimits,
 };
 use host_engine::{ElementType, Engines};
 use host_plugin::{EventSink, PluginConfig};
@@ -131,7 +132,8 @@ fn pipeline(limits: PipelineLimits, replicas: &[(&str, &Arc<Pretender>)]) -> Arc
     let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new()));
     let served = Arc::new(Served::default());
     served.store(serving(&Serving::default(), replicas));
-    let admitted = AdmissionLimits { running_max: 64, waiting_max: 64, classes: 1 };
+    let turns = TurnLimits { running_max: 64, waiting_max: 64, classes: 1 };
+    let admitted = AdmissionLimits { turns, retry_after_max: Millis(60e3) };
     Arc::new(Pipeline {
         limits,
         clock: clock.clone(),

@@ -2,7 +2,7 @@
 //! rolled back and the plugin tried again.
 
 use host_core::{
-    policy::{Arrival, ClassState, Observation, PolicyFault, StrikeKind},
+    policy::{Arrival, ClassState, LineState, Observation, PolicyFault, StrikeKind},
     problem::{Exclusion, Problem},
     shard::{BlockRange, ShardId},
     units::Millis,
@@ -274,6 +274,7 @@ fn strikes_of_queueing(case: &Case) {
             expected: Millis(1.0),
             classes: vec![ClassState { depth: 1, last_rank: 0.0 }],
             depth_max: 400,
+            line: LineState::default(),
         };
         let decided = crowd.host.queueing().admit(&arrival).unwrap();
         assert_eq!((decided.answer.unwrap(), &*decided.by.plugin), (f64::from(ordinal), "arrival-order"), "{}", case.name);
