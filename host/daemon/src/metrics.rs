@@ -491,7 +491,7 @@ mod tests {
         metrics.plan_bound_ratio(&model, 0.75);
         let _waits = metrics.waits(&model, 1);
         metrics.queue_wait(&model, 1, Millis(2.0));
-        [Shed::Refused, Shed::Full, Shed::Late].map(|why| metrics.shed(&model, 0, why));
+        [Shed::Refused, Shed::Full, Shed::Late].into_iter().for_each(|why| metrics.shed(&model, 0, why));
         metrics.reservations(2, 3);
         metrics.reservation_wait(Access::Exclusive, Millis(2.0));
         metrics.plugin_call("greedy", "route", "answered", Duration::from_micros(7));

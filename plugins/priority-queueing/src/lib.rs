@@ -1,6 +1,6 @@
-//! Classes share the turns by weight, so that urgent requests hardly wait and the others go on. Ranks are virtual times (start-time
-//! fair queueing, P. Goyal, H. M. Vin and H. Cheng, 1996): the rank that had its turn last is the present, and each request of a class
-//! lies one part of its weight behind the one before it, or at the present. A class that is alone has every turn; one that has nobody
+//! Classes share the turns by weight, so that urgent requests hardly wait and the others go on. Ranks are virtual times
+//! (self-clocked fair queueing, S. J. Golestani, 1994): the rank that had its turn last is the present, and each request of a class lies
+//! one part of its weight behind the one before it, or behind the present. A class that is alone has every turn; one that has nobody
 //! waiting saves nothing up.
 //!
 //! - *Ageing* bounds what weights alone would let happen: who would wait longer than a set time goes as fast as the most urgent then.
@@ -33,7 +33,7 @@ impl QueueingPolicy for Priority {
             return Decision::Refuse(Refusal::because(reason));
         }
         let (present, backlog) = (present(arrival), self.backlog(arrival));
-        let behind = self.behind(arrival, present, backlog);
+        let behind = self.behind(arrival, backlog);
         // Before it go those of its class, and of the others what their weights give them until then.
         let ahead = f64::from(arrival.waiting_alike()) + behind * (backlog - self.weight(arrival.class));
         match arrival.too_late_behind(ahead * self.wait_ratio) {
@@ -45,12 +45,10 @@ impl QueueingPolicy for Priority {
 
 impl Priority {
     /// How far behind the present a request goes, in virtual time.
-    fn behind(&self, arrival: &Arrival, present: f64, backlog: f64) -> f64 {
-        let (depth, weight) = (f64::from(arrival.waiting_alike()), self.weight(arrival.class));
-        let last = arrival.classes.get(arrival.class as usize).map_or(present, |class| class.last_rank);
-        // One step behind the one before it. Ranks of those who have gone away, or that another policy gave, move it by one place only.
-        let place = depth + ((last - present) * weight + 1.0 - depth).clamp(0.0, 1.0);
-        let shared = place / weight;
+    fn behind(&self, arrival: &Arrival, backlog: f64) -> f64 {
+        let weight = self.weight(arrival.class);
+        // Those before it in its class are counted: their ranks may be another policy's.
+        let shared = f64::from(arrival.waiting_alike() + 1) / weight;
         // Beyond that it would age; from there on its class goes as fast as the most urgent, and no faster.
         let aged = self.ageing_turns(arrival) / backlog;
         shared.min(aged) + (shared - aged).max(0.0) * weight / self.weight_max()

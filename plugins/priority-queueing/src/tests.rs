@@ -38,13 +38,15 @@ fn the_urgent_go_before_those_who_wait_already() {
 }
 
 #[test]
-fn a_class_that_had_its_turn_just_now_goes_one_step_behind() {
-    let since = |last_rank: f64| {
-        let mut arrival = arrival(2, &[0, 0, 0]);
-        arrival.classes[2].last_rank = last_rank;
+fn whatever_was_before_the_urgent_of_those_who_come_to_an_empty_line_go_first() {
+    let since = |class: u32, last_rank: f64| {
+        let mut arrival = arrival(class, &[0, 0, 0]);
+        arrival.classes[class as usize].last_rank = last_rank;
         rank(&arrival) - SERVED
     };
-    assert_eq!([since(SERVED - 50.0), since(SERVED - 0.25), since(SERVED), since(SERVED + 700.0)], [0.0, 0.75, 1.0, 1.0]);
+    for last_rank in [SERVED - 50.0, SERVED, SERVED + 700.0] {
+        assert_eq!([0, 1, 2].map(|class| since(class, last_rank)), [1.0 / 64.0, 1.0 / 8.0, 1.0]);
+    }
 }
 
 #[test]
