@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const PLUGINS: [&str; 15] = [
+const PLUGINS: [&str; 20] = [
     "balanced-allocation",
     "least-loaded-routing",
     "round-robin-routing",
@@ -20,6 +20,11 @@ const PLUGINS: [&str; 15] = [
     "load-greedy-routing",
     "cpu-adapter",
     "greedy-allocation",
+    "parallax-greedy-allocation",
+    "parallax-dp-allocation",
+    "memory-proportional-allocation",
+    "compute-proportional-allocation",
+    "min-sum-dp-allocation",
     "priority-queueing",
     "deadline-queueing",
     "first-come-queueing",

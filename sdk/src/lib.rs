@@ -49,8 +49,12 @@ pub mod replicas;
 pub mod routing;
 #[cfg(feature = "routing")]
 pub mod scene;
+#[cfg(feature = "allocation")]
+pub mod testing;
 #[cfg(feature = "routing")]
 mod topology;
+#[cfg(feature = "allocation")]
+pub mod uniform;
 
 /// Puts version, description and licence of the plugin's own crate into the component, where `host plugin inspect` and other
 /// tools look for them. The export macros do it.

@@ -31,7 +31,7 @@ macro_rules! embedded {
     };
 }
 
-pub(crate) const BUILTINS: [Builtin; 15] = [
+pub(crate) const BUILTINS: [Builtin; 20] = [
     embedded!("balanced-allocation", &["allocation"]),
     embedded!("least-loaded-routing", &["routing", "routing/least-loaded"]),
     embedded!("round-robin-routing", &["routing/round-robin"]),
@@ -44,6 +44,11 @@ pub(crate) const BUILTINS: [Builtin; 15] = [
     embedded!("load-greedy-routing", &["routing/load-greedy"]),
     embedded!("cpu-adapter", &["adapter/cpu"]),
     embedded!("greedy-allocation", &[]),
+    embedded!("parallax-greedy-allocation", &[]),
+    embedded!("parallax-dp-allocation", &[]),
+    embedded!("memory-proportional-allocation", &[]),
+    embedded!("compute-proportional-allocation", &[]),
+    embedded!("min-sum-dp-allocation", &[]),
     embedded!("priority-queueing", &[]),
     embedded!("deadline-queueing", &[]),
     embedded!("first-come-queueing", &[]),
