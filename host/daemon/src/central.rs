@@ -144,17 +144,7 @@ impl Central {
     }
 
     fn assemble(parts: Parts<'_>) -> Self {
-        let leases = &parts.config.leases;
-        let flaps = FlapSettings {
-            flaps_max: leases.flaps_max,
-            window: Millis(leases.flap_window_ms as f64),
-            damp: Millis(leases.damp_ms as f64),
-            damp_max: Millis(leases.damp_ms_max as f64),
-        };
-        let lease = Millis(leases.lost_after_ms as f64);
-        let (tick, refining) = (Millis(leases.heartbeat_ms as f64), parts.config.predictions.refining);
-        let reviews = ReviewSettings::from(&parts.config.review);
-        let settings = ClusterSettings { lease, tick, flaps, refining, reviews, ..ClusterSettings::default() };
+        let settings = cluster_settings(&parts.config);
         let serving = parts.serving;
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {
@@ -523,6 +513,19 @@ async fn load_models(found: Vec<Found>, engines: Arc<Engines>, config: &Config) 
         Ok(models.into_iter().map(|model| Arc::new(model.timed(&timer))).collect())
     })
     .await
+}
+
+fn cluster_settings(config: &Config) -> ClusterSettings {
+    let leases = &config.leases;
+    let flaps = FlapSettings {
+        flaps_max: leases.flaps_max,
+        window: Millis(leases.flap_window_ms as f64),
+        damp: Millis(leases.damp_ms as f64),
+        damp_max: Millis(leases.damp_ms_max as f64),
+    };
+    let (lease, tick) = (Millis(leases.lost_after_ms as f64), Millis(leases.heartbeat_ms as f64));
+    let (refining, reviews) = (config.predictions.refining, ReviewSettings::from(&config.review));
+    ClusterSettings { lease, tick, flaps, refining, reviews, ..ClusterSettings::default() }
 }
 
 /// Runs what computes or waits for a disk on a thread of its own.

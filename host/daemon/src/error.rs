@@ -292,6 +292,11 @@ impl fmt::Display for Error {
     }
 }
 
+/// Names in a row.
+pub fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -314,7 +319,7 @@ impl fmt::Display for Fault {
             Self::Disabled { plugin } => write!(f, "plugin `{plugin}` is disabled; `host plugin enable {plugin}` lets it serve again"),
             Self::PartOfHost { plugin } => write!(f, "plugin `{plugin}` is part of the host and stays; put another one in its slot instead"),
             Self::BoundByConfig { slot, path } => write!(f, "slot {slot} is bound by the config, `{path}` is left alone"),
-            Self::Usage { reason } => f.write_str(reason),
+            Self::Usage { reason: text } | Self::Answer { message: text } => f.write_str(text),
             Self::SomeFailed { failed, all } => write!(f, "{failed} of {all} failed"),
             Self::NotConformant { plugin, broken } => write!(f, "`{plugin}` breaks {broken} of the rules of its world"),
             Self::Config { faults } => f.write_str(&faults.join("\n")),
@@ -335,10 +340,7 @@ impl fmt::Display for Fault {
                 write!(f, "Request for unknown model: '{name}' version {version} is not found, loaded are {loaded:?}")
             }
             Self::Unknown { what, name, known } => write!(f, "{what} `{name}` does not exist, there are {known}"),
-            Self::RoutingNotAllowed { name, allowed } => {
-                let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
-                write!(f, "routing policy `{name}` may not be asked for, routing_requests allows {allowed}")
-            }
+            Self::RoutingNotAllowed { name, allowed } => write!(f, "routing policy `{name}` may not be asked for, routing_requests allows {}", listed(allowed)),
             Self::MissingInput { model, input } => write!(f, "model {model} needs input `{input}`, the request does not have it"),
             Self::Tensor { model, input, what, expected, found } => write!(f, "model {model}: {what} of input `{input}` must be {expected}, it is {found}"),
             Self::RawBody { model, reason } => write!(f, "model {model} cannot take a raw body: {reason}"),
@@ -361,7 +363,6 @@ impl fmt::Display for Fault {
             Self::Mdns { doing, reason } => write!(f, "mDNS cannot {doing}: {reason}"),
             Self::SentAway { device, reason } => write!(f, "the central has sent device {device} away: {reason}"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
-            Self::Answer { message } => f.write_str(message),
             Self::Tool { tool, install } => write!(f, "{tool} is not on this machine: {install}"),
             Self::ToolFailed { tool, status } => write!(f, "`{tool}` failed with {status}, what it said is above"),
             Self::Call { url } => write!(f, "cannot call {url}"),

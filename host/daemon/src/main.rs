@@ -9,7 +9,6 @@ mod clock;
 mod component;
 mod config;
 mod control;
-mod demand;
 mod device;
 mod error;
 mod hop;

@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     clock::{self, Clock},
-    demand::Demand,
     device::Compute,
     machine::Machine,
+    serving::Demand,
 };
 
 /// A device in this process, as far as its pulse goes.

@@ -1,6 +1,8 @@
 //! What can be served right now, for requests: the topology that routing policies see, and behind each of its segments the
 //! seat that holds it. Swapped whole when the cluster says so; a request keeps the one it started with.
 
+mod demand;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
@@ -19,10 +21,9 @@ use host_core::{
 };
 use tokio::sync::watch;
 
-use crate::{
-    demand::Demand,
-    passage::{Hop, Seat},
-};
+pub use demand::Demand;
+
+use crate::passage::{Hop, Seat};
 
 /// What is served by now, where requests look and wait. Written by the control loop alone.
 #[derive(Debug)]

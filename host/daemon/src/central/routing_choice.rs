@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{AllowedPolicies, Routing},
-    error::{Error, Fault},
+    error::{Error, Fault, listed},
     models::Model,
 };
 
@@ -36,8 +36,7 @@ pub fn known(what: &'static str, name: &str, known: &[String]) -> Result<(), Err
     if known.iter().any(|known| known == name) {
         return Ok(());
     }
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    Err(Fault::Unknown { what, name: name.chars().take(NAME_CHARACTERS_MAX).collect(), known }.into())
+    Err(Fault::Unknown { what, name: name.chars().take(NAME_CHARACTERS_MAX).collect(), known: listed(known) }.into())
 }
 
 /// Refuses a config that names a policy which is not plugged in, and leaves out the models whose `model.yaml` does.

@@ -77,7 +77,7 @@ const ESCAPING: &[Case] = &[
     case("clock", TRAP, "it called `wasi:clocks/monotonic-clock@"),
     case("wall-clock", TRAP, "it called `wasi:clocks/"),
     case("sleep", TRAP, "it called `wasi:clocks/monotonic-clock@"),
-    case("random", TRAP, "it called `wasi:random/"),
+    case("hash-seed", TRAP, "it called `wasi:random/"),
     case("exit", TRAP, "it called `wasi:cli/exit@"),
 ];
 
