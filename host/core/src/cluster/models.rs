@@ -94,6 +94,7 @@ impl Cluster {
         if let Some(model) = self.models.get_mut(&shard.model).filter(|_| sound) {
             let mean = model.measured.entry((offer, shard)).or_insert(run);
             mean.0 += MEASURED_WEIGHT * (run.0 - mean.0);
+            self.stirred = true;
         }
     }
 }

@@ -110,18 +110,21 @@ impl MeasuredLinks {
         }
     }
 
-    /// Notes the round trip between a device and the central, as heartbeats bring it. 0 is one that was not measured.
-    pub(crate) fn note_round_trip(&mut self, device: &DeviceId, round_trip: Millis, settings: &LinkSettings) {
+    /// Notes the round trip between a device and the central, as heartbeats bring it. 0 is one that was not measured. Says whether
+    /// it is news to policies.
+    pub(crate) fn note_round_trip(&mut self, device: &DeviceId, round_trip: Millis, settings: &LinkSettings) -> bool {
         if !(round_trip.0.is_finite() && round_trip.0 > 0.0) {
-            return;
+            return false;
         }
+        let mut news = false;
         let fallback = self.defaults.between_sites;
         let end = Endpoint::Device(device.clone());
         for pair in [(end.clone(), Endpoint::Central), (Endpoint::Central, end)] {
             let pair = self.pairs.entry(pair).or_default();
             pair.latency_ms = Some(smoothed(pair.latency_ms, round_trip.0 / 2.0, settings));
-            pair.tell(fallback, settings);
+            news |= pair.tell(fallback, settings);
         }
+        news
     }
 
     /// The ways between some devices, as policies know them: a pair that cannot reach each other is as slow as the way
@@ -161,17 +164,20 @@ impl From<Links> for MeasuredLinks {
 }
 
 impl Measured {
-    /// Tells policies what the mean is by now, if that is news to them. What was not measured is assumed to be as `fallback`.
-    fn tell(&mut self, fallback: Speed, settings: &LinkSettings) {
+    /// Tells policies what the mean is by now, if that is news to them, and says whether it was. What was not measured is assumed
+    /// to be as `fallback`.
+    fn tell(&mut self, fallback: Speed, settings: &LinkSettings) -> bool {
         let mean = Speed { latency: self.latency_ms.map_or(fallback.latency, Millis), bytes_per_ms: self.bytes_per_ms.unwrap_or(fallback.bytes_per_ms) };
         let far = |new: f64, known: f64, floor: f64| {
             let limitless = new.is_finite() != known.is_finite();
             limitless || (new - known).abs() > settings.change_ratio * known.max(floor)
         };
         let news = |known: &Speed| far(mean.latency.0, known.latency.0, LATENCY_MS_FLOOR) || far(mean.bytes_per_ms, known.bytes_per_ms, 0.0);
-        if self.told.as_ref().is_none_or(news) {
+        let is_news = self.told.as_ref().is_none_or(news);
+        if is_news {
             self.told = Some(mean);
         }
+        is_news
     }
 }
 
