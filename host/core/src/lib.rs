@@ -20,6 +20,7 @@ pub mod problem;
 pub mod profile;
 pub mod reservations;
 pub mod shard;
+pub mod simulate;
 pub mod strikes;
 #[cfg(test)]
 mod testing;
