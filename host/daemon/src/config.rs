@@ -6,6 +6,7 @@ mod local_device;
 mod opentelemetry;
 mod profile;
 mod resolve;
+mod section;
 mod settings;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
@@ -18,7 +19,9 @@ use serde_json::Value;
 
 pub use address::{CentralAddress, HostAddress};
 pub use local_device::LocalDevice;
+pub use profile::{described as described_profile, network as described_network, read as read_profile};
 pub use resolve::{Flag, Resolved, load};
+pub use section::Section;
 pub use settings::show;
 
 /// Where devices join a host that says no more than that they may.
