@@ -93,8 +93,8 @@ fn whole(section: &mut Section<'_>, name: &str, profile: &dyn Fn(&str) -> Result
     if let Some((site, speed)) = section.inner("central", |central| (site(central, "site"), described_network(central))) {
         (links.central, links.central_line) = (site, speed);
     }
-    links.within_site = section.inner("within_site", |way| described_network(way)).unwrap_or(links.within_site);
-    links.between_sites = section.inner("between_sites", |way| described_network(way)).unwrap_or(links.between_sites);
+    links.within_site = section.inner("within_site", described_network).unwrap_or(links.within_site);
+    links.between_sites = section.inner("between_sites", described_network).unwrap_or(links.between_sites);
     links.pairs = section.each("links", ENTRIES_MAX, |way| (site(way, "from"), site(way, "to"), described_network(way)));
     links.measured_pairs_max = section.whole("measured_pairs_max", 0..=10_000_000).map_or(links.measured_pairs_max, |pairs| pairs as usize);
     let mut settings = section.inner("host", host_settings::host).unwrap_or_default();

@@ -111,7 +111,7 @@ fn plots(runs: &[Run]) -> Result<Vec<(&'static str, &'static str, String)>, Erro
 /// Up to the 99.9th percentile: what is beyond would leave no room for the rest.
 fn percentiles(outcome: &Outcome) -> Vec<(f64, f64)> {
     let latencies = &outcome.requests.latencies;
-    let steps = latencies.count().min(POINTS_MAX / 2).max(1);
+    let steps = latencies.count().clamp(1, POINTS_MAX / 2);
     let share = |step: usize| 0.999 * step as f64 / steps as f64;
     (0..=steps).filter_map(|step| Some((latencies.percentile(share(step))?.0, share(step) * 100.0))).collect()
 }
