@@ -21,6 +21,7 @@ pub mod profile;
 pub mod reservations;
 pub mod shard;
 pub mod shortfall;
+pub mod simulate;
 pub mod strikes;
 #[cfg(test)]
 mod testing;

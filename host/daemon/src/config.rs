@@ -9,6 +9,7 @@ mod profile;
 mod resolve;
 mod review;
 mod routing;
+mod section;
 mod settings;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
@@ -22,9 +23,11 @@ use serde_json::Value;
 pub use address::{CentralAddress, HostAddress};
 pub use local_device::LocalDevice;
 pub use predictions::Predictions;
+pub use profile::{described as described_profile, network as described_network, read as read_profile};
 pub use resolve::{Flag, Resolved, load};
 pub use review::Review;
 pub use routing::{AllowedPolicies, Routing, is_policy_name};
+pub use section::Section;
 pub use settings::show;
 
 /// Where devices join a host that says no more than that they may.

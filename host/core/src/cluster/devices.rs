@@ -87,7 +87,7 @@ impl Cluster {
         let record = self.here(device)?;
         record.seen = now;
         record.pressures = pressures;
-        self.links.note_round_trip(device, pressures.latency, &self.settings.links);
+        self.stirred |= self.links.note_round_trip(device, pressures.latency, &self.settings.links);
         Ok(())
     }
 
@@ -172,6 +172,7 @@ impl Cluster {
     pub(super) fn pass(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let silent = |record: &&DeviceRecord| record.is_alive() && (now - record.seen).0 > self.settings.lease.0;
         let lost: BTreeSet<DeviceId> = self.devices.values().filter(silent).map(|record| record.device.id.clone()).collect();
+        self.stirred |= !lost.is_empty();
         self.lose(&lost, effects);
         let mut steady = Vec::new();
         for record in self.devices.values_mut().filter(|record| record.is_here()) {
@@ -180,6 +181,7 @@ impl Cluster {
             }
         }
         for device in steady {
+            self.stirred = true;
             self.place_all(&Reason::Resumed(device));
         }
     }

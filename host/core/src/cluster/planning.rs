@@ -41,7 +41,7 @@ impl Cluster {
         let taken = self.taken(model, kept);
         let refined = self.refined(model);
         let offers: Vec<ProblemOffer> = usable.iter().enumerate().flat_map(|(index, record)| offers_of(record, index_of(index), &taken, &refined)).collect();
-        let device_index = |id: &DeviceId| devices.iter().position(|device| device.id == *id).map(index_of);
+        let device_index = |id: &DeviceId| devices.binary_search_by(|device| device.id.cmp(id)).ok().map(index_of);
         let links = self.links.between(&devices.iter().map(|device| &device.id).collect());
         let measured = links.measured.iter();
         let measured =
@@ -280,6 +280,7 @@ fn offers_of(record: &DeviceRecord, device: u32, taken: &BTreeMap<(DeviceId, u32
 }
 
 fn indexed(replica: &Replica, offers: &[ProblemOffer]) -> Option<ProposedReplica> {
-    let index = |id: &OfferId| offers.iter().position(|offer| offer.id == *id).and_then(|index| u32::try_from(index).ok());
+    // They are sorted: by device, and of each device by accelerator.
+    let index = |id: &OfferId| offers.binary_search_by(|offer| offer.id.cmp(id)).ok().and_then(|index| u32::try_from(index).ok());
     replica.stages.iter().map(|stage| Some(ProposedStage { offer: index(&stage.offer)?, start: stage.range.start(), end: stage.range.end() })).collect()
 }

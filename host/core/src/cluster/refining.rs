@@ -91,6 +91,7 @@ impl Cluster {
         let is_known = self.offer(&offer).is_some();
         if let Some(model) = self.models.get_mut(&shard.model).filter(|_| is_known) {
             model.measured.note(offer, shard, run, runs, &self.settings.refining);
+            self.stirred = true;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Closes the gap between plan and pool: loads what is missing as memory allows, keeps what serves until its successor
 //! is ready, drops the rest, and says what can be served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Cluster, Effect, HeldShard, ModelRecord, ShardState,
@@ -134,7 +134,8 @@ impl Cluster {
             let site = &self.devices.get(*name)?.device.site;
             Some(TopologyDevice { id: (*name).clone(), site: count(sites.iter().position(|known| *known == site)?) })
         });
-        let device_index = |id: &DeviceId| count(names.iter().position(|name| *name == id).unwrap_or(0));
+        let indexes: BTreeMap<&DeviceId, u32> = (0..).zip(&names).map(|(index, name)| (*name, index)).collect();
+        let device_index = |id: &DeviceId| indexes.get(id).copied().unwrap_or(0);
         let models = served.into_iter().map(|(id, model, ready)| self.served_model(id, model, &ready, &device_index)).collect();
         Topology { number: 0, plan: self.plan.plan().number, models, devices: devices.collect(), links: self.links.between(&names) }
     }

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod any_events;
+mod at_once;
 mod away;
 mod census;
 mod drain;

@@ -120,18 +120,21 @@ impl MeasuredLinks {
         }
     }
 
-    /// Notes the round trip between a device and the central, as heartbeats bring it. 0 is one that was not measured.
-    pub(crate) fn note_round_trip(&mut self, device: &DeviceId, round_trip: Millis, settings: &LinkSettings) {
+    /// Notes the round trip between a device and the central, as heartbeats bring it. 0 is one that was not measured. Says whether
+    /// it is news to policies.
+    pub(crate) fn note_round_trip(&mut self, device: &DeviceId, round_trip: Millis, settings: &LinkSettings) -> bool {
         if !(round_trip.0.is_finite() && round_trip.0 > 0.0) {
-            return;
+            return false;
         }
+        let mut news = false;
         let fallback = self.defaults.between_sites;
         let end = Endpoint::Device(device.clone());
         for pair in [(end.clone(), Endpoint::Central), (Endpoint::Central, end)] {
             let pair = self.pairs.entry(pair).or_default();
             pair.latency_ms = Some(smoothed(pair.latency_ms, round_trip.0 / 2.0, settings));
-            pair.tell(fallback, settings);
+            news |= pair.tell(fallback, settings);
         }
+        news
     }
 
     /// The ways between some devices, as policies know them: a pair that cannot reach each other is as slow as the way

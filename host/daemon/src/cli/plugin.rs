@@ -307,7 +307,7 @@ impl How {
 }
 
 /// A file, or a built-in plugin where no file has its name.
-fn source(plugin: &Path) -> Result<PluginSource, Error> {
+pub(super) fn source(plugin: &Path) -> Result<PluginSource, Error> {
     let name = plugin.display().to_string();
     if BUILTIN_PLUGINS.contains(&name.as_str()) && !plugin.is_file() { Ok(PluginSource::builtin(&name)?) } else { component::read(plugin) }
 }
