@@ -8,7 +8,7 @@ use shardhost_sdk::{
 };
 
 /// Two values closer than this share of the larger tie, so that rounding does not decide.
-const TIE_RATIO: f64 = 1e-9;
+pub const TIE_RATIO: f64 = 1e-9;
 /// `balanced` gives up to this share of throughput for latency.
 pub const BALANCED_RATIO: f64 = 0.05;
 

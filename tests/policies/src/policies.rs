@@ -1,0 +1,34 @@
+//! The policies that are compared. Another one is a dependency and a line in [`policies`].
+
+use shardhost_sdk::allocation::{AllocationPolicy, Problem, Proposal, Refusal};
+
+/// A policy with its name. Each call starts a fresh one without settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// The plugin's name.
+    pub name: &'static str,
+    place: fn(&Problem) -> Result<Proposal, Refusal>,
+}
+
+impl Policy {
+    const fn of<P: AllocationPolicy>(name: &'static str) -> Self {
+        Self { name, place: place::<P> }
+    }
+
+    /// What the policy proposes.
+    pub fn place(&self, problem: &Problem) -> Result<Proposal, Refusal> {
+        (self.place)(problem)
+    }
+}
+
+fn place<P: AllocationPolicy>(problem: &Problem) -> Result<Proposal, Refusal> {
+    P::configure("{}").map_err(Refusal::because)?.allocate(problem)
+}
+
+/// The default policy.
+pub const BALANCED: Policy = Policy::of::<balanced_allocation::Balanced>("balanced-allocation");
+
+/// All of them.
+pub fn policies() -> Vec<Policy> {
+    vec![BALANCED, Policy::of::<greedy_allocation::Greedy>("greedy-allocation")]
+}
