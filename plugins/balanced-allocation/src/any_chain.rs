@@ -11,7 +11,7 @@ const VISITS_MAX: u32 = 200_000;
 /// A chain that fits, whatever it takes.
 pub fn find(pool: &Pool<'_, '_>) -> Option<Replica> {
     let mut search = Search { pool, visits: 0, used: vec![0; pool.kinds().len()], stages: Vec::new() };
-    search.from(0).then(|| Replica { stages: search.stages })
+    if search.from(0) { Some(Replica { stages: search.stages }) } else { None }
 }
 
 struct Search<'s, 'r, 'a> {
@@ -33,13 +33,13 @@ impl Search<'_, '_, '_> {
             return false;
         }
         let free = |kind: &usize| self.used[*kind] < self.pool.kinds()[*kind].members.len();
-        let reach = |kind: usize| self.pool.reach(self.pool.kinds()[kind].members[0], start, f64::INFINITY);
+        let reach = |kind: usize| self.pool.end(kind as u32, start);
         let mut kinds: Vec<(u32, usize)> = (0..self.used.len()).filter(free).map(|kind| (reach(kind), kind)).collect();
         kinds.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         for (end, kind) in kinds {
             let offer = self.pool.kinds()[kind].members[self.used[kind]];
             for end in (start + 1..=end).rev() {
-                if self.pool.fits(offer, start, end) {
+                if self.pool.is_allowed(offer, start, end) {
                     self.used[kind] += 1;
                     self.stages.push(Stage { offer, start, end });
                     if self.from(end) {

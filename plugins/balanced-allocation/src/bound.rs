@@ -6,7 +6,7 @@
 //! That holds for every choice of shares; the least of a few choices is taken. With equal offers and blocks it is the
 //! sum of 1/t over L.
 
-use shardhost_sdk::problem::Ranges;
+use shardhost_sdk::{allocation::Roles, problem::Ranges};
 
 use crate::pool::Pool;
 
@@ -40,7 +40,7 @@ impl Part {
 }
 
 /// Halvings of the least bottleneck.
-const HALVINGS: u32 = 50;
+const HALVINGS: u32 = 30;
 
 /// For throughput; 0 if nothing is proved. The pool must give each offer all of its memory.
 pub fn throughput(pool: &Pool<'_, '_>) -> Bounds {
@@ -80,6 +80,26 @@ fn shares(pool: &Pool<'_, '_>, times: &[Vec<f64>]) -> Vec<Vec<f64>> {
     choices
 }
 
+/// The longest ranges that an offer holds. Where inner blocks are alike, one from each end and one between.
+fn longest(pool: &Pool<'_, '_>, offer: u32) -> impl Iterator<Item = (u32, u32)> {
+    let blocks = pool.blocks();
+    let kind = pool.kind_of(offer);
+    let ranges: Vec<(u32, u32)> = match pool.even() {
+        Some(even) => {
+            let lines = even.lines(offer);
+            let fits = |role: Roles| pool.ranges().offer(offer).roles.contains(role);
+            // Places that the offer's roles rule out count as if they did not, which only raises the bound.
+            let inner = if fits(Roles::BODY) { lines.inner.most } else { blocks - 2 };
+            let head = if fits(Roles::HEAD) { lines.head.most } else { blocks - 1 };
+            let tail = if fits(Roles::TAIL) { lines.tail.most } else { blocks - 1 };
+            let whole = if pool.holds(offer, 0, blocks) { blocks } else { head };
+            vec![(0, whole), (1, 1 + inner), (blocks - tail, blocks)]
+        }
+        None => (0..blocks).map(|start| (start, pool.end(kind, start))).collect(),
+    };
+    ranges.into_iter()
+}
+
 fn of_shares(pool: &Pool<'_, '_>, times: &[Vec<f64>], shares: &[f64]) -> Bounds {
     let mut sums = vec![0.0];
     shares.iter().for_each(|share| sums.push(sums[sums.len() - 1] + share));
@@ -87,7 +107,7 @@ fn of_shares(pool: &Pool<'_, '_>, times: &[Vec<f64>], shares: &[f64]) -> Bounds 
         let offer = kind.members[0];
         let known = pool.ranges().offer(offer);
         let work_ms = shares.iter().zip(times).filter(|(share, _)| **share > 0.0).map(|(share, time)| time / share).fold(f64::INFINITY, f64::min);
-        let most = (0..pool.blocks()).map(|start| sums[pool.reach(offer, start, f64::INFINITY) as usize] - sums[start as usize]).fold(0.0, f64::max);
+        let most = longest(pool, offer).map(|(start, end)| sums[end as usize] - sums[start as usize]).fold(0.0, f64::max);
         let fixed_ms = known.cost.fixed_ms / (1.0 - known.busy_ratio.clamp(0.0, 0.99));
         Part { fixed_ms, work_ms, most: most.min(1.0), offers: kind.members.len() as f64 }
     };
@@ -107,7 +127,13 @@ fn least_period_ms(pool: &Pool<'_, '_>, parts: &[Part]) -> f64 {
     let stages = f64::from(pool.limits().stages_max);
     let done = |limit_ms: f64| {
         let mut shares: Vec<(f64, f64)> = parts.iter().map(|part| (part.within(limit_ms), part.offers)).collect();
-        shares.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let order = |a: &(f64, f64), b: &(f64, f64)| b.0.total_cmp(&a.0);
+        // Each kind has an offer at least, so no more kinds than stages count.
+        if shares.len() > pool.limits().stages_max as usize {
+            shares.select_nth_unstable_by(pool.limits().stages_max as usize, order);
+            shares.truncate(pool.limits().stages_max as usize);
+        }
+        shares.sort_by(order);
         let (mut left, mut sum) = (stages, 0.0);
         for (share, offers) in shares {
             let used = offers.min(left);

@@ -210,17 +210,11 @@ impl<'l> Tables<'l> {
 
 /// For each kind its place, and for each place an offer there, and another if it has one.
 fn places(pool: &Pool<'_, '_>, first: &[u32]) -> (Vec<u32>, Vec<(u32, Option<u32>)>) {
-    let crowded = |offer: u32| {
-        let problem = pool.ranges().problem();
-        let device = pool.device(offer);
-        let alone = problem.offers.iter().filter(|other| other.device == device).count() == 1;
-        !alone || problem.links.iter().any(|link| link.source == device || link.target == device)
-    };
     let mut keys: Vec<(bool, u32)> = Vec::new();
     let mut shown: Vec<(u32, Option<u32>)> = Vec::new();
     let mut places = Vec::new();
     for (kind, &offer) in pool.kinds().iter().zip(first) {
-        let key = if crowded(offer) { (true, pool.device(offer)) } else { (false, pool.site(offer)) };
+        let key = if pool.is_crowded(offer) { (true, pool.device(offer)) } else { (false, pool.site(offer)) };
         let known = keys.iter().position(|&other| other == key);
         let place = known.unwrap_or_else(|| {
             keys.push(key);

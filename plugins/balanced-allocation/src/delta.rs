@@ -10,7 +10,6 @@ use shardhost_sdk::{
 
 use crate::{
     cut::cost_of,
-    even::Even,
     held::Held,
     keep::Candidate,
     local_search::{employ_idle, improve},
@@ -45,17 +44,16 @@ pub fn kept(ranges: &Ranges<'_>) -> Vec<Replica> {
 }
 
 /// Plans that grow out of the kept replicas, with what they are worth.
-pub fn candidates(ranges: &Ranges<'_>, settings: &Settings, held: &Held, kept: &[Replica]) -> Vec<Candidate> {
-    plans(ranges, settings, held, kept).into_iter().map(|plan| Candidate::of(ranges, plan)).collect()
+pub fn candidates(pool: &Pool<'_, '_>, settings: &Settings, held: &Held, kept: &[Replica]) -> Vec<Candidate> {
+    plans(pool, settings, held, kept).into_iter().map(|plan| Candidate::of(pool.ranges(), plan)).collect()
 }
 
-fn plans(ranges: &Ranges<'_>, settings: &Settings, held: &Held, kept: &[Replica]) -> Vec<Vec<Replica>> {
+fn plans(pool: &Pool<'_, '_>, settings: &Settings, held: &Held, kept: &[Replica]) -> Vec<Vec<Replica>> {
+    let ranges = pool.ranges();
     if ranges.problem().placement.objective == Objective::Latency || kept.is_empty() {
         return Vec::new();
     }
-    let pool = pool(ranges);
-    let even = Even::of(&pool);
-    let mut gauge = Gauge::new(&pool, even.as_ref());
+    let mut gauge = Gauge::new(pool);
     let groups: Vec<Vec<u32>> = kept.iter().map(|replica| replica.stages.iter().map(|stage| stage.offer).collect()).collect();
     let throughput = groups.iter().map(|group| gauge.rate(group)).sum();
     let grouping = Grouping { groups, throughput };
@@ -75,29 +73,22 @@ fn plans(ranges: &Ranges<'_>, settings: &Settings, held: &Held, kept: &[Replica]
     plans.iter().map(&mut realised).filter(|plan| ranges.check(plan).is_ok()).collect()
 }
 
-/// The pool in which every offer may be used: with all of its memory, which is checked later.
-pub fn pool<'r, 'a>(ranges: &'r Ranges<'a>) -> Pool<'r, 'a> {
-    let mut variants = Pool::variants(ranges);
-    variants.swap_remove(0)
-}
-
 /// A plan with as much as possible left where it is: replicas of the same offers keep their cut if another gains little,
 /// and of offers that are alike those are taken that hold a shard already.
-pub fn settled(ranges: &Ranges<'_>, held: &Held, plan: Vec<Replica>) -> Vec<Replica> {
-    if ranges.problem().current.is_empty() && !held.is_broken() {
+pub fn settled(pool: &Pool<'_, '_>, held: &Held, in_force: &[Replica], plan: Vec<Replica>) -> Vec<Replica> {
+    if in_force.is_empty() && !held.is_broken() {
         return plan;
     }
-    let pool = pool(ranges);
-    let plan = with_holders(&pool, held, plan);
-    let known: BTreeMap<Vec<u32>, &Replica> = ranges.problem().current.iter().map(|replica| (members(replica), replica)).collect();
+    let plan = with_holders(pool, held, plan);
+    let known: BTreeMap<Vec<u32>, &Replica> = in_force.iter().map(|replica| (members(replica), replica)).collect();
     let as_before = |replica: &Replica| {
         let before = known.get(&members(replica)).copied()?;
-        let (now, then) = (cost_of(&pool, &before.stages), cost_of(&pool, &replica.stages));
+        let (now, then) = (cost_of(pool, &before.stages), cost_of(pool, &replica.stages));
         let slower = |now: f64, then: f64| now > then * (1.0 + CUT_GAIN_RATIO);
         (!slower(now.period_ms, then.period_ms) && !slower(now.latency_ms, then.latency_ms)).then(|| before.clone())
     };
     let settled: Vec<Replica> = plan.iter().map(|replica| as_before(replica).unwrap_or_else(|| replica.clone())).collect();
-    if ranges.check(&settled).is_ok() { settled } else { plan }
+    if pool.ranges().check(&settled).is_ok() { settled } else { plan }
 }
 
 fn members(replica: &Replica) -> Vec<u32> {

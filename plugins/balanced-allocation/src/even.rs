@@ -23,6 +23,8 @@ pub struct Line {
     pub block_ms: f64,
     /// Blocks that fit in memory.
     pub most: u32,
+    /// Blocks in a millisecond: what `block_ms` divides by.
+    pub speed: f64,
 }
 
 impl Line {
@@ -31,10 +33,20 @@ impl Line {
         self.base_ms + self.block_ms * f64::from(count)
     }
 
+    /// Milliseconds for one block more; infinite if there is no room for it.
+    pub fn next_ms(&self, count: u32) -> f64 {
+        if count < self.most { self.ms(count + 1) } else { f64::INFINITY }
+    }
+
+    /// Blocks within a time, if they could be divided and memory did not end; below 0 where not even the start is made.
+    pub fn ideal(&self, limit_ms: f64) -> f64 {
+        (limit_ms - self.base_ms) * self.speed
+    }
+
     /// Blocks within a time.
     pub fn count(&self, limit_ms: f64) -> u32 {
         // The cast saturates, and takes what is not a number for 0.
-        (((limit_ms - self.base_ms) / self.block_ms + COUNT_SLACK) as u32).min(self.most)
+        ((self.ideal(limit_ms) + COUNT_SLACK) as u32).min(self.most)
     }
 }
 
@@ -138,6 +150,11 @@ impl Even {
         }
     }
 
+    /// How many kinds there are.
+    pub fn kinds(&self) -> u32 {
+        index(self.lines.len())
+    }
+
     /// The lines of a kind.
     pub fn lines_of_kind(&self, kind: u32) -> &Lines {
         &self.lines[kind as usize]
@@ -216,7 +233,7 @@ fn lines(pool: &Pool<'_, '_>, offer: u32) -> Lines {
     let line = |from: u32, to: u32, role: Roles, ranges_of: &dyn Fn(u32) -> (u32, u32)| {
         let all = if role == Roles::BODY { blocks - 2 } else { blocks - 1 };
         let most = if roles.contains(role) { most(pool, offer, all, ranges_of) } else { 0 };
-        Line { base_ms: ranges.run_ms(offer, from, to) - block_ms, block_ms, most }
+        Line { base_ms: ranges.run_ms(offer, from, to) - block_ms, block_ms, most, speed: 1.0 / block_ms }
     };
     let takes_whole = roles.contains(Roles::HEAD) && roles.contains(Roles::TAIL) && pool.holds(offer, 0, blocks);
     Lines {

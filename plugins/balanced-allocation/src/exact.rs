@@ -33,7 +33,7 @@ pub struct Exact {
 }
 
 /// None if the pool is too large.
-pub fn solve(pool: &Pool<'_, '_>, even: Option<&Even>) -> Option<Exact> {
+pub fn solve(pool: &Pool<'_, '_>) -> Option<Exact> {
     let lattice = Lattice::of(pool, SETS_MAX)?;
     let limits = pool.limits();
     if limits.objective == Objective::Latency {
@@ -43,10 +43,10 @@ pub fn solve(pool: &Pool<'_, '_>, even: Option<&Even>) -> Option<Exact> {
     if !partition::is_affordable(&lattice, limits.replicas_max) {
         return None;
     }
-    let countable = even.filter(|even| even.is_plain() && !pool.is_measured() && pool.ranges().problem().exclusions.is_empty());
+    let countable = pool.even().is_some_and(Even::is_plain) && !pool.is_measured() && pool.ranges().problem().exclusions.is_empty();
     let options = match countable {
-        Some(even) => counted(pool, even, &lattice),
-        None => {
+        true => counted(pool, &lattice),
+        false => {
             let tables = Tables::of(pool, &lattice)?;
             Options { tight: tables.chains(Goal::Bottleneck), fast: tables.chains(Goal::Latency) }
         }
@@ -69,8 +69,8 @@ fn fastest_chain(pool: &Pool<'_, '_>, chains: Vec<Option<Chain>>) -> Exact {
 }
 
 /// The chains of each set by counts of blocks.
-fn counted(pool: &Pool<'_, '_>, even: &Even, lattice: &Lattice) -> Options {
-    let mut gauge = Gauge::new(pool, Some(even));
+fn counted(pool: &Pool<'_, '_>, lattice: &Lattice) -> Options {
+    let mut gauge = Gauge::new(pool);
     let held = Held::default();
     let mut options = Options { tight: vec![None], fast: vec![None] };
     let mut members = Vec::new();

@@ -26,10 +26,7 @@ impl Held {
     /// Of a problem; what is not a range of the model counts as nothing.
     pub fn of(problem: &Problem) -> Self {
         let blocks = problem.blocks.len() as u32;
-        let mut held = Self::default();
-        for stage in problem.current.iter().flat_map(|replica| &replica.stages) {
-            held.note(stage.offer, (stage.start, stage.end), blocks);
-        }
+        let mut held = Self::in_force(&problem.current, blocks);
         for (offer, known) in (0..).zip(&problem.offers) {
             for (_, value) in known.attributes.iter().filter(|(name, _)| name == HOLDS) {
                 let range = value.split_once("..").and_then(|(start, end)| Some((start.trim().parse().ok()?, end.trim().parse().ok()?)));
@@ -37,6 +34,15 @@ impl Held {
                     held.broken |= held.note(offer, range, blocks);
                 }
             }
+        }
+        held
+    }
+
+    /// Of a plan in force alone.
+    pub fn in_force(replicas: &[Replica], blocks: u32) -> Self {
+        let mut held = Self::default();
+        for stage in replicas.iter().flat_map(|replica| &replica.stages) {
+            held.note(stage.offer, (stage.start, stage.end), blocks);
         }
         held
     }

@@ -1,8 +1,9 @@
 //! Whether a better plan is worth the change, and which of several ways to change.
 //!
 //! A change must gain more within the time that the answer will be in force than it costs to load what is not there and to
-//! fill caches that are lost. What a change costs on two ways is never more than on the way around over a third plan, so an
-//! answer that is given back as the plan in force is kept.
+//! fill caches that are lost.
+
+use std::collections::BTreeMap;
 
 use shardhost_sdk::{
     allocation::{Objective, Replica},
@@ -31,68 +32,58 @@ impl Candidate {
     }
 }
 
-/// The plan to be in force: the one in force if there is one and no other pays, else the one that pays most.
-pub fn choose(ranges: &Ranges<'_>, held: &Held, settings: &Settings, current: Option<Candidate>, others: Vec<Candidate>) -> Option<Candidate> {
-    let all: Vec<&Candidate> = current.iter().chain(&others).collect();
-    let worth = Worth::of(ranges.problem().placement.objective, &all);
+/// The plan to be in force: the one in force if there is one and no other pays, else the one that pays most. `most` is the
+/// throughput that plans for `balanced` are measured by; it must not depend on the plan in force.
+pub fn choose(ranges: &Ranges<'_>, held: &Held, settings: &Settings, most: f64, current: Option<Candidate>, others: Vec<Candidate>) -> Option<Candidate> {
+    let in_force = current.as_ref().map_or(&[][..], |current| &current.replicas);
     let horizon_ms = if ranges.problem().horizon_ms > 0.0 { ranges.problem().horizon_ms } else { settings.horizon_ms };
-    let now = current.as_ref().map(|current| worth.value(&current.score));
+    let worth = Worth { objective: ranges.problem().placement.objective, most };
     let net = |candidate: &Candidate| {
-        let gain = worth.value(&candidate.score) - now.unwrap_or(0.0);
-        (gain, gain * horizon_ms - change_ms(ranges, held, &candidate.replicas))
+        let gain = worth.gain(current.as_ref().map(|current| &current.score), &candidate.score);
+        (gain, gain * horizon_ms - change_ms(ranges, held, in_force, &candidate.replicas))
     };
-    let pays = |candidate: &Candidate| {
-        let (gain, net) = net(candidate);
-        now.is_none() || (gain >= settings.gain_ratio_min && net > 0.0)
-    };
-    let paying = others.iter().filter(|candidate| pays(candidate));
-    let best = paying.reduce(|best, next| if net(next).1 > net(best).1 + TIE_RATIO * horizon_ms { next } else { best });
-    best.cloned().or(current)
+    let pays = |(gain, net): (f64, f64)| current.is_none() || (gain >= settings.gain_ratio_min && net > 0.0);
+    let paying = others.iter().map(|candidate| (net(candidate), candidate)).filter(|(net, _)| pays(*net));
+    let best = paying.reduce(|best, next| if next.0.1 > best.0.1 + TIE_RATIO * horizon_ms { next } else { best });
+    best.map(|(_, candidate)| candidate.clone()).or_else(|| current.clone())
 }
 
-/// What plans are compared with: the best of each value among them.
+/// What plans are compared by. Each change gains by an order of plans that is always the same, so changes cannot go round
+/// in a circle.
 struct Worth {
     objective: Objective,
-    throughput: f64,
-    latency_ms: f64,
+    most: f64,
 }
 
 impl Worth {
-    fn of(objective: Objective, all: &[&Candidate]) -> Self {
-        let throughput = all.iter().map(|candidate| candidate.score.throughput).fold(0.0, f64::max);
-        let mut worth = Self { objective, throughput, latency_ms: 0.0 };
-        let enough = all.iter().filter(|candidate| worth.has_enough(&candidate.score));
-        worth.latency_ms = enough.map(|candidate| candidate.score.latency_ms).fold(f64::INFINITY, f64::min);
-        worth
-    }
-
     fn has_enough(&self, score: &Score) -> bool {
-        match self.objective {
-            Objective::Latency => true,
-            Objective::Throughput => false,
-            Objective::Balanced => score.throughput >= self.throughput * (1.0 - BALANCED_RATIO) * (1.0 - TIE_RATIO),
-        }
+        self.objective == Objective::Latency
+            || (self.objective == Objective::Balanced && score.throughput >= self.most * (1.0 - BALANCED_RATIO) * (1.0 - TIE_RATIO))
     }
 
-    /// Shares of time saved: of throughput up to 1, and of latency where throughput is enough.
-    fn value(&self, score: &Score) -> f64 {
-        let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };
-        match self.objective {
-            Objective::Throughput => ratio(score.throughput, self.throughput),
-            Objective::Latency => ratio(self.latency_ms, score.latency_ms),
-            Objective::Balanced if self.has_enough(score) => 1.0 + ratio(self.latency_ms, score.latency_ms),
-            Objective::Balanced => ratio(score.throughput, self.throughput),
+    /// The share of time that is saved: latency between plans that answer enough, else throughput. Without a plan in force,
+    /// a number by which plans are ordered.
+    fn gain(&self, now: Option<&Score>, then: &Score) -> f64 {
+        let saved = |now: f64, then: f64| if now > 0.0 { (now - then) / now } else { 0.0 };
+        match now {
+            Some(now) if self.has_enough(now) && self.has_enough(then) => saved(now.latency_ms, then.latency_ms),
+            Some(now) if self.has_enough(now) => 0.0,
+            Some(now) => saved(then.throughput, now.throughput),
+            None if self.has_enough(then) => 1.0 + 1.0 / (1.0 + then.latency_ms),
+            None => then.throughput / self.most.max(then.throughput).max(f64::MIN_POSITIVE),
         }
     }
 }
 
 /// Time to send the shards that are not there, one after another, and to compute again what lost caches held: each sequence
 /// of a replica that goes begins anew.
-fn change_ms(ranges: &Ranges<'_>, held: &Held, plan: &[Replica]) -> f64 {
+fn change_ms(ranges: &Ranges<'_>, held: &Held, in_force: &[Replica], plan: &[Replica]) -> f64 {
     let problem = ranges.problem();
     let load_ms = held.bytes_to_load(ranges, plan) / problem.within_site.bytes_per_ms;
     let caches = problem.blocks.iter().any(|block| block.kv_bytes_per_token > 0.0);
-    let lost = problem.current.iter().filter(|replica| caches && !plan.contains(replica));
+    let by_head: BTreeMap<u32, &Replica> = plan.iter().filter_map(|replica| Some((replica.stages.first()?.offer, replica))).collect();
+    let stays = |replica: &Replica| replica.stages.first().is_some_and(|head| by_head.get(&head.offer).is_some_and(|other| *other == replica));
+    let lost = in_force.iter().filter(|replica| caches && !stays(replica));
     let lost_ms: f64 = lost.map(|replica| ranges.latency_ms(replica) * f64::from(problem.sequences)).sum();
     load_ms + lost_ms
 }

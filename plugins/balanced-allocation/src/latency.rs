@@ -11,7 +11,6 @@ use shardhost_sdk::allocation::{Replica, Stage};
 use crate::{
     chains::{Chain, KindStage, offers_by_kind},
     cut::Cost,
-    even::Even,
     exact::best_of,
     pool::{Kind, Pool, index},
     relaxed::Relaxed,
@@ -19,10 +18,12 @@ use crate::{
     sites,
 };
 
+/// A chain this close to what is proved is proved to be the fastest: rounding.
+const PROVED_RATIO: f64 = 1e-8;
 /// Most kinds of offers that the search looks at.
 const KINDS_MAX: usize = 1_024;
 /// Most stages that the search tries to add, about a third of a second in the sandbox.
-const STEPS_MAX: u64 = 4_000_000;
+const STEPS_MAX: u64 = 3_000_000;
 /// Partial chains kept for each number of blocks and stages, and the kinds that extend them.
 const BEAM: usize = 8;
 const BEAM_KINDS: usize = 32;
@@ -39,42 +40,44 @@ pub struct Found {
 }
 
 /// The fastest chain that was found, and what is proved of it.
-pub fn fastest(pool: &Pool<'_, '_>, even: Option<&Even>) -> Option<Found> {
-    let kinds = kinds(pool);
-    let relaxed = Relaxed::of(pool, &kinds);
+pub fn fastest(pool: &Pool<'_, '_>) -> Option<Found> {
     let mut found: Vec<Replica> = single(pool).into_iter().collect();
-    let mut proved = if kinds.len() == pool.kinds().len() { relaxed.least_ms() } else { pool.ranges().latency_bound() };
-    if let Some(by_site) = even.and_then(|even| sites::fastest(pool, even)) {
-        let exact = by_site.complete && !pool.is_measured() && pool.kinds().iter().all(|kind| stands_alone(pool, kind.members[0]));
-        if exact {
-            let alone = found.first().map_or(f64::INFINITY, |replica| pool.ranges().latency_ms(replica));
-            proved = proved.max(by_site.latency_ms.min(alone) * (1.0 - TIE_RATIO));
+    let mut proved = pool.ranges().latency_bound();
+    let least_ms = |found: &[Replica]| found.iter().map(|replica| pool.ranges().latency_ms(replica)).fold(f64::INFINITY, f64::min);
+    if let Some(by_site) = pool.even().and_then(|even| sites::fastest(pool, even)) {
+        if by_site.complete && is_by_site(pool) {
+            proved = proved.max(by_site.latency_ms.min(least_ms(&found)) * (1.0 - TIE_RATIO));
         }
         found.push(by_site.replica);
     }
-    found.extend(beam(pool, &kinds));
-    found.retain(|replica| pool.ranges().check(std::slice::from_ref(replica)).is_ok() || pool.is_relaxed());
-    let known_ms = found.iter().map(|replica| pool.ranges().latency_ms(replica)).fold(f64::INFINITY, f64::min);
-    if known_ms > proved * (1.0 + TIE_RATIO) {
-        let mut search = Search { pool, kinds: &kinds, relaxed: &relaxed, nodes: Vec::new(), open: BinaryHeap::new(), steps: 0, known_ms };
-        let (better, bound_ms) = search.run();
-        if kinds.len() == pool.kinds().len() {
-            proved = proved.max(bound_ms.min(known_ms));
+    let holds = |replica: &Replica| pool.ranges().check(std::slice::from_ref(replica)).is_ok() || pool.is_relaxed();
+    found.retain(holds);
+    if least_ms(&found) > proved * (1.0 + PROVED_RATIO) {
+        let kinds = kinds(pool);
+        let all = kinds.len() == pool.kinds().len();
+        let relaxed = Relaxed::of(pool, &kinds);
+        proved = if all { proved.max(relaxed.least_ms()) } else { proved };
+        found.extend(beam(pool, &kinds).filter(holds));
+        let known_ms = least_ms(&found);
+        if known_ms > proved * (1.0 + PROVED_RATIO) {
+            let mut search = Search { pool, kinds: &kinds, relaxed: &relaxed, nodes: Vec::new(), open: BinaryHeap::new(), steps: 0, known_ms };
+            let (better, bound_ms) = search.run();
+            proved = if all { proved.max(bound_ms.min(known_ms)) } else { proved };
+            found.extend(better);
         }
-        found.extend(better);
     }
     let best = best_of(pool, found.into_iter().map(|replica| vec![replica]).collect())?;
     Some(Found { replica: best.into_iter().next()?, bound_ms: proved })
 }
 
-fn stands_alone(pool: &Pool<'_, '_>, offer: u32) -> bool {
-    let device = pool.device(offer);
-    pool.ranges().problem().offers.iter().filter(|other| other.device == device).count() == 1
+/// Whether hops depend on sites alone.
+fn is_by_site(pool: &Pool<'_, '_>) -> bool {
+    pool.kinds().iter().all(|kind| !pool.is_crowded(kind.members[0]))
 }
 
 /// The kinds that the search looks at: the fastest, if there are many.
 fn kinds(pool: &Pool<'_, '_>) -> Vec<u32> {
-    let time = |kind: u32| pool.ranges().run_ms(pool.kinds()[kind as usize].members[0], 0, pool.blocks());
+    let time = |kind: u32| pool.whole_ms(pool.kinds()[kind as usize].members[0]);
     let mut kinds: Vec<(f64, u32)> = (0..index(pool.kinds().len())).map(|kind| (time(kind), kind)).collect();
     kinds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     kinds.truncate(KINDS_MAX);
@@ -167,13 +170,13 @@ impl Search<'_, '_, '_> {
             if arrived.latency_ms + self.relaxed.from(kind, border) >= self.known_ms {
                 continue;
             }
-            for end in border + 1..=self.pool.reach(offer, border, f64::INFINITY) {
+            for end in border + 1..=self.pool.end(kind, border) {
                 self.steps += 1;
                 let early = end == blocks && count + 1 < limits.stages_min;
-                if early || !self.pool.fits(offer, border, end) {
+                if early || !self.pool.is_allowed(offer, border, end) {
                     continue;
                 }
-                let cost = arrived.then(0.0, self.pool.ranges().run_ms(offer, border, end));
+                let cost = arrived.then(0.0, self.pool.run_ms(kind, border, end));
                 let estimate_ms = cost.latency_ms + self.relaxed.after(kind, end);
                 if estimate_ms < self.known_ms {
                     let node = index(self.nodes.len());
@@ -236,10 +239,10 @@ fn beam(pool: &Pool<'_, '_>, kinds: &[u32]) -> Option<Replica> {
                     let Some(&offer) = members.get(used) else { continue };
                     let other = |last: &KindStage| if last.kind == kind { members[used - 1] } else { pool.kinds()[last.kind as usize].members[0] };
                     let hop_ms = stages.last().map_or(0.0, |last| pool.ranges().hop_ms(other(last), offer, start));
-                    for end in start + 1..=pool.reach(offer, start, f64::INFINITY) {
+                    for end in start + 1..=pool.end(kind, start) {
                         let early = end == blocks && count + 1 < limits.stages_min as usize;
-                        if !early && pool.fits(offer, start, end) {
-                            let total_ms = latency_ms + hop_ms + pool.ranges().run_ms(offer, start, end);
+                        if !early && pool.is_allowed(offer, start, end) {
+                            let total_ms = latency_ms + hop_ms + pool.run_ms(kind, start, end);
                             note(&mut beams[end as usize][count + 1], total_ms, &stages, KindStage { kind, start, end });
                         }
                     }

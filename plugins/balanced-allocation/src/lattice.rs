@@ -71,10 +71,10 @@ impl Lattice {
         let mut part = self.strides[first as usize];
         while visit(part) {
             let Some(next) = (0..limits.len()).find(|&kind| counts[kind] < limits[kind]) else { return };
-            for below in 0..next {
+            for (below, (count, stride)) in counts.iter_mut().zip(&self.strides).enumerate().take(next) {
                 let least = u32::from(below == first as usize);
-                part -= (counts[below] - least) * self.strides[below];
-                counts[below] = least;
+                part -= (*count - least) * stride;
+                *count = least;
             }
             counts[next] += 1;
             part += self.strides[next];

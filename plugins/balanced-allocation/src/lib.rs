@@ -42,6 +42,7 @@ pub mod sweep;
 
 use held::Held;
 use keep::{Candidate, choose};
+use pool::Pool;
 use score::Score;
 use settings::Settings;
 
@@ -62,7 +63,8 @@ impl AllocationPolicy for Balanced {
             Some((plan, answer)) => Ok(proposal(&ranges, plan, &answer)),
             None => Err(refusal::explain(&ranges, |changed| {
                 let ranges = Ranges::new(changed);
-                ranges.blocks() > 0 && search::answer(&ranges, &Settings { steps_min: 0, steps_max: 0, ..self.settings }, &Held::default(), None).plan.is_some()
+                let brief = Settings { steps_min: 0, steps_max: 0, ..self.settings };
+                search::answer(&Pool::variants(&ranges), &brief, None).plan.is_some()
             })),
         }
     }
@@ -85,49 +87,51 @@ impl Balanced {
         if ranges.blocks() == 0 || ranges.offers() == 0 {
             return None;
         }
+        let pools = Pool::variants(ranges);
         let held = Held::of(ranges.problem());
         let kept = delta::kept(ranges);
         let current = (!kept.is_empty()).then(|| Candidate::of(ranges, kept.clone()));
         if held.is_broken() {
             let mut repaired = kept.clone();
-            repaired.extend(repair::repaired(&delta::pool(ranges), &held, &kept, self.settings.repair_bytes_ratio_max));
+            repaired.extend(repair::repaired(&pools[0], &held, &kept, self.settings.repair_bytes_ratio_max));
             if repaired.len() > kept.len() && ranges.check(&repaired).is_ok() {
-                let chosen = choose(ranges, &held, &self.settings, current, vec![Candidate::of(ranges, repaired)])?;
-                return Some((chosen, search::bounds(&delta::pool(ranges))));
+                let (answer, repaired) = (search::bounds(&pools[0]), Candidate::of(ranges, repaired));
+                let chosen = choose(ranges, &held, &self.settings, repaired.score.throughput, current, vec![repaired])?;
+                return Some((chosen, answer));
             }
         }
-        let mut others = delta::candidates(ranges, &self.settings, &held, &kept);
+        let mut others = delta::candidates(&pools[0], &self.settings, &held, &kept);
         let known = current.iter().chain(&others).map(|candidate| candidate.score.throughput).reduce(f64::max);
-        let answer = search::answer(ranges, &self.settings, &held, known.map(|known| known * (1.0 + self.settings.gain_ratio_min)));
+        let answer = search::answer(&pools, &self.settings, known.map(|known| known * (1.0 + self.settings.gain_ratio_min)));
         if let Some(plan) = &answer.plan {
-            others.push(Candidate::of(ranges, delta::settled(ranges, &held, plan.clone())));
+            others.push(Candidate::of(ranges, delta::settled(&pools[0], &held, &kept, plan.clone())));
         }
-        let chosen = choose(ranges, &held, &self.settings, current, others)?;
+        let chosen = choose(ranges, &held, &self.settings, answer.most, current, others)?;
         let unchanged = chosen.replicas == ranges.problem().current;
-        Some((if unchanged { chosen } else { self.at_rest(ranges.problem(), chosen, &answer) }, answer))
+        Some((if unchanged { chosen } else { self.at_rest(&pools[0], chosen, &answer) }, answer))
     }
 
     /// The plan that is kept when it comes back as the plan in force: changes that would follow at once are made now.
-    fn at_rest(&self, problem: &Problem, mut chosen: Candidate, answer: &search::Answer) -> Candidate {
-        let mut next = problem.clone();
-        next.offers.iter_mut().for_each(|offer| offer.attributes.clear());
+    fn at_rest(&self, pool: &Pool<'_, '_>, mut chosen: Candidate, answer: &search::Answer) -> Candidate {
+        let ranges = pool.ranges();
         for _ in 0..ROUNDS_MAX {
-            next.current.clone_from(&chosen.replicas);
-            let ranges = Ranges::new(&next);
-            let held = Held::of(&next);
-            let mut others = delta::candidates(&ranges, &self.settings, &held, &next.current);
-            others.extend(answer.plan.clone().map(|plan| Candidate::of(&ranges, delta::settled(&ranges, &held, plan))));
-            let Some(better) = choose(&ranges, &held, &self.settings, Some(chosen.clone()), others).filter(|better| better.replicas != chosen.replicas) else {
-                break;
-            };
-            chosen = better;
+            let held = Held::in_force(&chosen.replicas, ranges.blocks());
+            let mut others = delta::candidates(pool, &self.settings, &held, &chosen.replicas);
+            // In large pools nothing new is made while the plan in force is good enough.
+            let plan = answer.plan.clone().filter(|_| !search::is_large(pool));
+            others.extend(plan.map(|plan| Candidate::of(ranges, delta::settled(pool, &held, &chosen.replicas, plan))));
+            let better = choose(ranges, &held, &self.settings, answer.most, Some(chosen.clone()), others);
+            match better.filter(|better| better.replicas != chosen.replicas) {
+                Some(better) => chosen = better,
+                None => break,
+            }
         }
         chosen
     }
 }
 
 /// Most changes that are made at once because each would follow the one before.
-const ROUNDS_MAX: u32 = 4;
+const ROUNDS_MAX: u32 = 16;
 
 /// The plan with its certificate.
 fn proposal(ranges: &Ranges<'_>, chosen: Candidate, answer: &search::Answer) -> Proposal {

@@ -10,10 +10,15 @@ use crate::{
     sweep::{Grouping, fill_up},
 };
 
+/// An exchange that gains so much is taken without a look at the others.
+const GAIN_RATIO_TAKEN: f64 = 1e-3;
 /// Idle offers that each replica is offered, fastest first.
 const IDLE_TRIED: usize = 12;
 /// Bottlenecks at which idle offers open replicas.
 const OPENING_TARGETS: u32 = 12;
+/// Replicas that are filled anew together with idle offers, and the bottlenecks that are tried.
+const REFILLED: [usize; 5] = [1, 2, 3, 5, 8];
+const REFILL_TARGETS: u32 = 16;
 /// Replicas that each replica is paired with in a round, those of about its own rate.
 const NEIGHBOURS: usize = 24;
 /// Largest two replicas together whose members are shared out anew in every way.
@@ -53,6 +58,8 @@ struct Search<'g, 'p, 'r, 'a> {
 pub fn employ_idle(gauge: &mut Gauge<'_, '_, '_>, grouping: Grouping) -> Grouping {
     search(gauge, grouping, u64::MAX, |search| {
         search.open();
+        search.revive();
+        search.refill();
         search.employ();
     })
 }
@@ -66,6 +73,7 @@ impl Search<'_, '_, '_, '_> {
             let before = self.throughput();
             self.free_needless();
             self.open();
+            self.revive();
             self.employ();
             self.pair_up();
             self.round += 1;
@@ -129,11 +137,9 @@ impl Search<'_, '_, '_, '_> {
 
     /// Idle offers join a replica, or take the place of a member.
     fn employ(&mut self) {
-        let ranges = self.gauge.pool().ranges();
-        let time = |offer: u32| ranges.run_ms(offer, 0, ranges.blocks());
-        let mut idle: Vec<(f64, u32)> = self.idle.iter().map(|&offer| (time(offer), offer)).collect();
-        idle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let pool = self.gauge.pool();
+        let mut idle: Vec<(f64, u32)> = self.idle.iter().map(|&offer| (pool.whole_ms(offer), offer)).collect();
+        idle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         idle.dedup_by_key(|(_, offer)| pool.kind_of(*offer));
         let tried: Vec<u32> = idle.into_iter().take(IDLE_TRIED).map(|(_, offer)| offer).collect();
         for offer in tried {
@@ -193,28 +199,112 @@ impl Search<'_, '_, '_, '_> {
             self.share_out(one, two);
             return;
         }
-        while !self.is_over() {
-            let now = self.rates[one] + self.rates[two];
-            let mut best: Option<(f64, Exchange)> = None;
-            for leaves_one in self.choices(one) {
-                for leaves_two in self.choices(two) {
-                    if (leaves_one, leaves_two) == (None, None) || self.are_alike((one, leaves_one), (two, leaves_two)) {
-                        continue;
-                    }
-                    let rate = self.rate_after(one, two, (leaves_one, leaves_two));
-                    if rate > best.map_or(now * (1.0 + TIE_RATIO), |best| best.0) {
-                        best = Some((rate, (leaves_one, leaves_two)));
+        while let Some((_, exchange)) = self.best_exchange(one, two) {
+            self.exchange(one, two, exchange);
+        }
+    }
+
+    /// The exchange between two replicas that gains most, or the first that gains much, and what they answer after it.
+    fn best_exchange(&mut self, one: usize, two: usize) -> Option<(f64, Exchange)> {
+        let now = self.rates[one] + self.rates[two];
+        let mut best: Option<(f64, Exchange)> = None;
+        for leaves_one in self.choices(one) {
+            for leaves_two in self.choices(two) {
+                if self.is_over() {
+                    return None;
+                }
+                if (leaves_one, leaves_two) == (None, None) || self.are_alike((one, leaves_one), (two, leaves_two)) {
+                    continue;
+                }
+                let least = best.map_or(now * (1.0 + TIE_RATIO), |best| best.0);
+                let rate = self.rate_after(one, two, (leaves_one, leaves_two), least);
+                if rate > least {
+                    best = Some((rate, (leaves_one, leaves_two)));
+                    if rate > now * (1.0 + GAIN_RATIO_TAKEN) {
+                        return best;
                     }
                 }
             }
-            let Some((_, (leaves_one, leaves_two))) = best else { return };
-            let from_one = leaves_one.map(|position| self.groups[one].swap_remove(position));
-            let from_two = leaves_two.map(|position| self.groups[two].swap_remove(position));
-            self.groups[one].extend(from_two);
-            self.groups[two].extend(from_one);
-            self.measure(one);
-            self.measure(two);
         }
+        best
+    }
+
+    fn exchange(&mut self, one: usize, two: usize, (leaves_one, leaves_two): Exchange) {
+        let from_one = leaves_one.map(|position| self.groups[one].swap_remove(position));
+        let from_two = leaves_two.map(|position| self.groups[two].swap_remove(position));
+        self.groups[one].extend(from_two);
+        self.groups[two].extend(from_one);
+        self.measure(one);
+        self.measure(two);
+    }
+
+    /// Idle offers that hold the model together with one more, or with another instead, become a replica, if the one that
+    /// gives it loses less than is gained.
+    fn revive(&mut self) {
+        let limits = self.gauge.pool().limits();
+        let replicas = self.groups.iter().filter(|group| !group.is_empty()).count();
+        if self.idle.is_empty() || replicas >= limits.replicas_max as usize {
+            return;
+        }
+        let pool = self.gauge.pool();
+        self.idle.sort_by(|&a, &b| pool.whole_ms(a).total_cmp(&pool.whole_ms(b)).then(a.cmp(&b)));
+        let members = self.idle.iter().copied().take(IDLE_TRIED.min(limits.stages_max as usize)).collect();
+        let revived = self.groups.len();
+        self.groups.push(members);
+        self.rates.push(0.0);
+        self.changed.push(self.round);
+        let mut best: Option<(f64, usize, Exchange)> = None;
+        for group in (0..revived).filter(|&group| !self.groups[group].is_empty()).collect::<Vec<_>>() {
+            if let Some((rate, exchange)) = self.best_exchange(revived, group) {
+                let gain = rate - self.rates[group];
+                best = if best.is_none_or(|best| gain > best.0) { Some((gain, group, exchange)) } else { best };
+            }
+        }
+        if let Some((_, group, exchange)) = best {
+            self.exchange(revived, group, exchange);
+        }
+        if self.rates[revived] <= 0.0 {
+            self.groups.pop();
+            self.rates.pop();
+            self.changed.pop();
+        }
+        self.find_idle();
+    }
+
+    /// Idle offers are filled together with those of a few replicas that make least of theirs.
+    fn refill(&mut self) {
+        let pool = self.gauge.pool();
+        let used = |group: &[u32], rate: f64| rate / group.iter().map(|&offer| 1.0 / pool.whole_ms(offer).max(f64::MIN_POSITIVE)).sum::<f64>();
+        let mut order: Vec<(f64, usize)> =
+            (0..self.groups.len()).filter(|&group| !self.groups[group].is_empty()).map(|group| (used(&self.groups[group], self.rates[group]), group)).collect();
+        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut best: Option<(f64, usize, Vec<Vec<u32>>)> = None;
+        for count in REFILLED.into_iter().filter(|&count| count <= order.len() && !self.idle.is_empty()) {
+            let opened = &order[..count];
+            let before: f64 = opened.iter().map(|&(_, group)| self.rates[group]).sum();
+            let members: Vec<u32> = opened.iter().flat_map(|&(_, group)| &self.groups[group]).chain(&self.idle).copied().collect();
+            let filled = fill_up(self.gauge, &members, REFILL_TARGETS);
+            let gain = filled.throughput - before;
+            let room = self.groups.len() - count + filled.groups.len() <= self.gauge.pool().limits().replicas_max as usize;
+            if room && gain > before * TIE_RATIO && best.as_ref().is_none_or(|best| gain > best.0) {
+                best = Some((gain, count, filled.groups));
+            }
+        }
+        let Some((_, count, filled)) = best else { return };
+        order[..count].iter().for_each(|&(_, group)| self.groups[group].clear());
+        order[..count].iter().for_each(|&(_, group)| self.set_rate(group, 0.0));
+        for group in filled {
+            self.rates.push(self.gauge.rate(&group));
+            self.changed.push(self.round);
+            self.groups.push(group);
+        }
+        self.find_idle();
+    }
+
+    /// Whoever is in no replica is idle.
+    fn find_idle(&mut self) {
+        let taken: BTreeSet<u32> = self.groups.iter().flatten().copied().collect();
+        self.idle = self.gauge.pool().usable().into_iter().filter(|offer| !taken.contains(offer)).collect();
     }
 
     /// The best of all ways to make two replicas, or one, of the members of two small ones.
@@ -231,7 +321,7 @@ impl Search<'_, '_, '_, '_> {
             for (position, &member) in members[1..].iter().enumerate() {
                 if sides >> position & 1 == 0 { here.push(member) } else { there.push(member) }
             }
-            let rate = self.gauge.rate(&here) + self.gauge.rate(&there);
+            let rate = self.both(&here, &there, best);
             if rate > best {
                 (best, found) = (rate, Some(sides));
             }
@@ -252,21 +342,43 @@ impl Search<'_, '_, '_, '_> {
         kind(one).is_some() && kind(one) == kind(two)
     }
 
-    fn rate_after(&mut self, one: usize, two: usize, (leaves_one, leaves_two): Exchange) -> f64 {
+    fn rate_after(&mut self, one: usize, two: usize, (leaves_one, leaves_two): Exchange, least: f64) -> f64 {
         let from_one = leaves_one.map(|position| self.groups[one][position]);
         let from_two = leaves_two.map(|position| self.groups[two][position]);
-        self.rate_without(one, leaves_one, from_two) + self.rate_without(two, leaves_two, from_one)
+        let (mut here, mut there) = std::mem::take(&mut self.scratch);
+        put(&mut here, &self.groups[one], leaves_one, from_two);
+        put(&mut there, &self.groups[two], leaves_two, from_one);
+        let rate = self.both(&here, &there, least);
+        self.scratch = (here, there);
+        rate
+    }
+
+    /// The rate of two replicas together; 0 if a quick look shows that it is not above `least`.
+    fn both(&mut self, one: &[u32], two: &[u32], least: f64) -> f64 {
+        let rate = self.gauge.rate(one);
+        let missing = least - rate;
+        if missing > 0.0 && (two.is_empty() || !self.gauge.may_stay_below(two, 1.0 / missing)) {
+            return 0.0;
+        }
+        rate + self.gauge.rate(two)
     }
 
     /// The rate of a replica when a member leaves and an offer joins.
     fn rate_without(&mut self, group: usize, leaves: Option<usize>, joins: Option<u32>) -> f64 {
-        let scratch = &mut self.scratch.0;
-        scratch.clear();
-        scratch.extend_from_slice(&self.groups[group]);
-        if let Some(leaves) = leaves {
-            scratch.swap_remove(leaves);
-        }
-        scratch.extend(joins);
-        self.gauge.rate(scratch)
+        let mut members = std::mem::take(&mut self.scratch.0);
+        put(&mut members, &self.groups[group], leaves, joins);
+        let rate = self.gauge.rate(&members);
+        self.scratch.0 = members;
+        rate
     }
+}
+
+/// Makes a list of a replica's members when one leaves and an offer joins.
+fn put(list: &mut Vec<u32>, members: &[u32], leaves: Option<usize>, joins: Option<u32>) {
+    list.clear();
+    list.extend_from_slice(members);
+    if let Some(leaves) = leaves {
+        list.swap_remove(leaves);
+    }
+    list.extend(joins);
 }

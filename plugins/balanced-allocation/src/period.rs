@@ -1,17 +1,16 @@
 //! The least bottleneck of a set of offers, as fast as a local search needs it.
 //!
-//! For an even model it is exact: a bound that never exceeds the answer is raised as long as that is cheap, then the blocks
-//! that are still missing go one by one to whoever would be done first. For other models the set is put into an order and
+//! For an even model it is exact: blocks are counted at a time that is nearly right, then given out or taken back one by one
+//! to whoever would be done first. For other models the set is put into an order and
 //! cut by halving; that is exact for this order.
 
 use crate::{
-    even::{Even, Line},
+    even::{Even, Line, Lines},
     pool::Pool,
-    score::TIE_RATIO,
 };
 
-/// Raises of the bound before blocks are given out one by one.
-const RAISES: u32 = 4;
+/// Steps towards the time in which blocks that can be divided would be done.
+const RAISES: u32 = 3;
 /// Pairs of head and tail that are looked at, each the best for the time of the one before.
 const LOOKS: u32 = 3;
 /// Largest set of which all pairs are tried where those do not hold the model.
@@ -26,11 +25,24 @@ const PERIOD_MS_MIN: f64 = 1e-100;
 #[derive(Debug)]
 pub struct Gauge<'p, 'r, 'a> {
     pool: &'p Pool<'r, 'a>,
-    even: Option<&'p Even>,
     lines: Vec<Line>,
-    counts: Vec<u32>,
+    work: Vec<Work>,
     /// Offers looked at so far.
     pub steps: u64,
+}
+
+/// What an offer takes, when it is done with it, and when it would be with one block more: never if it is full.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    count: u32,
+    done_ms: f64,
+    next_ms: f64,
+}
+
+impl Work {
+    fn of(line: &Line, count: u32) -> Self {
+        Self { count, done_ms: if count > 0 { line.ms(count) } else { 0.0 }, next_ms: line.next_ms(count) }
+    }
 }
 
 /// How an even model lies on a set: the offers of the first and last block by position in the set, and the time.
@@ -45,19 +57,14 @@ pub struct Layout {
 }
 
 impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
-    /// For a pool, and the even view of it if there is one.
-    pub fn new(pool: &'p Pool<'r, 'a>, even: Option<&'p Even>) -> Self {
-        Self { pool, even, lines: Vec::new(), counts: Vec::new(), steps: 0 }
+    /// For a pool.
+    pub fn new(pool: &'p Pool<'r, 'a>) -> Self {
+        Self { pool, lines: Vec::new(), work: Vec::new(), steps: 0 }
     }
 
     /// The pool behind it.
     pub fn pool(&self) -> &'p Pool<'r, 'a> {
         self.pool
-    }
-
-    /// The even view.
-    pub fn even(&self) -> Option<&'p Even> {
-        self.even
     }
 
     /// The bottleneck of a chain over these offers, hops included; infinite if there is none.
@@ -66,11 +73,23 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
         if members.len() < limits.stages_min as usize || members.len() > limits.stages_max as usize {
             return f64::INFINITY;
         }
-        match self.even {
+        match self.pool.even() {
             Some(even) if members.len() == 1 => even.lines(members[0]).whole_ms,
             Some(even) => self.layout(members).period_ms.max(even.slowest_hop_ms(members)),
             None => self.cut_ms(members),
         }
+    }
+
+    /// Whether a chain over these offers could have a bottleneck below a limit. A quick look, which errs only by saying yes.
+    pub fn may_stay_below(&mut self, members: &[u32], limit_ms: f64) -> bool {
+        let Some(even) = self.pool.even() else { return true };
+        self.steps += members.len() as u64 / 4;
+        if members.len() == 1 {
+            return even.lines(members[0]).whole_ms < limit_ms;
+        }
+        let most = |lines: &Lines| lines.inner.count(limit_ms).max(lines.head.count(limit_ms)).max(lines.tail.count(limit_ms));
+        let count = |&member: &u32| if even.is_plain() { even.line(member, false, false).count(limit_ms) } else { most(even.lines(member)) };
+        members.iter().map(count).sum::<u32>() >= even.blocks()
     }
 
     /// Requests per millisecond of a chain over these offers.
@@ -83,16 +102,16 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
 
     /// The best layout of an even model on two offers or more.
     pub fn layout(&mut self, members: &[u32]) -> Layout {
-        let Some(even) = self.even else { return Layout { head: 0, tail: 0, period_ms: f64::INFINITY } };
+        let Some(even) = self.pool.even() else { return Layout { head: 0, tail: 0, period_ms: f64::INFINITY } };
         self.steps += members.len() as u64;
         self.lines.clear();
         self.lines.extend(members.iter().map(|&member| *even.line(member, false, false)));
         let needed = even.blocks();
         let start_ms = forced_ms(&self.lines, even.stages().0);
         if even.is_plain() {
-            return Layout { head: 0, tail: members.len() - 1, period_ms: least_ms(&self.lines, needed, start_ms, &mut self.counts) };
+            return Layout { head: 0, tail: members.len() - 1, period_ms: least_ms(&self.lines, needed, start_ms, &mut self.work) };
         }
-        let inner = least_ms(&self.lines, needed, start_ms, &mut self.counts);
+        let inner = least_ms(&self.lines, needed, start_ms, &mut self.work);
         let guess = if inner.is_finite() { inner } else { self.lines.iter().map(|line| line.ms(line.most)).fold(0.0, f64::max) };
         let (mut best, mut at) = (Layout { head: 0, tail: 0, period_ms: f64::INFINITY }, guess);
         // The pair that loses least depends on the time, and the time on the pair: a second look is mostly enough.
@@ -118,7 +137,7 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
         // Whoever is head or tail holds a block at least.
         let takes = self.lines[head].most > 0 && self.lines[tail].most > 0;
         let start_ms = start_ms.max(self.lines[head].ms(1)).max(self.lines[tail].ms(1));
-        let period_ms = if takes { least_ms(&self.lines, even.blocks(), start_ms, &mut self.counts) } else { f64::INFINITY };
+        let period_ms = if takes { least_ms(&self.lines, even.blocks(), start_ms, &mut self.work) } else { f64::INFINITY };
         for position in [head, tail] {
             self.lines[position] = even.lines(members[position]).inner;
         }
@@ -144,7 +163,7 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
     }
 
     fn cut_in_order_ms(&mut self, order: &[u32], known_ms: f64) -> f64 {
-        let most = order.iter().map(|&offer| self.pool.ranges().run_ms(offer, 0, self.pool.blocks())).fold(0.0, f64::max);
+        let most = order.iter().map(|&offer| self.pool.whole_ms(offer)).fold(0.0, f64::max);
         let hops = order.windows(2).map(|pair| self.slowest_hop_ms(pair[0], pair[1])).fold(0.0, f64::max);
         let (mut low, mut high) = (hops, known_ms.min(most.max(hops)));
         if !self.reaches(order, high) {
@@ -194,7 +213,7 @@ fn ends(even: &Even, members: &[u32], limit_ms: f64) -> Option<(usize, usize)> {
         }
     };
     // Counts that are not whole tell apart offers that lose the same number of blocks.
-    let count = |line: &Line| ((limit_ms - line.base_ms) / line.block_ms).min(f64::from(line.most));
+    let count = |line: &Line| line.ideal(limit_ms).min(f64::from(line.most));
     // An end that takes no block within the time is worse than any that does.
     let end = |line: &Line| count(line) - if count(line) < 1.0 { 1.0 } else { 0.0 };
     for (position, &member) in members.iter().enumerate() {
@@ -214,29 +233,37 @@ fn ends(even: &Even, members: &[u32], limit_ms: f64) -> Option<(usize, usize)> {
 }
 
 /// The least time, not below `start_ms`, in which the lines take so many blocks together; infinite if memory does not hold
-/// them.
-fn least_ms(lines: &[Line], blocks: u32, start_ms: f64, counts: &mut Vec<u32>) -> f64 {
+/// them. It is when as many blocks are done as there are, each line doing one after another: counts at a guess are put right
+/// by the blocks that are done next, or were done last.
+fn least_ms(lines: &[Line], blocks: u32, start_ms: f64, work: &mut Vec<Work>) -> f64 {
     if lines.iter().map(|line| u64::from(line.most)).sum::<u64>() < u64::from(blocks) {
         return f64::INFINITY;
     }
-    let at_least = raised(lines, blocks).max(start_ms);
-    counts.clear();
-    // A little below the bound, or rounding could give out a block too many.
-    counts.extend(lines.iter().map(|line| line.count(at_least * (1.0 - TIE_RATIO))));
-    let mut given: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-    if given >= u64::from(blocks) {
-        // Only where the bound is the start, or counts were rounded up.
-        return at_least;
+    let guess = guess(lines, blocks);
+    let mut missing = i64::from(blocks);
+    work.clear();
+    work.extend(lines.iter().map(|line| {
+        let count = line.count(guess);
+        missing -= i64::from(count);
+        Work::of(line, count)
+    }));
+    let mut done_ms = 0.0_f64;
+    for _ in 0..missing.max(0) {
+        let next =
+            work.iter().enumerate().fold((0, f64::INFINITY), |first, (position, work)| if work.next_ms < first.1 { (position, work.next_ms) } else { first });
+        work[next.0] = Work::of(&lines[next.0], work[next.0].count + 1);
+        done_ms = next.1;
     }
-    let mut period_ms = start_ms;
-    while given < u64::from(blocks) {
-        let next = (0..lines.len()).filter(|&line| counts[line] < lines[line].most);
-        let Some(next) = next.min_by(|&a, &b| lines[a].ms(counts[a] + 1).total_cmp(&lines[b].ms(counts[b] + 1))) else { return f64::INFINITY };
-        counts[next] += 1;
-        given += 1;
-        period_ms = period_ms.max(lines[next].ms(counts[next]));
+    for _ in missing.min(0)..=0 {
+        // The block that was done last: if there are too many it is taken away, else it says when all were done.
+        let last = work.iter().enumerate().fold((0, 0.0), |last, (position, work)| if work.done_ms > last.1 { (position, work.done_ms) } else { last });
+        done_ms = last.1;
+        if missing < 0 {
+            work[last.0] = Work::of(&lines[last.0], work[last.0].count - 1);
+            missing += 1;
+        }
     }
-    period_ms
+    done_ms.max(start_ms)
 }
 
 /// The time below which fewer than `forced` lines take a block.
@@ -249,20 +276,21 @@ fn forced_ms(lines: &[Line], forced: u32) -> f64 {
     ones.get(forced as usize - 1).copied().unwrap_or(f64::INFINITY)
 }
 
-/// A time that the answer is not below: from any time on, the lines take at most as many blocks more as those that are not
-/// full would if they had no start to make. Raised a few times, it is mostly the answer for blocks that can be divided.
-fn raised(lines: &[Line], blocks: u32) -> f64 {
+/// About the time in which the lines take so many blocks: what it would be if blocks could be divided, found in a few
+/// steps from below, and half a block more for each line that is not full.
+fn guess(lines: &[Line], blocks: u32) -> f64 {
     let needed = f64::from(blocks);
-    let mut at = 0.0_f64;
+    let (mut at, mut open, mut speed) = (0.0_f64, 0.0, 0.0);
     for _ in 0..RAISES {
-        let (mut taken, mut speed) = (0.0, 0.0);
+        let mut taken = 0.0;
+        (open, speed) = (0.0, 0.0);
         for line in lines {
-            let count = (at - line.base_ms) / line.block_ms;
+            let count = line.ideal(at);
             if count >= f64::from(line.most) {
                 taken += f64::from(line.most);
             } else {
                 taken += count.max(0.0);
-                speed += 1.0 / line.block_ms;
+                (open, speed) = (open + 1.0, speed + line.speed);
             }
         }
         if taken >= needed || speed <= 0.0 {
@@ -270,5 +298,5 @@ fn raised(lines: &[Line], blocks: u32) -> f64 {
         }
         at += (needed - taken) / speed;
     }
-    at
+    if speed > 0.0 { at + 0.5 * open / speed } else { at }
 }

@@ -1,12 +1,17 @@
 //! A problem as the searches see it: which offers can hold anything, how much memory each may count on, which of them are
 //! alike, and what a hop costs. Offers that share memory are told apart here, so that no search has to know of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use shardhost_sdk::{
     allocation::{Placement, Roles},
     problem::Ranges,
 };
+
+use crate::even::Even;
 
 /// Most ways to choose one offer of each shared memory that are tried; beyond it only the fastest of each counts.
 const CHOICES_MAX: usize = 8;
@@ -26,6 +31,15 @@ pub struct Pool<'r, 'a> {
     kinds: Vec<Kind>,
     kind_of: Vec<u32>,
     relaxed: bool,
+    /// By device: whether it makes several offers or has a link that was measured.
+    crowded: Vec<bool>,
+    even: Option<Even>,
+    /// By kind: milliseconds for the whole model.
+    whole_ms: Vec<f64>,
+    /// By kind and start: the largest end that fits in memory.
+    ends: OnceCell<Vec<u32>>,
+    /// By kind and border: milliseconds of the blocks before it; none where blocks share weights.
+    times: OnceCell<Option<Vec<f64>>>,
 }
 
 impl<'r, 'a> Pool<'r, 'a> {
@@ -54,13 +68,23 @@ impl<'r, 'a> Pool<'r, 'a> {
     }
 
     fn new(ranges: &'r Ranges<'a>, memory: Vec<f64>, relaxed: bool) -> Self {
-        let mut pool = Self { ranges, memory, kinds: Vec::new(), kind_of: vec![u32::MAX; ranges.offers() as usize], relaxed };
+        let mut pool = Self {
+            ranges,
+            memory,
+            kinds: Vec::new(),
+            kind_of: vec![u32::MAX; ranges.offers() as usize],
+            relaxed,
+            crowded: crowded(ranges),
+            even: None,
+            whole_ms: Vec::new(),
+            ends: OnceCell::new(),
+            times: OnceCell::new(),
+        };
         let mut found: BTreeMap<[u64; 12], u32> = BTreeMap::new();
-        let crowded = crowded(ranges);
         let refused = ranges.problem().exclusions.iter().map(|exclusion| exclusion.offer).collect();
         let usable: Vec<u32> = (0..ranges.offers()).filter(|&offer| pool.holds_anything(offer)).collect();
         for offer in usable {
-            let key = pool.key(offer, &crowded, &refused);
+            let key = pool.key(offer, &refused);
             let kind = *found.entry(key).or_insert_with(|| {
                 pool.kinds.push(Kind { members: Vec::new() });
                 index(pool.kinds.len() - 1)
@@ -68,6 +92,8 @@ impl<'r, 'a> Pool<'r, 'a> {
             pool.kinds[kind as usize].members.push(offer);
             pool.kind_of[offer as usize] = kind;
         }
+        pool.whole_ms = pool.kinds.iter().map(|kind| ranges.run_ms(kind.members[0], 0, ranges.blocks())).collect();
+        pool.even = Even::of(&pool);
         pool
     }
 
@@ -106,12 +132,66 @@ impl<'r, 'a> Pool<'r, 'a> {
         (0..self.ranges.offers()).filter(|&offer| self.kind_of[offer as usize] != u32::MAX).collect()
     }
 
-    /// The same without some offers.
-    #[must_use]
-    pub fn only(&self, offers: &[u32]) -> Self {
-        let mut memory = vec![0.0; self.memory.len()];
-        offers.iter().for_each(|&offer| memory[offer as usize] = self.memory[offer as usize]);
-        Self::new(self.ranges, memory, self.relaxed)
+    /// The pool by counts of blocks, if the model is even.
+    pub fn even(&self) -> Option<&Even> {
+        self.even.as_ref()
+    }
+
+    /// Milliseconds for the whole model on an offer that holds something, whether or not it fits.
+    pub fn whole_ms(&self, offer: u32) -> f64 {
+        self.whole_ms[self.kind_of(offer) as usize]
+    }
+
+    /// Milliseconds for blocks start..end on any offer of a kind.
+    pub fn run_ms(&self, kind: u32, start: u32, end: u32) -> f64 {
+        let Some(times) = self.times.get_or_init(|| self.times()) else {
+            return self.ranges.run_ms(self.kinds[kind as usize].members[0], start, end);
+        };
+        let width = self.blocks() as usize + 2;
+        let row = &times[kind as usize * width..];
+        row[end as usize] - row[start as usize] + row[width - 1]
+    }
+
+    /// The times before each border, and at the end of each row the fixed time.
+    fn times(&self) -> Option<Vec<f64>> {
+        let problem = self.ranges.problem();
+        if !problem.shared_weights.is_empty() {
+            return None;
+        }
+        let row = |kind: &Kind| {
+            let offer = kind.members[0];
+            let fixed_ms = self.ranges.run_ms(offer, 0, 0);
+            (0..=self.blocks()).map(move |end| self.ranges.run_ms(offer, 0, end) - fixed_ms).chain([fixed_ms])
+        };
+        Some(self.kinds.iter().flat_map(row).collect())
+    }
+
+    /// The largest end up to which offers of a kind hold the blocks from `start` on.
+    pub fn end(&self, kind: u32, start: u32) -> u32 {
+        self.ends.get_or_init(|| self.ends())[(kind * self.blocks() + start) as usize]
+    }
+
+    fn ends(&self) -> Vec<u32> {
+        self.kinds.iter().flat_map(|kind| self.ends_of(kind.members[0])).collect()
+    }
+
+    /// By start: the largest end up to which an offer holds the blocks from there on.
+    pub fn ends_of(&self, offer: u32) -> Vec<u32> {
+        let mut end = 0;
+        let reach = |start| {
+            end = end.max(start);
+            // A later start never reaches less far.
+            while end < self.blocks() && self.holds(offer, start, end + 1) {
+                end += 1;
+            }
+            end
+        };
+        (0..self.blocks()).map(reach).collect()
+    }
+
+    /// Whether blocks start..end may be put on an offer that holds them in memory.
+    pub fn is_allowed(&self, offer: u32, start: u32, end: u32) -> bool {
+        self.ranges.takes_place(offer, start, end) && !self.ranges.excluded(offer, start, end)
     }
 
     /// Bytes that an offer may use.
@@ -126,7 +206,7 @@ impl<'r, 'a> Pool<'r, 'a> {
 
     /// Whether blocks start..end may be put on an offer.
     pub fn fits(&self, offer: u32, start: u32, end: u32) -> bool {
-        self.holds(offer, start, end) && self.ranges.takes_place(offer, start, end) && !self.ranges.excluded(offer, start, end)
+        self.holds(offer, start, end) && self.is_allowed(offer, start, end)
     }
 
     /// The largest end up to which an offer holds the blocks from `start` on and runs them within `limit_ms`; `start` if it
@@ -152,6 +232,11 @@ impl<'r, 'a> Pool<'r, 'a> {
         self.ranges.problem().devices.get(device).map_or(u32::MAX, |device| device.site)
     }
 
+    /// Whether the device of an offer makes others too, or has a link that was measured: it is a place of its own.
+    pub fn is_crowded(&self, offer: u32) -> bool {
+        self.crowded[self.device(offer) as usize]
+    }
+
     /// Whether links were measured between devices that can be used.
     pub fn is_measured(&self) -> bool {
         !self.ranges.problem().links.is_empty()
@@ -165,10 +250,10 @@ impl<'r, 'a> Pool<'r, 'a> {
     }
 
     /// What makes offers alike. Devices with links, refusals or offers of their own are like no other.
-    fn key(&self, offer: u32, crowded: &[bool], refused: &BTreeSet<u32>) -> [u64; 12] {
+    fn key(&self, offer: u32, refused: &BTreeSet<u32>) -> [u64; 12] {
         let known = self.ranges.offer(offer);
         let cost = &known.cost;
-        let place = if crowded[known.device as usize] { u64::from(known.device) + 1 } else { 0 };
+        let place = if self.is_crowded(offer) { u64::from(known.device) + 1 } else { 0 };
         [
             self.memory[offer as usize].to_bits(),
             known.weight_factor.to_bits(),

@@ -62,8 +62,7 @@ fn replica(pool: &Pool<'_, '_>, free: &[u32], limit_ms: f64) -> Option<Vec<u32>>
 
 /// Offers from the one that would run the whole model fastest to the slowest; equals in order of their ids.
 fn fastest_first(pool: &Pool<'_, '_>, offers: &[u32]) -> Vec<u32> {
-    let time = |offer: u32| pool.ranges().run_ms(offer, 0, pool.blocks());
-    let mut order: Vec<(f64, u32)> = offers.iter().map(|&offer| (time(offer), offer)).collect();
+    let mut order: Vec<(f64, u32)> = offers.iter().map(|&offer| (pool.whole_ms(offer), offer)).collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     order.into_iter().map(|(_, offer)| offer).collect()
 }

@@ -23,7 +23,7 @@ pub fn chain(gauge: &mut Gauge<'_, '_, '_>, held: &Held, members: &[u32], limit_
         let stage = Stage { offer: only, start: 0, end: pool.blocks() };
         return (pool.limits().stages_min <= 1 && pool.fits(only, 0, stage.end)).then(|| Replica { stages: vec![stage] });
     }
-    let counted = gauge.even().and_then(|even| counted(gauge, even, held, members, limit_ms));
+    let counted = gauge.pool().even().and_then(|even| counted(gauge, even, held, members, limit_ms));
     let counted = counted.filter(|replica| replica.stages.iter().all(|stage| pool.fits(stage.offer, stage.start, stage.end)));
     counted.or_else(|| ordered(gauge, held, members, limit_ms))
 }

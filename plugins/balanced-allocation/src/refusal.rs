@@ -59,7 +59,7 @@ fn lifted(problem: &Problem, solves: &impl Fn(&Problem) -> bool) -> Option<Refus
 
 /// The offer that needs least more memory to take what finds no place.
 fn memory(ranges: &Ranges<'_>, solves: &impl Fn(&Problem) -> bool) -> Refusal {
-    let pool = crate::delta::pool(ranges);
+    let pool = Pool::variants(ranges).swap_remove(0);
     let (model, blocks) = (&ranges.problem().model, ranges.blocks());
     let lacks = |offer: u32, start: u32| (ranges.need(offer, start, blocks) - ranges.offer(offer).memory_bytes).max(0.0);
     let chain = longest(&pool);

@@ -77,9 +77,8 @@ impl Relaxed {
 
     fn stage(&self, pool: &Pool<'_, '_>, kind: u32, border: u32) -> f64 {
         let offer = pool.kinds()[kind as usize].members[0];
-        let end = pool.reach(offer, border, f64::INFINITY);
-        let takes = (border + 1..=end).filter(|&end| pool.fits(offer, border, end));
-        takes.map(|end| pool.ranges().run_ms(offer, border, end) + self.after(kind, end)).fold(f64::INFINITY, f64::min)
+        let takes = (border + 1..=pool.end(kind, border)).filter(|&end| pool.is_allowed(offer, border, end));
+        takes.map(|end| pool.run_ms(kind, border, end) + self.after(kind, end)).fold(f64::INFINITY, f64::min)
     }
 
     fn hops(&mut self, pool: &Pool<'_, '_>, kinds: &[u32], near: &[Vec<u32>], border: u32) {

@@ -8,7 +8,6 @@ use shardhost_sdk::{
 
 use crate::{
     any_chain, bound,
-    even::Even,
     exact::{self, best_of},
     held::Held,
     latency,
@@ -23,30 +22,35 @@ use crate::{
 };
 
 /// Groupings of a sweep that are improved, the best first.
-const IMPROVED: usize = 4;
-/// Largest pool of which more than one is.
+const IMPROVED: usize = 6;
+/// The same in large pools.
+const IMPROVED_LARGE: usize = 2;
+/// The largest pool that is not large.
 const OFFERS_SEVERAL_MAX: u32 = 256;
 
 /// What a search came to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Answer {
-    /// The plan; none if there is none that it could find.
+    /// The plan; none if there is none that it could find, or none that is clearly better than what is known.
     pub plan: Option<Vec<Replica>>,
     /// How it was found, in a word.
     pub how: &'static str,
+    /// Throughput that plans are measured by: the most of any that was found, whatever is in force.
+    pub most: f64,
     /// Proved, by the objective; 0 if nothing is.
     pub bound: f64,
     /// Proved for plans without an offer in two stages.
     pub disjoint_bound: f64,
 }
 
-/// Searches all variants of a pool.
-pub fn answer(ranges: &Ranges<'_>, settings: &Settings, held: &Held, enough: Option<f64>) -> Answer {
-    let variants = Pool::variants(ranges);
+/// Searches all variants of a pool; the first gives every offer all of its memory.
+pub fn answer(variants: &[Pool<'_, '_>], settings: &Settings, enough: Option<f64>) -> Answer {
+    let ranges = variants[0].ranges();
     let mut found = bounds(&variants[0]);
     let mut plans = Vec::new();
-    for pool in &variants {
-        let part = one(pool, settings, held, enough);
+    for pool in variants {
+        let part = one(pool, settings, enough);
+        found.most = found.most.max(part.most);
         // What is proved where offers count on memory twice holds for all ways to share it out.
         let proves = pool.is_relaxed() || variants.len() == 1;
         if proves {
@@ -61,7 +65,7 @@ pub fn answer(ranges: &Ranges<'_>, settings: &Settings, held: &Held, enough: Opt
         }
     }
     found.plan = best_of(&variants[0], plans);
-    if found.plan.is_none() && found.how != EXACT {
+    if found.plan.is_none() && found.how != EXACT && enough.is_none() {
         found.plan = variants.iter().find_map(any_chain::find).map(|replica| vec![replica]).filter(|plan| ranges.check(plan).is_ok());
     }
     found
@@ -81,7 +85,7 @@ pub fn bounds(pool: &Pool<'_, '_>) -> Answer {
         }
         Objective::Throughput | Objective::Balanced => bound::throughput(pool),
     };
-    Answer { plan: None, how: FILLED, bound: bounds.any, disjoint_bound: bounds.disjoint }
+    Answer { plan: None, how: FILLED, most: 0.0, bound: bounds.any, disjoint_bound: bounds.disjoint }
 }
 
 /// Keeps the tighter of two bounds; 0 says nothing.
@@ -96,40 +100,52 @@ fn take_bounds(ranges: &Ranges<'_>, known: &mut Answer, any: f64, disjoint: f64)
 }
 
 /// Searches one pool. Stops early where filling alone does not come to more than `enough` times what it is compared with.
-fn one(pool: &Pool<'_, '_>, settings: &Settings, held: &Held, enough: Option<f64>) -> Answer {
-    let even = Even::of(pool);
-    let none = Answer { plan: None, how: EXACT, bound: 0.0, disjoint_bound: 0.0 };
+fn one(pool: &Pool<'_, '_>, settings: &Settings, enough: Option<f64>) -> Answer {
+    let none = Answer { plan: None, how: EXACT, most: 0.0, bound: 0.0, disjoint_bound: 0.0 };
     let latency_only = pool.limits().objective == Objective::Latency;
-    if let Some(exact) = exact::solve(pool, even.as_ref()) {
-        let plan = exact.plan.map(|plan| polish(&mut Gauge::new(pool, even.as_ref()), held, plan, exact.throughput));
+    if let Some(exact) = exact::solve(pool) {
+        let plan = exact.plan.map(|plan| polish(&mut Gauge::new(pool), &Held::default(), plan, exact.throughput));
         if latency_only {
             let bound = if exact.latency_ms.is_finite() { exact.latency_ms } else { 0.0 };
             return Answer { plan, bound, disjoint_bound: bound, ..none };
         }
-        return Answer { plan, disjoint_bound: exact.throughput, ..none };
+        return Answer { plan, most: exact.throughput, disjoint_bound: exact.throughput, ..none };
     }
     if latency_only {
-        let found = latency::fastest(pool, even.as_ref());
+        let found = latency::fastest(pool);
         let bound = found.as_ref().map_or(0.0, |found| found.bound_ms);
-        return Answer { plan: found.map(|found| vec![found.replica]), how: FILLED, bound, disjoint_bound: bound };
+        return Answer { plan: found.map(|found| vec![found.replica]), how: FILLED, bound, disjoint_bound: bound, ..none };
     }
-    Answer { plan: filled(pool, even.as_ref(), settings, held, enough), how: FILLED, ..none }
+    let (plan, most) = filled(pool, settings, enough);
+    Answer { plan, how: FILLED, most, ..none }
 }
 
-fn filled(pool: &Pool<'_, '_>, even: Option<&Even>, settings: &Settings, held: &Held, enough: Option<f64>) -> Option<Vec<Replica>> {
-    let mut gauge = Gauge::new(pool, even);
-    let kept = if pool.ranges().offers() <= OFFERS_SEVERAL_MAX { IMPROVED } else { 1 };
-    let mut best = groupings(&mut gauge, kept);
-    let more = best.first().is_some_and(|grouping| enough.is_none_or(|enough| grouping.throughput > enough));
-    if more {
-        let steps = settings.steps(pool.ranges().offers()) / best.len() as u64;
-        best = best.into_iter().map(|grouping| improve(&mut gauge, grouping, steps)).collect();
+/// The plan and the throughput that plans are measured by. For large pools both come from a brief look while a plan is in
+/// force that is about as good as what it shows.
+fn filled(pool: &Pool<'_, '_>, settings: &Settings, enough: Option<f64>) -> (Option<Vec<Replica>>, f64) {
+    // What is loaded must not matter here, or an answer would lead to another one.
+    let (mut gauge, held) = (Gauge::new(pool), Held::default());
+    let brief = if is_large(pool) { groupings(&mut gauge, 1, true).first().map(|grouping| grouping.throughput) } else { None };
+    if brief.zip(enough).is_some_and(|(brief, enough)| brief <= enough) {
+        return (None, brief.unwrap_or(0.0));
     }
-    let mut plans: Vec<Vec<Replica>> = best.into_iter().filter_map(|grouping| plan_of(&mut gauge, held, &grouping)).collect();
+    let mut best = groupings(&mut gauge, IMPROVED, false);
+    best.truncate(if is_large(pool) { IMPROVED_LARGE } else { IMPROVED });
+    let steps = settings.steps(pool.ranges().offers()) / best.len().max(1) as u64;
+    let mut plans: Vec<Vec<Replica>> = Vec::new();
+    for grouping in best {
+        let improved = improve(&mut gauge, grouping, steps);
+        plans.extend(plan_of(&mut gauge, &held, &improved));
+    }
     plans.extend(single(pool).map(|replica| vec![replica]));
     let most = plans.iter().map(|plan| Score::of(pool.ranges(), plan).throughput).fold(0.0, f64::max);
-    let plan = best_of(pool, plans)?;
-    Some(polish(&mut gauge, held, plan, most))
+    let plan = best_of(pool, plans).map(|plan| polish(&mut gauge, &held, plan, most));
+    (plan, brief.unwrap_or(most))
+}
+
+/// Whether a pool is so large that a plan in force is not made anew without a need.
+pub fn is_large(pool: &Pool<'_, '_>) -> bool {
+    pool.ranges().offers() > OFFERS_SEVERAL_MAX
 }
 
 /// The plan of a grouping. Sets that turn out to hold no chain are left out.
@@ -140,8 +156,8 @@ pub fn plan_of(gauge: &mut Gauge<'_, '_, '_>, held: &Held, grouping: &Grouping) 
 
 /// The best single offer that takes the whole model: where distribution loses, it is the plan.
 fn single(pool: &Pool<'_, '_>) -> Option<Replica> {
-    let (ranges, blocks) = (pool.ranges(), pool.blocks());
+    let blocks = pool.blocks();
     let takes = |offer: &u32| pool.limits().stages_min <= 1 && pool.fits(*offer, 0, blocks);
-    let fastest = pool.usable().into_iter().filter(takes).min_by(|&a, &b| ranges.run_ms(a, 0, blocks).total_cmp(&ranges.run_ms(b, 0, blocks)))?;
+    let fastest = pool.usable().into_iter().filter(takes).min_by(|&a, &b| pool.whole_ms(a).total_cmp(&pool.whole_ms(b)))?;
     Some(Replica { stages: vec![Stage { offer: fastest, start: 0, end: blocks }] })
 }

@@ -19,7 +19,7 @@ pub struct Settings {
     /// Highest less mean pressure of the devices in the plan from which on work is out of balance.
     pub rebalance_threshold: f64,
     /// Members looked at while large pools are improved, for each offer, and at least and at most in all: a limit of work
-    /// that is the same on every machine. A million take about ten milliseconds.
+    /// that is the same on every machine. A million take about 30 milliseconds.
     pub steps_per_offer: u32,
     /// The least of it.
     pub steps_min: u32,
@@ -36,7 +36,7 @@ impl Default for Settings {
             drift_ratio_max: 0.25,
             drift_runs_min: 20,
             rebalance_threshold: 0.3,
-            steps_per_offer: 1_000,
+            steps_per_offer: 500,
             steps_min: 2_000_000,
             steps_max: 10_000_000,
         }

@@ -2,12 +2,16 @@
 //! grouped by site, with a flag that says whether the site was opened. Exact for links of two levels, if no other links were
 //! measured and no device makes two offers.
 
+use std::collections::BTreeSet;
+
 use shardhost_sdk::allocation::{Replica, Stage};
 
 use crate::{even::Even, even::Line, pool::Pool};
 
 /// Most entries that remember a choice; each takes 4 bytes.
 const CHOICES_MAX: usize = 4_000_000;
+/// Stages of the chains that are looked at first.
+const DEPTHS: [usize; 4] = [4, 8, 16, 32];
 /// Most offers that are looked at after those that others beat in all respects are gone.
 const OFFERS_MAX: usize = 256;
 
@@ -34,16 +38,29 @@ struct Choice {
 const HEAD: usize = 1;
 const TAIL: usize = 2;
 
-/// The fastest chain of two stages or more, or of `stages_min`; none if memory holds none.
+/// The fastest chain of two stages or more, or of `stages_min`; none if memory holds none. Chains of few stages are looked at
+/// first: mostly they prove that deeper ones are slower.
 pub fn fastest(pool: &Pool<'_, '_>, even: &Even) -> Option<Fastest> {
-    let (stages_min, stages_max) = even.stages();
-    let blocks = even.blocks() as usize;
-    let wanted = (stages_max as usize).min(blocks);
-    let (offers, all_offers) = candidates(pool, even, wanted);
+    let wanted = (even.stages().1 as usize).min(even.blocks() as usize).min(pool.usable().len());
+    let mut best = None;
+    for depth in DEPTHS.into_iter().filter(|&depth| depth < wanted).chain([wanted]) {
+        let Some(found) = of_depth(pool, even, depth, wanted) else { continue };
+        let complete = found.complete;
+        best = Some(found);
+        if complete {
+            break;
+        }
+    }
+    best
+}
+
+fn of_depth(pool: &Pool<'_, '_>, even: &Even, depth: usize, wanted: usize) -> Option<Fastest> {
+    let stages_min = even.stages().0 as usize;
+    let (offers, all_offers) = candidates(pool, even, depth);
     let end_states = if even.is_plain() { 1 } else { 4 };
-    let room = CHOICES_MAX / (offers.len().max(1) * end_states * 2 * (blocks + 1));
-    let stages = wanted.min(offers.len()).min(room.saturating_sub(1));
-    if stages < 2.max(stages_min as usize) {
+    let room = CHOICES_MAX / (offers.len().max(1) * end_states * 2 * (even.blocks() as usize + 1));
+    let stages = depth.min(offers.len()).min(room.saturating_sub(1));
+    if stages < 2.max(stages_min) {
         return None;
     }
     let mut program = Program::new(even, stages, end_states);
@@ -56,10 +73,10 @@ pub fn fastest(pool: &Pool<'_, '_>, even: &Even) -> Option<Fastest> {
         }
         choices.push((Some(offer), program.offer(even, offer)));
     }
-    let complete = all_offers && stages == wanted.min(offers.len());
-    let (state, latency_ms) = program.best(stages_min as usize)?;
+    let (state, latency_ms) = program.best(stages_min)?;
     let replica = program.unwind(even, &choices, state);
-    Some(Fastest { replica, latency_ms, complete: complete || program.deeper_is_slower(even, &offers, latency_ms) })
+    let deep_enough = stages == wanted || program.deeper_is_slower(pool, even, latency_ms);
+    Some(Fastest { replica, latency_ms, complete: all_offers && deep_enough })
 }
 
 /// Offers that a chain of so many stages may need, by site: one that as many others of its site beat in all respects is
@@ -187,13 +204,25 @@ impl Program {
         Some((best, cost(&best))).filter(|(_, cost)| cost.is_finite())
     }
 
-    /// Whether chains of more stages than the table has are slower than a latency, whatever they do.
-    fn deeper_is_slower(&self, even: &Even, offers: &[u32], latency_ms: f64) -> bool {
-        let least = |of: &dyn Fn(u32) -> f64| offers.iter().map(|&offer| of(offer)).fold(f64::INFINITY, f64::min);
+    /// Whether chains of more stages than the table has are slower than a latency, whatever they do: all blocks on the
+    /// fastest offers as far as these hold them, and the least that so many stages take besides.
+    fn deeper_is_slower(&self, pool: &Pool<'_, '_>, even: &Even, latency_ms: f64) -> bool {
+        let mut kinds: Vec<(f64, u32)> = (0..even.kinds()).map(|kind| (even.lines_of_kind(kind).inner.block_ms, kind)).collect();
+        kinds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let (mut left, mut blocks_ms) = (self.blocks as f64, 0.0);
+        for (block_ms, kind) in kinds {
+            let lines = even.lines_of_kind(kind);
+            let most = f64::from(lines.inner.most.max(lines.head.most).max(lines.tail.most)) * pool.kinds()[kind as usize].members.len() as f64;
+            blocks_ms += most.min(left) * block_ms;
+            left -= most.min(left);
+        }
+        let lines = (0..even.kinds()).map(|kind| even.lines_of_kind(kind));
+        let base_ms = lines.map(|lines| lines.inner.base_ms.min(lines.head.base_ms).min(lines.tail.base_ms)).fold(f64::INFINITY, f64::min);
+        let sites: BTreeSet<u32> = pool.kinds().iter().map(|kind| pool.site(kind.members[0])).collect();
+        let hops = even.hops();
+        let hop_ms = if sites.len() == 1 { hops.within_ms } else { hops.within_ms.min(hops.between_ms) };
         let stages = self.stages as f64;
-        let bases = least(&|offer| even.lines(offer).inner.base_ms) * (stages + 1.0);
-        let blocks = least(&|offer| even.lines(offer).inner.block_ms) * self.blocks as f64;
-        bases + blocks + stages * even.hops().within_ms.min(even.hops().between_ms) >= latency_ms
+        blocks_ms + base_ms * (stages + 1.0) + stages * hop_ms >= latency_ms
     }
 
     fn unwind(&self, even: &Even, choices: &[(Option<u32>, Vec<Choice>)], (mut ends, mut open, mut stages): (usize, bool, usize)) -> Replica {

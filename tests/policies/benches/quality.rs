@@ -37,7 +37,7 @@ fn main() {
         let mut sums: BTreeMap<&str, (f64, u32)> = BTreeMap::new();
         let mut bound = 0.0;
         for number in 0..LARGE_POOLS {
-            let pool = Pool::large(&mut random, devices, 36, number % 2 == 0);
+            let pool = Pool::large(&mut random, devices, 36, number.is_multiple_of(2));
             let problem = pool.problem(Objective::Throughput);
             let best = BALANCED.place(&problem).ok().and_then(|proposal| throughput(&pool, &proposal.replicas).ok()).unwrap_or(0.0);
             bound += best / Ranges::new(&problem).throughput_bound();

@@ -23,6 +23,7 @@ fn main() {
             let mut problem = pool.problem(objective);
             problem.within_site.bytes_per_ms = 110_000.0;
             problem.within_site.latency_ms = 0.3;
+            problem.between_sites = shardhost_sdk::allocation::Speed { latency_ms: 20.0, bytes_per_ms: 11_000.0 };
             report(&problem, "from nothing", devices, blocks, unlike);
             if devices == 1_000 {
                 problem.current = BALANCED.place(&problem).map(|proposal| proposal.replicas).unwrap_or_default();
@@ -50,7 +51,11 @@ fn report(problem: &Problem, what: &str, devices: u32, blocks: u32, unlike: bool
             };
         }
     }
-    let objective = format!("{:?}", problem.placement.objective).to_lowercase();
+    let objective = match problem.placement.objective {
+        Objective::Latency => "latency",
+        Objective::Throughput => "throughput",
+        Objective::Balanced => "balanced",
+    };
     println!(
         "{}",
         json!({ "benchmark": "scale", "what": what, "objective": objective, "devices": devices, "blocks": blocks, "unlike": unlike, "ms": best_ms, "replicas": replicas, "of_bound": of_bound })

@@ -65,7 +65,7 @@ pub fn measure(policy: &Policy, seed: u64, count: u32, devices: (u32, u32), link
     for number in 0..count {
         let devices = random.between(devices.0, devices.1);
         let mut pool = Pool::random(&mut random, devices);
-        if links && number % 4 == 0 {
+        if links && number.is_multiple_of(4) {
             pool = pool.with_links(&mut random);
         }
         let Some(best) = optimum::throughput(&pool) else { continue };

@@ -83,10 +83,10 @@ fn filling_and_improving_comes_to_the_known_optima_too() {
     for vector in optima("throughput") {
         let problem = posed(&vector, Objective::Throughput);
         let ranges = Ranges::new(&problem);
-        let pool = delta::pool(&ranges);
-        let even = even::Even::of(&pool).expect("equal blocks");
-        let mut gauge = period::Gauge::new(&pool, Some(&even));
-        let swept = sweep::groupings(&mut gauge, 4);
+        let pool = Pool::variants(&ranges).swap_remove(0);
+        assert!(pool.even().is_some());
+        let mut gauge = period::Gauge::new(&pool);
+        let swept = sweep::groupings(&mut gauge, 4, false);
         let best = swept.into_iter().map(|grouping| local_search::improve(&mut gauge, grouping, 1_000_000).throughput).fold(0.0, f64::max);
         assert!(best > 0.97 * number(&vector["per_ms"]), "{}: {best}", vector["name"]);
     }
@@ -98,8 +98,8 @@ fn the_best_first_search_proves_the_known_chains_too() {
     for vector in optima("chains") {
         let problem = posed(&vector, Objective::Latency);
         let ranges = Ranges::new(&problem);
-        let pool = delta::pool(&ranges);
-        let found = latency::fastest(&pool, even::Even::of(&pool).as_ref()).expect("it fits");
+        let pool = Pool::variants(&ranges).swap_remove(0);
+        let found = latency::fastest(&pool).expect("it fits");
         assert_eq!(ranges.latency_ms(&found.replica), number(&vector["latency_ms"]), "{}", vector["name"]);
         assert!((found.bound_ms - number(&vector["latency_ms"])).abs() < 1e-6, "{}: {}", vector["name"], found.bound_ms);
     }
