@@ -110,7 +110,7 @@ fn filling_comes_near_what_all_sets_of_a_small_pool_come_to() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn plans_hold_stay_below_their_bound_and_come_back_unchanged(mut problem in pools()) {
