@@ -8,7 +8,7 @@
 
 use shardhost_sdk::{allocation::Roles, problem::Ranges};
 
-use crate::pool::Pool;
+use crate::pool::{Kind, Pool};
 
 /// What is proved of throughput, in requests per millisecond.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -45,14 +45,31 @@ const HALVINGS: u32 = 30;
 /// For throughput; 0 if nothing is proved. The pool must give each offer all of its memory.
 pub fn throughput(pool: &Pool<'_, '_>) -> Bounds {
     let ranges = pool.ranges();
-    let times: Vec<Vec<f64>> = pool.kinds().iter().map(|kind| (0..ranges.blocks()).map(|block| block_ms(ranges, kind.members[0], block)).collect()).collect();
+    let shown = shown(pool);
+    let time_of = |kind: &Kind| shown.iter().map(|&block| block_ms(ranges, kind.members[0], block)).collect();
+    let times: Vec<Vec<f64>> = pool.kinds().iter().map(time_of).collect();
     let none = Bounds { any: f64::INFINITY, disjoint: f64::INFINITY };
-    let found = shares(pool, &times).iter().fold(none, |least, shares| {
+    let found = shares(pool, &times, &shown).iter().fold(none, |least, shares| {
         let bounds = of_shares(pool, &times, shares);
         Bounds { any: least.any.min(bounds.any), disjoint: least.disjoint.min(bounds.disjoint) }
     });
     let known = |value: f64| if value.is_finite() { value } else { 0.0 };
     Bounds { any: known(found.any), disjoint: known(found.disjoint) }
+}
+
+/// Blocks that stand for all: each for itself, or the first, the second for all between, and the last.
+fn shown(pool: &Pool<'_, '_>) -> Vec<u32> {
+    let blocks = pool.blocks();
+    if pool.even().is_some() { vec![0, 1, blocks - 1] } else { (0..blocks).collect() }
+}
+
+/// Where a block stands in the list of those that are shown.
+fn position(shown: usize, blocks: u32, block: u32) -> usize {
+    match block {
+        _ if shown == blocks as usize => block as usize,
+        0 => 0,
+        _ => 1 + usize::from(block + 1 == blocks),
+    }
 }
 
 /// Milliseconds that a block adds to a stage at least: weights that blocks share may be there already.
@@ -63,17 +80,18 @@ fn block_ms(ranges: &Ranges<'_>, offer: u32, block: u32) -> f64 {
     (cost.gflop_ms * block.flops / 1e9 + cost.weight_mb_ms * block.weight_bytes / 1e6 + cost.activation_mb_ms * block.activation_bytes / 1e6) / free
 }
 
-/// Choices of shares: by what each block takes on all offers together, and on the fastest for it.
-fn shares(pool: &Pool<'_, '_>, times: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let blocks = 0..pool.blocks() as usize;
+/// Choices of shares, for each block that is shown: by what it takes on all offers together, on the fastest for it, and
+/// equal ones.
+fn shares(pool: &Pool<'_, '_>, times: &[Vec<f64>], shown: &[u32]) -> Vec<Vec<f64>> {
     let together = |block: usize| {
         let speed: f64 = times.iter().zip(pool.kinds()).map(|(times, kind)| kind.members.len() as f64 / times[block].max(f64::MIN_POSITIVE)).sum();
         1.0 / speed
     };
     let fastest = |block: usize| times.iter().map(|times| times[block]).fold(f64::INFINITY, f64::min);
-    let mut choices = vec![blocks.clone().map(together).collect::<Vec<f64>>(), blocks.clone().map(fastest).collect(), blocks.map(|_| 1.0).collect()];
+    let all = 0..shown.len();
+    let mut choices = vec![all.clone().map(together).collect::<Vec<f64>>(), all.clone().map(fastest).collect(), all.map(|_| 1.0).collect()];
     for choice in &mut choices {
-        let sum: f64 = choice.iter().sum();
+        let sum: f64 = (0..pool.blocks()).map(|block| choice[position(shown.len(), pool.blocks(), block)]).sum();
         choice.iter_mut().for_each(|share| *share /= sum);
     }
     choices.retain(|choice| choice.iter().all(|share| share.is_finite()));
@@ -102,8 +120,8 @@ fn longest(pool: &Pool<'_, '_>, offer: u32) -> impl Iterator<Item = (u32, u32)> 
 
 fn of_shares(pool: &Pool<'_, '_>, times: &[Vec<f64>], shares: &[f64]) -> Bounds {
     let mut sums = vec![0.0];
-    shares.iter().for_each(|share| sums.push(sums[sums.len() - 1] + share));
-    let part = |(kind, times): (&crate::pool::Kind, &Vec<f64>)| {
+    (0..pool.blocks()).for_each(|block| sums.push(sums[block as usize] + shares[position(shares.len(), pool.blocks(), block)]));
+    let part = |(kind, times): (&Kind, &Vec<f64>)| {
         let offer = kind.members[0];
         let known = pool.ranges().offer(offer);
         let work_ms = shares.iter().zip(times).filter(|(share, _)| **share > 0.0).map(|(share, time)| time / share).fold(f64::INFINITY, f64::min);

@@ -84,7 +84,7 @@ impl<'l> Tables<'l> {
         if entries > ENTRIES_MAX || kinds > u32::from(u8::MAX) || blocks > u32::from(u16::MAX) {
             return None;
         }
-        let ends: Vec<u32> = first.iter().flat_map(|&offer| (0..blocks).map(move |start| pool.reach(offer, start, f64::INFINITY))).collect();
+        let ends: Vec<u32> = (0..kinds).flat_map(|kind| (0..blocks).map(move |start| pool.end(kind, start))).collect();
         let lengths: f64 = ends.iter().zip((0..blocks).cycle()).map(|(&end, start)| f64::from(end - start)).sum();
         let steps = f64::from(lattice.size()) * (lengths + f64::from(kinds) * f64::from(places_count) * f64::from(blocks)) / 2.0;
         if steps > STEPS_MAX {

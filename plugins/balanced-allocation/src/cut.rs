@@ -86,13 +86,15 @@ fn extend(
     after: impl Fn(f64) -> Cost,
     goal: Goal,
 ) {
-    for end in ends {
-        let run_ms = pool.ranges().run_ms(offer, start, end as u32);
-        if run_ms > limit_ms || !pool.holds(offer, start, end as u32) {
+    let kind = pool.kind_of(offer);
+    let last = pool.end(kind, start) as usize;
+    for end in ends.take_while(|&end| end <= last) {
+        let run_ms = pool.run_ms(kind, start, end as u32);
+        if run_ms > limit_ms {
             return;
         }
         let cost = after(run_ms);
-        if cost.beats(row[end].0, goal) && pool.fits(offer, start, end as u32) {
+        if cost.beats(row[end].0, goal) && pool.is_allowed(offer, start, end as u32) {
             row[end] = (cost, start);
         }
     }

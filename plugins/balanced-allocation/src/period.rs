@@ -19,7 +19,7 @@ const PAIRED_MAX: usize = 12;
 const HALVINGS: u32 = 24;
 
 /// A model that takes no time at all still has a rate that can be added up.
-const PERIOD_MS_MIN: f64 = 1e-100;
+pub const PERIOD_MS_MIN: f64 = 1e-100;
 
 /// Measures sets. Counts what that takes, so that searches end after the same work on every machine.
 #[derive(Debug)]
@@ -111,6 +111,7 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
         if even.is_plain() {
             return Layout { head: 0, tail: members.len() - 1, period_ms: least_ms(&self.lines, needed, start_ms, &mut self.work) };
         }
+        self.steps += members.len() as u64 * u64::from(LOOKS);
         let inner = least_ms(&self.lines, needed, start_ms, &mut self.work);
         let guess = if inner.is_finite() { inner } else { self.lines.iter().map(|line| line.ms(line.most)).fold(0.0, f64::max) };
         let (mut best, mut at) = (Layout { head: 0, tail: 0, period_ms: f64::INFINITY }, guess);
@@ -178,8 +179,8 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
 
     /// Whether offers that take all they can, one after another, hold the model.
     fn reaches(&mut self, order: &[u32], limit_ms: f64) -> bool {
-        self.steps += order.len() as u64 * 8;
-        order.iter().fold(0, |start, &offer| self.pool.reach(offer, start, limit_ms)) == self.pool.blocks()
+        self.steps += order.len() as u64;
+        order.iter().fold(0, |start, &offer| self.pool.end_within(self.pool.kind_of(offer), start, limit_ms)) == self.pool.blocks()
     }
 
     /// The slowest that a hop between two offers can be at any border.

@@ -16,6 +16,9 @@ use crate::even::Even;
 /// Most ways to choose one offer of each shared memory that are tried; beyond it only the fastest of each counts.
 const CHOICES_MAX: usize = 8;
 
+/// Most entries of a table by kind and block; beyond it entries are computed when they are asked for.
+const ENTRIES_MAX: usize = 1_500_000;
+
 /// Offers that no search needs to tell apart: the same memory, times, roles and place. Members ascend.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -38,7 +41,7 @@ pub struct Pool<'r, 'a> {
     whole_ms: Vec<f64>,
     /// By kind and start: the largest end that fits in memory.
     ends: OnceCell<Vec<u32>>,
-    /// By kind and border: milliseconds of the blocks before it; none where blocks share weights.
+    /// By kind and border: milliseconds of the blocks before it; none where blocks share weights, or there are too many.
     times: OnceCell<Option<Vec<f64>>>,
 }
 
@@ -155,7 +158,7 @@ impl<'r, 'a> Pool<'r, 'a> {
     /// The times before each border, and at the end of each row the fixed time.
     fn times(&self) -> Option<Vec<f64>> {
         let problem = self.ranges.problem();
-        if !problem.shared_weights.is_empty() {
+        if !problem.shared_weights.is_empty() || self.kinds.len() * self.blocks() as usize > ENTRIES_MAX {
             return None;
         }
         let row = |kind: &Kind| {
@@ -168,6 +171,9 @@ impl<'r, 'a> Pool<'r, 'a> {
 
     /// The largest end up to which offers of a kind hold the blocks from `start` on.
     pub fn end(&self, kind: u32, start: u32) -> u32 {
+        if self.kinds.len() * self.blocks() as usize > ENTRIES_MAX {
+            return self.reach(self.kinds[kind as usize].members[0], start);
+        }
         self.ends.get_or_init(|| self.ends())[(kind * self.blocks() + start) as usize]
     }
 
@@ -209,14 +215,26 @@ impl<'r, 'a> Pool<'r, 'a> {
         self.holds(offer, start, end) && self.is_allowed(offer, start, end)
     }
 
-    /// The largest end up to which an offer holds the blocks from `start` on and runs them within `limit_ms`; `start` if it
-    /// takes none. Memory and time grow with the range, so halving finds it.
-    pub fn reach(&self, offer: u32, start: u32, limit_ms: f64) -> u32 {
+    /// The largest end up to which an offer holds the blocks from `start` on; `start` if it holds none. The need grows with
+    /// the range, so halving finds it.
+    fn reach(&self, offer: u32, start: u32) -> u32 {
         let (mut low, mut high) = (start, self.blocks());
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            let takes = self.holds(offer, start, middle) && self.ranges.run_ms(offer, start, middle) <= limit_ms;
-            if takes { low = middle } else { high = middle - 1 }
+            if self.holds(offer, start, middle) { low = middle } else { high = middle - 1 }
+        }
+        low
+    }
+
+    /// The largest end up to which offers of a kind hold the blocks from `start` on and run them within `limit_ms`.
+    pub fn end_within(&self, kind: u32, start: u32, limit_ms: f64) -> u32 {
+        if start >= self.blocks() {
+            return start;
+        }
+        let (mut low, mut high) = (start, self.end(kind, start));
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.run_ms(kind, start, middle) <= limit_ms { low = middle } else { high = middle - 1 }
         }
         low
     }

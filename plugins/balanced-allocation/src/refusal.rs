@@ -106,7 +106,7 @@ fn longest(pool: &Pool<'_, '_>) -> Vec<(u32, u32, u32)> {
     let mut chain = Vec::new();
     let mut start = 0;
     while chain.len() < pool.limits().stages_max as usize {
-        let reach = |&offer: &u32| (pool.reach(offer, start, f64::INFINITY), std::cmp::Reverse(offer));
+        let reach = |&offer: &u32| (pool.end(pool.kind_of(offer), start), std::cmp::Reverse(offer));
         let Some(offer) = free.iter().copied().max_by_key(reach) else { break };
         let end = reach(&offer).0;
         if end == start {

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     even::{Even, Line, Lines},
-    period::Gauge,
+    period::{Gauge, PERIOD_MS_MIN},
     pool::{Pool, index},
     positional,
+    search::is_large,
 };
 
 /// Bottlenecks that are tried first, and then between the neighbours of the best.
@@ -46,7 +47,8 @@ pub fn groupings(gauge: &mut Gauge<'_, '_, '_>, kept: usize, brief: bool) -> Vec
     let offers = gauge.pool().usable();
     let (low, high) = span(gauge.pool(), &offers);
     let ratio = (high / low).max(1.0);
-    let targets = if brief { TARGETS_BRIEF } else { TARGETS };
+    let unlike = gauge.pool().even().is_none() && is_large(gauge.pool());
+    let targets = if brief || unlike { TARGETS_BRIEF } else { TARGETS };
     let target = |step: f64| low * ratio.powf(step / f64::from(targets - 1));
     let mut found: Vec<(f64, Grouping)> = Vec::new();
     for step in 0..targets {
@@ -61,7 +63,7 @@ pub fn groupings(gauge: &mut Gauge<'_, '_, '_>, kept: usize, brief: bool) -> Vec
     }
     for (number, used_min) in USED_MIN.into_iter().enumerate().take(if brief { 1 } else { USED_MIN.len() }) {
         let groups = cascade(gauge, &offers, (low, ratio), used_min);
-        note(gauge, groups, f64::from(targets) + number as f64, &mut found);
+        note(rated(gauge, groups), f64::from(targets) + number as f64, &mut found);
     }
     found.sort_by(|a, b| b.1.throughput.total_cmp(&a.1.throughput).then(a.0.total_cmp(&b.0)));
     found.dedup_by(|a, b| a.1.throughput == b.1.throughput);
@@ -93,25 +95,29 @@ fn try_target(gauge: &mut Gauge<'_, '_, '_>, offers: &[u32], step: f64, limit_ms
         offers.iter().any(|&offer| first.is_some_and(|first| first.site != even.place(offer).site))
     });
     let reaches: &[Reach] = if several { &[Reach::Far, Reach::Near] } else { &[Reach::Far] };
+    gauge.steps += offers.len() as u64;
+    let Some(even) = gauge.pool().even() else {
+        let groups = positional::fill(gauge.pool(), offers, limit_ms);
+        let rated = groups.into_iter().map(|(group, period_ms)| (group, 1.0 / period_ms.max(PERIOD_MS_MIN)));
+        note(rated.collect(), step, found);
+        return;
+    };
     for &reach in reaches {
-        let groups = match gauge.pool().even() {
-            Some(even) => fill(even, offers, limit_ms, reach, gauge.pool().limits().replicas_max as usize),
-            None => positional::fill(gauge.pool(), offers, limit_ms),
-        };
-        gauge.steps += offers.len() as u64;
-        note(gauge, groups, step, found);
+        let groups = fill(even, offers, limit_ms, reach, gauge.pool().limits().replicas_max as usize);
+        note(rated(gauge, groups), step, found);
     }
 }
 
+fn rated(gauge: &mut Gauge<'_, '_, '_>, groups: Vec<Vec<u32>>) -> Vec<(Vec<u32>, f64)> {
+    groups.into_iter().map(|group| (gauge.rate(&group), group)).map(|(rate, group)| (group, rate)).collect()
+}
+
 /// Notes what groups come to. Those that turn out to hold no chain are left out.
-fn note(gauge: &mut Gauge<'_, '_, '_>, groups: Vec<Vec<u32>>, step: f64, found: &mut Vec<(f64, Grouping)>) {
+fn note(groups: Vec<(Vec<u32>, f64)>, step: f64, found: &mut Vec<(f64, Grouping)>) {
     let mut grouping = Grouping::default();
-    for group in groups {
-        let rate = gauge.rate(&group);
-        if rate > f64::MIN_POSITIVE {
-            grouping.throughput += rate;
-            grouping.groups.push(group);
-        }
+    for (group, rate) in groups.into_iter().filter(|(_, rate)| *rate > f64::MIN_POSITIVE) {
+        grouping.throughput += rate;
+        grouping.groups.push(group);
     }
     if !grouping.groups.is_empty() {
         found.push((step, grouping));
