@@ -5,7 +5,11 @@ mod pooled;
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use pooled::{central, classify, is_loaded, serves, stages, wait_until};
 use running::{Host, text};
@@ -36,6 +40,35 @@ fn a_device_that_is_killed_in_the_middle_of_it_costs_no_answer() {
         asking.join().expect("asked")
     });
     assert!(answered == 200 && right >= 194, "{answered} answered, {right} right");
+}
+
+#[test]
+fn plans_that_come_and_go_under_load_cost_no_answer() {
+    let central = central();
+    let _devices: Vec<Host> = ["a", "b", "c"].into_iter().map(|id| Host::join(&central, id, &[])).collect();
+    wait_until("a plan over all three", || stages(&central, "digits").len() == 3 && serves(&central, "digits"));
+    let changing = AtomicBool::new(true);
+    let rounds = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut rounds = vec![classify(&central, 50)];
+            while changing.load(Ordering::Acquire) {
+                rounds.push(classify(&central, 50));
+            }
+            rounds
+        });
+        // What is on its way is of the plan before each time: a stage that has dropped its shard, or got it back, sends it elsewhere.
+        for device in ["b", "c", "b"] {
+            central.ok(&["device", "drain", device, "--wait"]);
+            wait_until("a plan without it", || !stages(&central, "digits").contains(device));
+            central.ok(&["device", "undrain", device]);
+            wait_until("a plan with it", || stages(&central, "digits").len() == 3);
+        }
+        changing.store(false, Ordering::Release);
+        asking.join().expect("every request was answered")
+    });
+    assert!(rounds.iter().all(|&(answered, right)| answered == 50 && right >= 48), "{rounds:?}");
+    let plan = central.json(&["status"])["plan"].as_u64();
+    assert!(plan >= Some(7), "six plans follow the first: {plan:?}");
 }
 
 /// Waits until the device is in this state, as its central sees it.

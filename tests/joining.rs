@@ -303,6 +303,26 @@ fn a_central_is_found_on_the_network_by_the_authority_that_the_token_or_the_cert
 }
 
 #[test]
+fn a_device_that_found_its_central_by_itself_finds_it_again_where_it_has_moved() {
+    let announces = [&NO_MODELS[..], &["--join-announce"]].concat();
+    let ours = central(&["--join-announce"]);
+    let (_, text) = token(&ours, &[]);
+    let looks = ["--join", "auto", "--set", "join.discover_interface=127.0.0.1", "--set", "join.search_after_ms=500", "--token", &text, "--device-id", "a"];
+    let device = Host::join_in(tempfile::tempdir().expect("a folder"), &looks);
+    let before = address(&ours);
+    let data = ours.kill();
+    // Nobody else gets the port while the central looks for another one.
+    let taken = std::net::TcpListener::bind(&before).expect("the port is free");
+    let ours = again(data, "127.0.0.1:0", &announces);
+    assert_ne!(address(&ours), before);
+    wait_until("the device is back", || attends(&device) && device.json(&["status"])["central"] == address(&ours));
+    let is_ready =
+        || ours.json(&["device", "list"]).as_array().is_some_and(|devices| devices.iter().any(|device| device["id"] == "a" && device["state"] == "ready"));
+    wait_until("the central sees it", is_ready);
+    drop(taken);
+}
+
+#[test]
 fn a_host_that_nothing_could_compute_on_does_not_start() {
     let ended = Host::refused(&["--local-devices", "0"]);
     assert!(ended.code == Some(2) && ended.said.contains("local_devices is 0 and join.address is not given"), "{}", ended.said);

@@ -120,6 +120,33 @@ fn every_step_is_in_the_audit_log_and_a_plugin_comes_and_goes() {
 }
 
 #[test]
+fn a_slot_goes_back_after_a_restart_to_what_it_held_before_it_and_replaced_plugins_serve_on() {
+    let host = Host::start(&MODELS);
+    let folder = Folder::new();
+    let [one, two] = [1, 2].map(|mark| folder.put(&format!("{mark}.wasm"), plugin(mark)));
+    for slot in ["routing", "routing/first"] {
+        host.ok(&["plugin", "install", &one, "--slot", slot]);
+    }
+    host.ok(&["plugin", "install", &two, "--slot", "routing"]);
+    let (_, data) = host.stop();
+    let host = Host::start_in(data, &MODELS);
+    let served = |name: &str| slot(&host, name)["digest"].as_str().map(str::to_owned);
+    assert_eq!((served("routing"), served("routing/first")), (Some(digest(&plugin(2))), Some(digest(&plugin(1)))));
+    let listed = host.json(&["plugin", "list"]);
+    let mine = listed.as_array().expect("plugins").iter().filter(|plugin| plugin["name"] == "mine");
+    let mine: Vec<_> = mine.map(|plugin| (plugin["digest"].as_str(), plugin["is_earlier"].as_bool())).collect();
+    let (first, second) = (digest(&plugin(1)), digest(&plugin(2)));
+    assert!(mine.len() == 2 && mine.contains(&(Some(first.as_str()), Some(true))) && mine.contains(&(Some(second.as_str()), Some(false))), "{mine:?}");
+    assert!(host.ok(&["plugin", "inspect", "mine"]).contains(&second));
+    host.ok(&["plugin", "rollback", "routing"]);
+    assert_eq!(served("routing"), Some(first));
+    classifies(&host);
+    host.ok(&["plugin", "uninstall", "mine"]);
+    assert_eq!(slot(&host, "routing")["plugin"], "least-loaded-routing");
+    assert!([1, 2].iter().all(|mark| !host.data().join("blobs").join(digest(&plugin(*mark))).exists()), "the bytes of both are gone");
+}
+
+#[test]
 fn a_canary_and_a_shadow_are_tried_promoted_and_stopped_from_the_command_line() {
     let host = Host::start(&MODELS);
     let folder = Folder::new();

@@ -31,8 +31,13 @@ impl Scene {
 
     /// Sends one request; what it answers.
     async fn ask(&self, priority: u32) -> (u16, Value, bool) {
+        self.ask_with(&json!({ "priority": priority })).await
+    }
+
+    /// Sends one request with these parameters; its status, what it says, and whether it says when to come again.
+    async fn ask_with(&self, parameters: &Value) -> (u16, Value, bool) {
         let data: Vec<u32> = (0..16).collect();
-        let body = json!({ "parameters": { "priority": priority }, "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1, 16], "data": data }] });
+        let body = json!({ "parameters": parameters, "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1, 16], "data": data }] });
         let answer = self.client.post(format!("{}/v2/models/mlp/infer", self.host.url)).body(body.to_string()).send().await.expect("the host answers");
         let (status, waits) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
         (status, serde_json::from_str(&answer.text().await.expect("whole")).expect("JSON"), waits)
@@ -114,5 +119,47 @@ async fn who_is_shed_is_told_at_once_why_and_to_come_back() {
     assert_eq!((status, &body["error"]), (400, &json!("parameter `priority` is not understood: it is 7, this host has 1 to 3, and 0 for its default")));
     assert!(full.await.expect("answered").iter().all(|(status, ..)| *status == 200));
     let metrics = scene.metrics().await;
-    assert!(metrics.contains("host_plugin_calls_total{plugin=\"priority-queueing\",function=\"admit\",outcome=\"refused\"} 1"), "{metrics}");
+    for line in [
+        "host_plugin_calls_total{plugin=\"priority-queueing\",function=\"admit\",outcome=\"refused\"} 1",
+        "host_requests_shed_total{model=\"mlp\",version=\"1\",class=\"3\",reason=\"refused\"} 1",
+        "host_requests_total{model=\"mlp\",version=\"1\",outcome=\"shed\"} 1",
+        // The nine that were answered: neither the one that was shed nor the one whose priority there is not.
+        "host_queue_wait_seconds_count{model=\"mlp\",version=\"1\",class=\"3\"} 9",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    let memory = metrics.lines().find_map(|line| line.strip_prefix("host_plugin_memory_bytes{plugin=\"priority-queueing\"} ")?.parse::<u64>().ok());
+    assert!(memory > Some(0), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_priority_that_the_host_does_not_have_is_refused_with_those_that_it_has() {
+    let scene = Arc::new(Scene::start());
+    for priority in [json!(4), json!(-1), json!(i64::MAX)] {
+        let (status, body, _) = scene.ask_with(&json!({ "priority": priority })).await;
+        let error = format!("parameter `priority` is not understood: it is {priority}, this host has 1 to 3, and 0 for its default");
+        assert_eq!((status, &body["error"]), (400, &json!(error)));
+    }
+    let (status, body, _) = scene.ask_with(&json!({ "priority": "high" })).await;
+    assert_eq!((status, &body["error"]), (400, &json!("parameter `priority` is not understood: it must be a whole number")));
+    for parameters in [json!({}), json!({ "priority": 0 }), json!({ "priority": 1 })] {
+        assert_eq!(scene.ask_with(&parameters).await.0, 200, "{parameters}");
+    }
+    let metrics = scene.metrics().await;
+    let waits = metrics.lines().filter_map(|line| line.strip_prefix("host_queue_wait_seconds_count{")).collect::<Vec<_>>();
+    // Priorities that were refused are no labels.
+    assert_eq!(waits.len(), 2, "{metrics}");
+    assert!(waits.iter().any(|line| line.ends_with("class=\"1\"} 1")) && waits.iter().any(|line| line.ends_with("class=\"2\"} 2")), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_queueing_plugin_of_the_host_serves_what_waits() {
+    let scene = Arc::new(Scene::start());
+    for plugin in ["first-come-queueing", "deadline-queueing", "priority-queueing"] {
+        let installed = scene.host.json(&["plugin", "swap", "queueing", plugin]);
+        assert_eq!(installed["plugin"], plugin);
+        let answers = scene.in_turn(&[3, 2, 1]).await;
+        assert!(answers.iter().all(|(status, ..)| *status == 200), "{plugin}: {answers:?}");
+    }
+    assert_eq!(*scene.order.lock().await, [3, 2, 1, 3, 2, 1, 3, 1, 2], "only the last one lets the urgent go first");
 }

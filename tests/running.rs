@@ -27,6 +27,8 @@ pub struct Host {
     data: tempfile::TempDir,
     said: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
+    /// The network namespace that it and its commands are in, if it has one of its own.
+    namespace: Option<String>,
     /// `http://127.0.0.1:PORT`
     pub url: String,
 }
@@ -52,14 +54,29 @@ impl Host {
 
     /// Starts a device in a data directory that may have been used before.
     pub fn join_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
-        let mut device = Self::spawn(data, flags, &[]);
+        let mut device = Self::spawn(None, data, flags, &[]);
         device.wait_for("attending");
         device
     }
 
     /// Starts a host in a data directory that may have been used before, and does not wait for anything.
     pub fn launch_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
-        Self::spawn(data, flags, &[])
+        Self::spawn(None, data, flags, &[])
+    }
+
+    /// Starts a host in a network namespace, and waits until it is ready.
+    pub fn start_within(namespace: &str, flags: &[&str]) -> Self {
+        Self::started(Some(namespace), tempfile::tempdir().expect("a temporary folder"), flags, &[])
+    }
+
+    /// Starts a device of a central in a network namespace, and waits until it attends.
+    pub fn join_within(namespace: &str, central: &Self, id: &str, flags: &[&str]) -> Self {
+        let token = central.json(&["token", "create"]);
+        let (address, token) = (token["central"].as_str().expect("an address"), token["text"].as_str().expect("a token"));
+        let flags = [&["--join", address, "--token", token, "--device-id", id], flags].concat();
+        let mut device = Self::spawn(Some(namespace), tempfile::tempdir().expect("a temporary folder"), &flags, &[]);
+        device.wait_for("attending");
+        device
     }
 
     /// Starts a host with these flags besides and waits until it is ready.
@@ -69,23 +86,23 @@ impl Host {
 
     /// The same with these variables in its environment.
     pub fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::started(tempfile::tempdir().expect("a temporary folder"), flags, environment)
+        Self::started(None, tempfile::tempdir().expect("a temporary folder"), flags, environment)
     }
 
     /// The same in a data directory that was used before.
     pub fn start_in(data: tempfile::TempDir, flags: &[&str]) -> Self {
-        Self::started(data, flags, &[])
+        Self::started(None, data, flags, &[])
     }
 
-    fn started(data: tempfile::TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut host = Self::spawn(data, &[&["--http", "127.0.0.1:0"], flags].concat(), environment);
+    fn started(namespace: Option<&str>, data: tempfile::TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut host = Self::spawn(namespace, data, &[&["--http", "127.0.0.1:0"], flags].concat(), environment);
         let status = host.wait_for("ready");
         host.url = format!("http://{}", status["http"].as_str().expect("an address").trim_start_matches("http://"));
         host
     }
 
-    fn spawn(data: tempfile::TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_host"))
+    fn spawn(namespace: Option<&str>, data: tempfile::TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = program(namespace)
             .current_dir(root())
             .args(["run", "--data"])
             .arg(data.path())
@@ -97,7 +114,7 @@ impl Host {
             .expect("the host starts");
         let said = Arc::default();
         let readers = vec![drain(child.stdout.take().expect("piped"), &said), drain(child.stderr.take().expect("piped"), &said)];
-        Self { child, data, said, readers, url: String::new() }
+        Self { child, data, said, readers, namespace: namespace.map(str::to_owned), url: String::new() }
     }
 
     /// Runs a host that must end by itself.
@@ -107,7 +124,7 @@ impl Host {
 
     /// The same in a data directory that was used before.
     pub fn refused_in(data: tempfile::TempDir, flags: &[&str]) -> Ended {
-        Self::spawn(data, flags, &[]).ended()
+        Self::spawn(None, data, flags, &[]).ended()
     }
 
     /// Waits until it ends by itself.
@@ -123,7 +140,7 @@ impl Host {
 
     /// Runs `host` with these arguments against this host.
     pub fn command(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_host")).current_dir(root()).args(arguments).arg("--data").arg(self.data.path()).output().expect("the command runs")
+        program(self.namespace.as_deref()).current_dir(root()).args(arguments).arg("--data").arg(self.data.path()).output().expect("the command runs")
     }
 
     /// The same, when it must succeed; its standard output.
@@ -214,6 +231,15 @@ impl Drop for Host {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program; in a network namespace the one that enters it, which becomes the program.
+fn program(namespace: Option<&str>) -> Command {
+    let host = env!("CARGO_BIN_EXE_host");
+    let Some(namespace) = namespace else { return Command::new(host) };
+    let mut entering = Command::new("ip");
+    entering.args(["netns", "exec", namespace, host]);
+    entering
 }
 
 /// Reads a child's output so that it never blocks; shown when the test fails.

@@ -7,7 +7,28 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const PLUGINS: [&str; 6] = ["balanced-allocation", "greedy-allocation", "least-loaded-routing", "round-robin-routing", "priority-queueing", "cpu-adapter"];
+const PLUGINS: [&str; 20] = [
+    "balanced-allocation",
+    "least-loaded-routing",
+    "round-robin-routing",
+    "shortest-path-routing",
+    "random-routing",
+    "power-of-two-routing",
+    "weighted-routing",
+    "sticky-routing",
+    "prefix-affinity-routing",
+    "load-greedy-routing",
+    "cpu-adapter",
+    "greedy-allocation",
+    "parallax-greedy-allocation",
+    "parallax-dp-allocation",
+    "memory-proportional-allocation",
+    "compute-proportional-allocation",
+    "min-sum-dp-allocation",
+    "priority-queueing",
+    "deadline-queueing",
+    "first-come-queueing",
+];
 const TARGET: &str = "wasm32-wasip2";
 
 fn main() -> ExitCode {

@@ -35,14 +35,26 @@
 pub mod adapter;
 #[cfg(feature = "allocation")]
 pub mod allocation;
+#[cfg(feature = "routing")]
+mod pressures;
 #[cfg(feature = "allocation")]
 pub mod problem;
 #[cfg(feature = "queueing")]
 pub mod queueing;
 #[cfg(feature = "routing")]
+pub mod rendezvous;
+#[cfg(feature = "routing")]
+pub mod replicas;
+#[cfg(feature = "routing")]
 pub mod routing;
 #[cfg(feature = "routing")]
+pub mod scene;
+#[cfg(feature = "allocation")]
+pub mod testing;
+#[cfg(feature = "routing")]
 mod topology;
+#[cfg(feature = "allocation")]
+pub mod uniform;
 
 /// Puts version, description and licence of the plugin's own crate into the component, where `host plugin inspect` and other
 /// tools look for them. The export macros do it.

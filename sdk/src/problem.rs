@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::allocation::{Offer, Problem, Refusal, Replica, Roles, Speed, Stage};
+use crate::allocation::{Offer, Problem, Refusal, Replica, Roles, Speed, Stage, Verdict};
 
 /// A problem with sums prepared, so that a question about a range costs the same however long the range is.
 #[derive(Debug)]
@@ -237,6 +237,35 @@ impl<'a> Ranges<'a> {
             self.check_chain(&replica.stages, &mut ledger)?;
         }
         Ok(())
+    }
+
+    /// A chain as a replica, if the host would accept it by itself; else a refusal that names the stage which does not fit.
+    pub fn prove(&self, stages: Vec<Stage>) -> Result<Replica, Refusal> {
+        let replica = Replica { stages };
+        let Err(broken) = self.check(std::slice::from_ref(&replica)) else {
+            return Ok(replica);
+        };
+        let model = &self.problem.model;
+        let lacks = |stage: &Stage| self.need(stage.offer, stage.start, stage.end) - self.offer(stage.offer).memory_bytes;
+        let Some(stage) = replica.stages.iter().find(|stage| lacks(stage) > 0.0) else {
+            return Err(Refusal {
+                reason: format!("a replica of {model} breaks a rule: {broken}"),
+                nearest: replica.stages.first().map(|stage| stage.offer),
+                short_bytes: 0.0,
+            });
+        };
+        let Stage { offer, start, end } = *stage;
+        let (need, has) = (self.need(offer, start, end), self.offer(offer).memory_bytes);
+        let reason = format!("blocks [{start}..{end}) of {model} need {need:.0} bytes on {}, it has {has:.0}", self.offer(offer).id);
+        Err(Refusal { reason, nearest: Some(offer), short_bytes: need - has })
+    }
+
+    /// For policies that plan again only if they must: the plan in force is kept as long as the host would accept it.
+    pub fn verdict(&self) -> Verdict {
+        match self.check(&self.problem.current) {
+            Ok(()) => Verdict::Keep,
+            Err(broken) => Verdict::Replan(format!("the plan in force of {} no longer holds: {broken}", self.problem.model)),
+        }
     }
 
     fn check_chain(&self, stages: &[Stage], ledger: &mut Ledger<'_, 'a>) -> Result<(), String> {

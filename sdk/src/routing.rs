@@ -28,7 +28,7 @@ pub use bindings::{
     shardhost::plugin::{log::Level, types::Refusal},
 };
 
-pub use crate::topology::ReplicaPath;
+pub use crate::{pressures::DevicePressures, replicas::Replicas, topology::ReplicaPath};
 
 /// Decides which segments a request goes through. What it remembers is what it was handed by `set_topology` and
 /// `set_pressure`; the host may ask any instance that was handed the same.

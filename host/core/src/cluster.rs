@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    cost::refined::RefiningSettings,
     error::Error,
     ids::{DeviceId, ModelId, PlanNumber, Ticket},
     link::{LinkSettings, Links, MeasuredLinks},
@@ -25,7 +26,9 @@ mod models;
 mod planning;
 mod reason;
 mod record;
+mod refining;
 mod rejoin;
+mod reviewing;
 mod rollout;
 #[cfg(test)]
 mod tests;
@@ -35,9 +38,12 @@ pub use event::{Effect, Event};
 pub use flaps::FlapSettings;
 pub use reason::Reason;
 pub use record::{DeviceRecord, Duty, HeldShard, ModelRecord, ShardState};
+pub use refining::Refined;
+pub use reviewing::{Cause, ReviewSettings};
 
 use lease::LeaseTime;
 use rejoin::Rejoin;
+use reviewing::Reviews;
 
 /// Times and limits that the control plane goes by.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -55,6 +61,10 @@ pub struct ClusterSettings {
     pub flaps: FlapSettings,
     /// How measured links are taken.
     pub links: LinkSettings,
+    /// How measured stage times are taken.
+    pub refining: RefiningSettings,
+    /// When plans are reviewed.
+    pub reviews: ReviewSettings,
 }
 
 impl Default for ClusterSettings {
@@ -66,6 +76,8 @@ impl Default for ClusterSettings {
             horizon: Millis(600_000.0),
             flaps: FlapSettings::default(),
             links: LinkSettings::default(),
+            refining: RefiningSettings::default(),
+            reviews: ReviewSettings::default(),
         }
     }
 }
@@ -96,7 +108,10 @@ pub struct Cluster {
     rejoin: Option<Rejoin>,
     to_place: BTreeMap<ModelId, Reason>,
     asked: Option<Question>,
+    reviews: Reviews,
     ticket: Ticket,
+    /// Whether numbers have changed, or time has ended something, since it was last said what to do.
+    stirred: bool,
 }
 
 impl Cluster {
@@ -114,7 +129,9 @@ impl Cluster {
             rejoin: None,
             to_place: BTreeMap::new(),
             asked: None,
+            reviews: Reviews::default(),
             ticket: Ticket::default(),
+            stirred: false,
         }
     }
 
@@ -136,24 +153,45 @@ impl Cluster {
 
     /// Takes one event and says what to do about it.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
+        self.apply_all([event])
+    }
+
+    /// Takes events that happened at one moment, in their order, and says once what to do about all of them. Nobody is asked and
+    /// nothing is moved in between, so that a thousand devices that join together cost little more than one.
+    pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let quiet = event.is_quiet();
-        let was_at_rest = !quiet && self.is_at_rest();
-        if let Err(error) = self.take(event, &mut effects) {
-            effects.push(Effect::Rejected { error });
+        let (mut due, mut ticks, mut was_at_rest) = (false, false, None);
+        for event in events {
+            let (quiet, tick) = (event.is_quiet(), matches!(event, Event::Tick { .. }));
+            if !quiet {
+                was_at_rest.get_or_insert_with(|| self.is_at_rest());
+            }
+            if let Err(error) = self.take(event, &mut effects) {
+                effects.push(Effect::Rejected { error });
+            }
+            due |= if tick { self.stirred || self.waits_for_time() } else { !quiet };
+            ticks |= tick;
         }
-        if quiet {
-            return effects;
+        if due {
+            self.stirred = false;
+            self.pursue(was_at_rest.unwrap_or_default(), &mut effects);
         }
-        self.rejoin(&mut effects);
+        if ticks {
+            self.review(&mut effects);
+        }
+        effects
+    }
+
+    /// Brings what is nearer to what should be.
+    fn pursue(&mut self, was_at_rest: bool, effects: &mut Vec<Effect>) {
+        self.rejoin(effects);
         // Before anything is said about the pool that those who leave are still part of.
         let leaving = self.ready_to_leave(was_at_rest);
-        self.lose(&leaving, &mut effects);
-        self.give_up_unheld(&mut effects);
-        self.ask(&mut effects);
-        self.roll_out(&mut effects);
-        self.report_drained(&mut effects);
-        effects
+        self.lose(&leaving, effects);
+        self.give_up_unheld(effects);
+        self.ask(effects);
+        self.roll_out(effects);
+        self.report_drained(effects);
     }
 
     /// Every device that ever joined and was not removed, lost ones too.
@@ -200,6 +238,12 @@ impl Cluster {
         !self.is_planning() && !self.is_moving()
     }
 
+    /// Whether a tick may end something by itself: a model waits for a device that is away, a restarted central for its pool, or
+    /// somebody for a device that is to be removed. Where it cannot, one at which nothing happened costs next to nothing.
+    fn waits_for_time(&self) -> bool {
+        self.rejoin.is_some() || !self.to_place.is_empty() || self.devices.values().any(|record| record.duty() == Duty::Leaving)
+    }
+
     fn take(&mut self, event: Event, effects: &mut Vec<Effect>) -> Result<(), Error> {
         match event {
             Event::Joined { device, held, now } => {
@@ -236,12 +280,22 @@ impl Cluster {
             Event::Loaded { offer, shard } => self.answered(offer, shard, ShardState::Loading, Some(ShardState::Ready)).map(drop),
             Event::LoadFailed { offer, shard, reason } => self.exclude(offer, shard, reason, effects),
             Event::Unloaded { offer, shard } => self.answered(offer, shard, ShardState::Unloading, None).map(drop),
-            Event::Measured { offer, shard, run } => {
-                self.measure(offer, shard, run);
+            Event::Requested { model, requests, now } => {
+                let now = self.time.of_event(now, &self.settings)?;
+                self.count_requests(model, requests, now);
+                Ok(())
+            }
+            Event::Reviewed { ticket, verdict } => {
+                self.reviewed(ticket, verdict);
+                Ok(())
+            }
+            Event::Measured { offer, shard, run, runs } => {
+                self.count_runs(offer.clone(), shard.clone(), runs);
+                self.measure(offer, shard, run, runs);
                 Ok(())
             }
             Event::ReplanAsked => {
-                self.place_all(&Reason::Asked);
+                self.place_all(&Reason::OtherPolicy);
                 Ok(())
             }
         }

@@ -58,8 +58,9 @@ impl Comparison {
 }
 
 impl RoutingSnapshot {
-    /// What a path of a model costs: each segment runs after what is on its way there already, and each hop takes its time.
-    /// The indexes must have passed `check`; others count nothing.
+    /// What a path of a model costs: half of a round trip from the central to its first device where that one has said how long it
+    /// takes, then each segment runs after what is on its way there already, and each hop takes its time. The bytes of the inputs
+    /// take the same time to every device, as far as is known. The indexes must have passed `check`; others count nothing.
     pub fn path_time(&self, request: &RouteRequest, path: &[u32]) -> Millis {
         let Some(model) = self.topology.models.get(request.model as usize) else { return Millis::ZERO };
         let segments: Vec<_> = path.iter().filter_map(|&index| Some((index, model.segments.get(index as usize)?))).collect();
@@ -69,7 +70,9 @@ impl RoutingSnapshot {
             let size = model.borders.get(pair[0].1.range().end() as usize - 1).copied().unwrap_or(Bytes::ZERO);
             self.topology.speed(pair[0].1.device, pair[1].1.device).time(size).0
         };
-        Millis(runs + segments.windows(2).map(hop).sum::<f64>())
+        let latency = |device: u32| self.pressures.devices.iter().find(|(known, _)| *known == device).map(|(_, pressures)| pressures.latency.0 / 2.0);
+        let entry = segments.first().and_then(|(_, segment)| latency(segment.device)).unwrap_or(0.0);
+        Millis(entry + runs + segments.windows(2).map(hop).sum::<f64>())
     }
 }
 
@@ -90,9 +93,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        device::Pressures,
         plan::Stage,
         testing::{model_id, offer_id, range},
-        topology::{Segment, ServedModel, Topology},
+        topology::{PressureTable, Segment, ServedModel, Topology},
     };
 
     #[test]
@@ -130,12 +134,15 @@ mod tests {
         let segments = vec![segment(0, 1, 2.0), segment(1, 2, 3.0)];
         let model = ServedModel { id: model_id("m"), blocks: 2, borders: vec![Bytes(8); 2], segments };
         let topology = Topology { models: vec![model], ..Topology::default() };
-        let snapshot = RoutingSnapshot { topology: Arc::new(topology), ..RoutingSnapshot::default() };
+        let mut snapshot = RoutingSnapshot { topology: Arc::new(topology), ..RoutingSnapshot::default() };
         let mut request = RouteRequest { model: 0, ordinal: 0, random: 0.0, sequence_key: 0, input: Bytes(1), outstanding: vec![0, 2] };
         let hop = snapshot.topology.speed(0, 0).time(Bytes(8)).0;
         assert_eq!(snapshot.path_time(&request, &[0, 1]).0, 2.0 + 9.0 + hop);
         request.outstanding = Vec::new();
         assert_eq!(snapshot.path_time(&request, &[1]).0, 3.0);
         assert_eq!(snapshot.path_time(&request, &[7]).0, 0.0);
+        let pressures = Pressures { latency: Millis(4.0), ..Pressures::default() };
+        snapshot.pressures = Arc::new(PressureTable { number: 1, devices: vec![(0, pressures)] });
+        assert_eq!(snapshot.path_time(&request, &[1]).0, 2.0 + 3.0, "the inputs come half of a round trip");
     }
 }

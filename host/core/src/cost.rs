@@ -3,6 +3,9 @@
 //! t = a·GFLOP + b·MB of weights + c·MB of activations + d, fitted per device by micro-shards and refined by measured
 //! stage times. The form explains 0.997 of the variance of 45 shards of CNNs, encoders and decoders.
 
+pub mod refined;
+pub mod run_times;
+
 use crate::{model::Work, units::Millis};
 
 /// Milliseconds per unit of work. All four are finite and not negative.

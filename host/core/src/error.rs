@@ -76,6 +76,8 @@ pub enum Fault {
     Memory { offer: OfferId, range: BlockRange, need: Bytes, have: Bytes },
     /// A line that is full.
     QueueFull { depth_max: u32 },
+    /// Something that cannot be simulated.
+    Scenario { what: String, value: String, needed: String },
 }
 
 impl Error {
@@ -133,6 +135,7 @@ impl fmt::Display for Error {
                 let short = *need - *have;
                 write!(f, "device {} is short of {short} on {offer}: blocks {range} bring its need to {need}, it has {have}", offer.device)
             }
+            Fault::Scenario { what, value, needed } => write!(f, "{what} is {value}, it must be {needed}"),
             Fault::QueueFull { depth_max } => write!(f, "the queue is full: {depth_max} requests are waiting"),
         }
     }

@@ -129,7 +129,7 @@ counter!(
     Generation
 );
 counter!(
-    /// Pairs a problem that was handed out with its solution.
+    /// Pairs a question that was handed out with its answer.
     Ticket
 );
 

@@ -20,9 +20,13 @@ pub mod problem;
 pub mod profile;
 pub mod reservations;
 pub mod shard;
+pub mod shortfall;
+pub mod simulate;
 pub mod strikes;
 #[cfg(test)]
 mod testing;
 pub mod topology;
+pub mod turns;
 pub mod units;
 pub mod ways;
+pub mod what_if;

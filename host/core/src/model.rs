@@ -1,21 +1,24 @@
 //! What planning knows of a model: its blocks and what each costs. Where it is cut, not what it computes.
 
 use crate::{
+    cost::CostModel,
     error::{Error, Fault},
     ids::ModelId,
     shard::BlockRange,
-    units::Bytes,
+    units::{Bytes, Millis},
 };
 
 /// Most blocks a model may have; larger numbers come from broken files.
 pub const BLOCKS_MAX: usize = 65_536;
+/// Most that timing may make of a block's work, or least: what is further off is no operator but a disturbed measurement.
+const TIMED_SCALE_MAX: f64 = 64.0;
 
 /// The smallest piece a model may be cut at.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Block {
     /// The name of the value that leaves it, for people.
     pub name: String,
-    /// Floating point operations at the planned batch.
+    /// Floating point operations at the planned batch; of a model that was timed, as many as take the time that it took.
     pub flops: f64,
     /// Weights that no other block reads.
     pub weights: Bytes,
@@ -81,6 +84,30 @@ impl ModelProfile {
     pub fn with_sequences(mut self, sequences: u32, tokens: u32) -> Self {
         self.sequences = sequences.max(1);
         self.tokens = tokens;
+        self
+    }
+
+    /// The same model, whose blocks work as much as an engine took for them on a machine of that cost: operations and
+    /// activations of each piece are scaled until its predicted time is the measured one. What operators cost in truth, which
+    /// four coefficients for all of them cannot say, so becomes part of the model and holds on any machine with such an engine.
+    /// Weights stay, because memory is counted by them. A scale is at most 64, and at least one over it; a piece that takes no
+    /// longer than its weights and the run alone, or that does nothing, tells nothing and stays.
+    #[must_use]
+    pub fn timed(mut self, reference: &CostModel, pieces: &[(BlockRange, Millis)]) -> Self {
+        for &(range, time) in pieces {
+            let counted = self.work(range);
+            let rest = reference.predict(Work { flops: 0.0, activations: Bytes::ZERO, ..counted });
+            let variable = reference.predict(counted) - rest;
+            let scale = (time - rest).0 / variable.0;
+            if !(scale.is_finite() && scale > 0.0) {
+                continue;
+            }
+            let scale = scale.clamp(1.0 / TIMED_SCALE_MAX, TIMED_SCALE_MAX);
+            for block in self.blocks.get_mut(range.start() as usize..range.end() as usize).unwrap_or_default() {
+                block.flops *= scale;
+                block.activations = block.activations.scaled(scale);
+            }
+        }
         self
     }
 
@@ -193,5 +220,24 @@ mod tests {
         let shared = vec![SharedWeight { size: Bytes(1), blocks: vec![7] }];
         let error = ModelProfile::new(model_id("m"), vec![Block::default()], shared, Bytes(0)).expect_err("block 7 does not exist");
         assert_eq!(error.to_string(), "model m@1: a shared weight names block 7, but there are 1 blocks");
+    }
+
+    #[test]
+    fn blocks_that_were_timed_are_predicted_as_they_were_measured_and_weigh_the_same() {
+        let cost = CostModel { gflop_ms: 2.0, weight_mb_ms: 0.5, activation_mb_ms: 0.25, fixed_ms: 0.125 };
+        let block = Block { flops: 1e9, weights: Bytes(1_000_000), activations: Bytes(4_000_000), ..Block::default() };
+        let nothing = Block { weights: Bytes(1_000_000), ..Block::default() };
+        let model = ModelProfile::new(model_id("timed"), vec![block.clone(), block.clone(), block, nothing], Vec::new(), Bytes(4)).expect("a sound model");
+        let range = |start, end| BlockRange::new(start, end).expect("not empty");
+        let timed = model.clone().timed(&cost, &[(range(0, 1), Millis(10.0)), (range(1, 3), Millis(4.0)), (range(3, 4), Millis(9.0))]);
+        for (part, expected) in [(range(0, 1), 10.0), (range(1, 3), 4.0), (range(3, 4), 0.625)] {
+            let predicted = cost.predict(timed.work(part)).0;
+            assert!((predicted - expected).abs() < 1e-5, "{part}: {predicted} is not {expected}");
+        }
+        assert!((cost.slowed(3.0).predict(timed.work(range(0, 1))).0 - 30.0).abs() < 1e-5, "on a device three times as slow");
+        assert_eq!(timed.weights(timed.whole()), model.weights(model.whole()));
+        // Less than its weights alone take, no time at all, and beyond all measure.
+        let silly = model.clone().timed(&cost, &[(range(0, 1), Millis(0.5)), (range(1, 2), Millis(f64::NAN)), (range(2, 3), Millis(1e9))]);
+        assert_eq!((&silly.blocks()[..2], silly.blocks()[2].flops), (&model.blocks()[..2], 64e9));
     }
 }

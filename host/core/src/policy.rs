@@ -159,6 +159,15 @@ pub struct ClassState {
     pub last_rank: f64,
 }
 
+/// How the whole line moves at this moment.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct LineState {
+    /// The rank of the request that was given its turn last, 0 at first.
+    pub served_rank: f64,
+    /// From one turn to the next while requests wait, on average; none before that was seen.
+    pub turn: Option<Millis>,
+}
+
 /// A request that has just arrived.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Arrival {
@@ -176,6 +185,8 @@ pub struct Arrival {
     pub classes: Vec<ClassState>,
     /// The most requests that may wait.
     pub depth_max: u32,
+    /// The whole line.
+    pub line: LineState,
 }
 
 /// Decides who waits.

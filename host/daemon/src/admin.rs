@@ -20,7 +20,7 @@ use axum::{
     routing::{get, post},
     serve::IncomingStream,
 };
-use host_wire::admin::{self, HistoryQuery, SplitQuery};
+use host_wire::admin::{self, ExplainQuery, HistoryQuery, SplitQuery};
 use tokio::net::UnixListener;
 
 pub use order_fault::OrderFault;
@@ -33,6 +33,7 @@ use crate::{
     pki::Tokens,
     service::Service,
     shelf::Shelf,
+    status,
     store::Store,
 };
 
@@ -138,11 +139,14 @@ async fn plan(State(door): State<AdminDoor>) -> Json<admin::Plan> {
 
 async fn history(State(door): State<AdminDoor>, RawQuery(query): RawQuery) -> Result<Json<Vec<admin::PlanRecord>>, Error> {
     let query: HistoryQuery = read_query(query.as_deref())?;
-    blocking(move || door.store.plans(query.count.unwrap_or(HISTORY_DEFAULT))).await
+    let count = query.count.unwrap_or(HISTORY_DEFAULT);
+    // One more, for what the oldest one changed.
+    blocking(move || Ok(status::history(door.store.plans(count.saturating_add(1))?, count))).await
 }
 
-async fn explain(State(door): State<AdminDoor>, Segment(name): Segment<String>) -> Result<Json<admin::Explanation>, Error> {
-    Ok(Json(door.service.explain(&name)?))
+async fn explain(State(door): State<AdminDoor>, Segment(name): Segment<String>, RawQuery(query): RawQuery) -> Result<Json<admin::Explanation>, Error> {
+    let query: ExplainQuery = read_query(query.as_deref())?;
+    blocking(move || if query.advise { door.service.advise(&name) } else { door.service.explain(&name) }).await
 }
 
 fn describe(door: &AdminDoor, model: &Model) -> admin::Model {

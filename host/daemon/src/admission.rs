@@ -1,13 +1,13 @@
 //! Lets a bounded number of requests run at once; the others wait in a bounded line until their deadline. Who may wait and
-//! behind whom is decided by the queueing slot, what leaves the line by `host_core::line`; this only wakes those whose turn
-//! it is.
+//! behind whom is decided by the queueing slot, whose turn it is by `host_core::turns`; this only wakes those whose turn it is, and
+//! tells the others when to come again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use host_core::{
     ids::ModelId,
-    line::{Line, Place},
-    policy::{Arrival, ClassState},
+    line::Place,
+    turns::{TurnLimits, Turns},
     units::Millis,
 };
 use host_plugin::QueueingSlot;
@@ -16,23 +16,21 @@ use tokio::sync::oneshot;
 use crate::{
     clock::Clock,
     error::Error,
-    metrics::{Metrics, Waits},
+    metrics::{Metrics, Shed, Waits},
     stage_fault::StageFault,
     telemetry::traces::Trace,
 };
 
-/// Ordinals of arrivals wrap here.
-const ORDINAL_MASK: u32 = 0x7fff_ffff;
+/// What is said to who is turned away before it is known how fast the line moves, and at least.
+const RETRY_AFTER_MIN: Millis = Millis(1e3);
 
-/// How many may run and wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How many may run and wait, and what those are told who may not.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct AdmissionLimits {
-    /// Requests that run at once.
-    pub running_max: u32,
-    /// Requests that wait at once.
-    pub waiting_max: u32,
-    /// Classes of priority, at least one.
-    pub classes: u32,
+    /// Who runs and who waits.
+    pub turns: TurnLimits,
+    /// The longest time after which clients that are turned away are told to come again.
+    pub retry_after_max: Millis,
 }
 
 /// Who wants to run.
@@ -40,7 +38,7 @@ pub struct AdmissionLimits {
 pub struct Caller<'a> {
     /// What it asks for.
     pub model: &'a ModelId,
-    /// Below `AdmissionLimits::classes`; 0 is served first by policies that tell classes apart.
+    /// Below `TurnLimits::classes`; 0 is served first by policies that tell classes apart.
     pub class: u32,
     /// On the host's clock.
     pub deadline: Millis,
@@ -57,21 +55,12 @@ pub struct Admission {
     clock: Clock,
     policy: Arc<QueueingSlot>,
     metrics: Arc<Metrics>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    running: u32,
-    arrivals: u32,
-    classes: Vec<ClassState>,
-    line: Line<Waiting>,
+    turns: Mutex<Turns<Waiting>>,
 }
 
 /// One in the line.
 #[derive(Debug)]
 struct Waiting {
-    class: u32,
     wake: oneshot::Sender<()>,
     _counted: Waits,
 }
@@ -89,46 +78,37 @@ struct Waiter<'a> {
 impl Admission {
     /// Nobody runs and nobody waits.
     pub fn new(limits: AdmissionLimits, clock: Clock, policy: Arc<QueueingSlot>, metrics: Arc<Metrics>) -> Self {
-        let classes = vec![ClassState::default(); limits.classes.max(1) as usize];
-        let state = State { running: 0, arrivals: 0, classes, line: Line::new(limits.waiting_max) };
-        Self { limits, clock, policy, metrics, state: Mutex::new(state) }
+        Self { limits, clock, policy, metrics, turns: Mutex::new(Turns::new(limits.turns)) }
     }
 
     /// Waits for a turn, at most until the caller's deadline. Dropping the future gives the place up.
     pub async fn enter(&self, caller: Caller<'_>) -> Result<Turn<'_>, Error> {
         let arrived = self.clock.millis();
         let rank = self.rank(&caller, arrived)?;
-        let waiting = self.arrive(&caller, rank)?;
-        let turn = match waiting {
-            None => Ok(Turn(self)),
-            Some((woken, place)) => {
-                let waiter = Waiter { admission: self, place };
-                match tokio::time::timeout(self.clock.until(caller.deadline), woken).await {
-                    Ok(Ok(())) => {
-                        std::mem::forget(waiter);
-                        Ok(Turn(self))
-                    }
-                    _ => Err(StageFault::Late { doing: "waiting for its turn" }.into()),
-                }
+        if let Some((woken, place)) = self.arrive(&caller, rank)? {
+            let waiter = Waiter { admission: self, place };
+            if !matches!(tokio::time::timeout(self.clock.until(caller.deadline), woken).await, Ok(Ok(()))) {
+                return Err(self.turned_away(&caller, Shed::Late, StageFault::Late { doing: "waiting for its turn" }.into()));
             }
-        };
-        self.metrics.queue_wait(caller.model, self.clock.millis() - arrived);
-        turn
+            std::mem::forget(waiter);
+        }
+        self.metrics.queue_wait(caller.model, caller.class, self.clock.millis() - arrived);
+        Ok(Turn(self))
     }
 
     /// Requests that wait now.
     pub fn depth(&self) -> u32 {
-        self.lock().line.depth()
+        self.lock().depth()
     }
 
     /// Requests that run now.
     pub fn running(&self) -> u32 {
-        self.lock().running
+        self.lock().running()
     }
 
     /// Asks the queueing slot about one arrival. The line may move meanwhile; how many may wait is held by the line itself.
     fn rank(&self, caller: &Caller<'_>, now: Millis) -> Result<f64, Error> {
-        let arrival = self.lock().arrival(caller, now, self.limits.waiting_max);
+        let arrival = self.lock().arrival(caller.class, now, caller.deadline, caller.expected);
         let asked = self.policy.bearer().map(|_| caller.trace.span("admit"));
         let decided = self.policy.admit(&arrival);
         if let Some(span) = asked {
@@ -138,70 +118,49 @@ impl Admission {
         if decision.by.generation.0 > 0 || decision.fallback.is_some() {
             self.metrics.plugin_call(&decision.by.plugin, "admit", decision.outcome(), decision.took);
         }
-        decision.answer.map_err(|refusal| StageFault::Shed { refusal }.into())
+        decision.answer.map_err(|refusal| self.turned_away(caller, Shed::Refused, StageFault::Shed { refusal }.into()))
     }
 
     fn arrive(&self, caller: &Caller<'_>, rank: f64) -> Result<Option<(oneshot::Receiver<()>, Place)>, Error> {
-        let mut state = self.lock();
-        let class = state.class(caller);
-        state.classes[class].last_rank = rank;
-        if state.running < self.limits.running_max {
-            state.running += 1;
-            self.metrics.requests_running(state.running);
+        let mut turns = self.lock();
+        if turns.begin(caller.class, rank) {
+            self.metrics.requests_running(turns.running());
             return Ok(None);
         }
         let (wake, woken) = oneshot::channel();
         let counted = self.metrics.waits(caller.model, caller.class);
-        let waiting = Waiting { class: caller.class, wake, _counted: counted };
-        let place = state.line.push(rank, caller.deadline, waiting).map_err(|(error, _)| Error::from(error))?;
-        state.classes[class].depth += 1;
-        Ok(Some((woken, place)))
+        match turns.wait(caller.class, rank, caller.deadline, Waiting { wake, _counted: counted }) {
+            Ok(place) => Ok(Some((woken, place))),
+            Err((full, _)) => {
+                drop(turns);
+                Err(self.turned_away(caller, Shed::Full, full.into()))
+            }
+        }
+    }
+
+    /// Counts one that gets no turn, and says when it should come again: when those who wait now have had theirs.
+    fn turned_away(&self, caller: &Caller<'_>, why: Shed, error: Error) -> Error {
+        self.metrics.shed(caller.model, caller.class, why);
+        let drained = self.lock().drained_in().unwrap_or(RETRY_AFTER_MIN);
+        error.with_retry_after(Millis(drained.0.min(self.limits.retry_after_max.0).max(RETRY_AFTER_MIN.0)))
     }
 
     /// Hands a turn to the next who still waits, or frees it.
     fn pass_on(&self) {
         let now = self.clock.millis();
-        let mut state = self.lock();
-        while let Some(next) = state.line.pop(now) {
-            state.left(next.class);
+        let mut turns = self.lock();
+        while let Some(next) = turns.pass_on(now) {
             if next.wake.send(()).is_ok() {
                 return;
             }
         }
         // Whoever is late is told by its own timer and leaves the line by itself.
-        state.running -= 1;
-        self.metrics.requests_running(state.running);
+        self.metrics.requests_running(turns.running());
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Turns<Waiting>> {
         // The counts are whole between any two statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn class(&self, caller: &Caller<'_>) -> usize {
-        (caller.class as usize).min(self.classes.len() - 1)
-    }
-
-    fn arrival(&mut self, caller: &Caller<'_>, now: Millis, depth_max: u32) -> Arrival {
-        let ordinal = self.arrivals;
-        self.arrivals = self.arrivals.wrapping_add(1) & ORDINAL_MASK;
-        Arrival {
-            ordinal,
-            class: caller.class,
-            now,
-            deadline: Some(Millis((caller.deadline - now).0.max(0.0))),
-            expected: caller.expected,
-            classes: self.classes.clone(),
-            depth_max,
-        }
-    }
-
-    fn left(&mut self, class: u32) {
-        if let Some(class) = self.classes.get_mut(class as usize) {
-            class.depth = class.depth.saturating_sub(1);
-        }
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -213,13 +172,10 @@ impl Drop for Turn<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let mut state = self.admission.lock();
-        if let Some(left) = state.line.leave(self.place) {
-            state.left(left.class);
-            return;
+        let left = self.admission.lock().leave(self.place);
+        if left.is_none() {
+            // Not in the line any more: the turn was given in the very moment that its owner stopped waiting.
+            self.admission.pass_on();
         }
-        drop(state);
-        // Not in the line any more: the turn was given in the very moment that its owner stopped waiting.
-        self.admission.pass_on();
     }
 }

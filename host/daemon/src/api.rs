@@ -97,11 +97,13 @@ async fn schedule_post(State(door): State<Door>, RawQuery(query): RawQuery, body
     let stated: schedule::Query = body::query(query.as_deref())?;
     let bytes = body::read(body, WORDS_BYTES_MAX).await?;
     let in_body: schedule::Query = body::json(&bytes)?;
-    schedule(&door, &schedule::Query { strategy: stated.strategy.or(in_body.strategy), model: stated.model.or(in_body.model) })
+    let sequence_id = stated.sequence_id.or(in_body.sequence_id);
+    schedule(&door, &schedule::Query { strategy: stated.strategy.or(in_body.strategy), model: stated.model.or(in_body.model), sequence_id })
 }
 
 fn schedule(door: &Door, query: &schedule::Query) -> Result<Json<schedule::Answer>, Error> {
-    Ok(Json(door.service.schedule(query.strategy()?.word(), query.model.as_deref())?))
+    let sequence_key = query.sequence_id.as_deref().map_or(0, infer::sequence_key_of);
+    Ok(Json(door.service.schedule(&query.strategy(), query.model.as_deref(), sequence_key)?))
 }
 
 /// Also the admin socket's answer to a path that leads nowhere.

@@ -1,6 +1,8 @@
 //! The central: owns the control loop, the pipeline and the plugins, and answers what people and clients ask of them. A cheap
 //! handle; what it starts ends with `drain`.
 
+mod routing_choice;
+
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
@@ -12,14 +14,19 @@ use std::{
 };
 
 use host_core::{
-    cluster::{Cluster, ClusterSettings, Event, FlapSettings},
+    cluster::{Cluster, ClusterSettings, Event, FlapSettings, ReviewSettings},
     ids::{ModelId, PlanNumber},
     link::Links,
     plan::Plan,
+    turns::TurnLimits,
     units::{Bytes, Millis},
+    what_if::Enough,
 };
 use host_engine::Engines;
-use host_wire::{admin, schedule};
+use host_wire::{
+    admin,
+    schedule::{self, Strategy},
+};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +39,7 @@ use crate::{
     error::{Error, Fault},
     hop,
     metrics::Metrics,
-    models::Model,
+    models::{BlockTimer, Model},
     peer::{Attending, Pool, PoolParts, Remotes},
     pipeline::{Pipeline, PipelineLimits, Randomness, Reserving},
     pulse,
@@ -42,8 +49,8 @@ use crate::{
     serving::Served,
     shelf::Shelf,
     stage_fault::StageFault,
-    start::{Started, start_devices},
-    status,
+    start::{ENGINE, Started, start_devices},
+    status::{self, Advice},
     store::Store,
     telemetry::traces::Traces,
 };
@@ -95,8 +102,9 @@ impl Central {
             let decisions = recorder.sink();
             move || Shelf::start(&config, store, metrics, engines, decisions)
         });
-        let (shelf, models) = tokio::join!(shelf, load_models(found.models));
+        let (shelf, models) = tokio::join!(shelf, load_models(found.models, engines.clone(), &config));
         let shelf = shelf?;
+        let models = routing_choice::check(&config.routing, models?, &shelf.plugins().routing_names())?;
         let devices = blocking({
             let (config, plugins, metrics) = (config.clone(), shelf.plugins().clone(), metrics.clone());
             move || start_devices(&config, &plugins, &engines, &metrics)
@@ -136,15 +144,7 @@ impl Central {
     }
 
     fn assemble(parts: Parts<'_>) -> Self {
-        let leases = &parts.config.leases;
-        let flaps = FlapSettings {
-            flaps_max: leases.flaps_max,
-            window: Millis(leases.flap_window_ms as f64),
-            damp: Millis(leases.damp_ms as f64),
-            damp_max: Millis(leases.damp_ms_max as f64),
-        };
-        let lease = Millis(leases.lost_after_ms as f64);
-        let settings = ClusterSettings { lease, tick: Millis(leases.heartbeat_ms as f64), flaps, ..ClusterSettings::default() };
+        let settings = cluster_settings(&parts.config);
         let serving = parts.serving;
         let plugins = parts.shelf.plugins().clone();
         let control = Arc::new(Control::new(ControlParts {
@@ -158,9 +158,12 @@ impl Central {
             traces: parts.traces,
         }));
         let limits = AdmissionLimits {
-            running_max: parts.config.requests.running_max,
-            waiting_max: parts.config.requests.queue_depth_max,
-            classes: parts.config.requests.priority_levels,
+            turns: TurnLimits {
+                running_max: parts.config.requests.running_max,
+                waiting_max: parts.config.requests.queue_depth_max,
+                classes: parts.config.requests.priority_levels,
+            },
+            retry_after_max: Millis(parts.config.requests.retry_after_ms_max as f64),
         };
         let pipeline = Pipeline {
             limits: PipelineLimits {
@@ -218,13 +221,17 @@ impl Central {
             inner.control.add_model(model.clone());
             joining.push(Event::ModelAdded { profile: model.profile(), placement: model.placement() });
         }
+        if inner.control.serves_other_policy() {
+            // It is asked once the devices of the plan are back.
+            joining.push(Event::ReplanAsked);
+        }
         for event in joining {
             // The loop was started above and ends only when this sender is dropped.
             let _ = events.send(event).await;
         }
         let interval = Duration::from_millis(inner.config.leases.heartbeat_ms);
         tasks.spawn(replan(inner.shelf.clone(), events.downgrade()));
-        tasks.spawn(pulse::beat(locals, interval, inner.clock.clone(), events.downgrade()));
+        tasks.spawn(pulse::beat(locals, interval, inner.clock.clone(), inner.pipeline.serving.demand().clone(), events.downgrade()));
         let weak = events.downgrade();
         *inner.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
         weak
@@ -276,12 +283,20 @@ impl Central {
 
     /// The class that a request waits in: the priority that its client names, 1 the most urgent, or the one that the config
     /// gives to those who name none.
-    pub fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+    pub fn class(&self, priority: Option<i64>) -> Result<u32, Error> {
         let requests = &self.0.config.requests;
-        let priority = priority.unwrap_or(requests.priority_default);
+        let priority = priority.unwrap_or(requests.priority_default.into());
         let levels = requests.priority_levels;
         let wrong = || Fault::Query { what: "parameter `priority`", reason: format!("it is {priority}, this host has 1 to {levels}, and 0 for its default") };
-        if (1..=levels).contains(&priority) { Ok(priority - 1) } else { Err(wrong().into()) }
+        let priority = u32::try_from(priority).ok().filter(|priority| (1..=levels).contains(priority));
+        priority.map(|priority| priority - 1).ok_or_else(|| wrong().into())
+    }
+
+    /// The slot beside `routing` that chooses the way of a request, by what its client asks for, the config and the model; none for
+    /// `routing` itself.
+    pub fn routing(&self, model: &Model, asked: Option<&str>) -> Result<Option<String>, Error> {
+        let bound = || self.0.pipeline.plugins.routing_names();
+        routing_choice::choose(&self.0.config.routing, model.id.name.as_str(), model.manifest.routing.as_deref(), asked, bound)
     }
 
     /// What `host status` prints.
@@ -355,25 +370,51 @@ impl Central {
     /// Why a model is where it is.
     pub fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
         let model = self.model(name, None)?;
-        let explained = self.0.control.look(|cluster| status::explain(cluster, &model.id));
+        let (explained, advice) = self.0.control.look(|cluster| {
+            let is_refused = cluster.models().get(&model.id).is_some_and(|record| record.refusal.is_some());
+            (status::explain(cluster, &model.id), is_refused.then(|| Advice::of(cluster, &model.id)).flatten())
+        });
         let mut explanation = explained.ok_or_else(|| Error::from(StageFault::NoReplica { model: model.id.clone() }))?;
+        explanation.refused = advice.and_then(|advice| advice.refused());
         if let Some(slot) = self.0.shelf.slots().into_iter().find(|slot| slot.slot == "allocation") {
             (explanation.policy, explanation.generation) = (slot.plugin, slot.generation);
         }
         Ok(explanation)
     }
 
-    /// Which device a request would go to first, by a strategy. Without a model, by the first that is loaded.
-    pub fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error> {
-        let strategy = schedule::Strategy::parse(strategy)?;
+    /// The same, with what would make the plan better by what the allocation policy says. Asks it several times.
+    pub fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        let mut explanation = self.explain(name)?;
+        let model = self.model(name, None)?;
+        let Some(advice) = self.0.control.look(|cluster| Advice::of(cluster, &model.id)) else { return Ok(explanation) };
+        let settings = &self.0.config.predictions;
+        let until = self.0.clock.millis() + Millis(settings.what_if_ms_max as f64);
+        let policy = self.0.shelf.plugins().allocation();
+        explanation.helps = advice.helps(settings.what_if_asks_max, |problem| {
+            if self.0.clock.until(until).is_zero() {
+                return Err(Enough);
+            }
+            let decision = policy.suppose(problem).map_err(|error| {
+                tracing::warn!(%error, "the allocation policy could not be asked what would help");
+                Enough
+            })?;
+            // A refusal is an answer: that would not help.
+            Ok(decision.answer.ok().map(|allocated| allocated.proposal.replicas))
+        });
+        Ok(explanation)
+    }
+
+    /// Which device a request of a sequence, or of none, would go to first, by a strategy. Without a model, by the first that is loaded.
+    pub fn schedule(&self, strategy: &Strategy, model: Option<&str>, sequence_key: u32) -> Result<schedule::Answer, Error> {
+        let policies = self.0.pipeline.plugins.routing_names();
+        if let Strategy::Policy(name) = strategy {
+            let words = [Strategy::Load, Strategy::RoundRobin].map(|strategy| strategy.word().to_owned());
+            routing_choice::known("strategy", name, &[words.as_slice(), policies.as_slice()].concat())?;
+        }
         let first = || self.models().first().map(|model| model.id.name.to_string());
         let name = model.map(str::to_owned).or_else(first).ok_or_else(|| Error::from(Fault::UnknownModel { name: String::new() }))?;
         let chosen = self.model(&name, None)?;
-        let slot = match strategy {
-            schedule::Strategy::Load => "least-loaded",
-            schedule::Strategy::RoundRobin => "round-robin",
-        };
-        let (hops, _) = self.0.pipeline.route(&chosen, Some(slot), Bytes::ZERO, 0)?;
+        let (hops, _) = self.0.pipeline.route(&chosen, Some(strategy.policy()), Bytes::ZERO, sequence_key)?;
         let device = hops.first().map(|hop| hop.seat.offer().device.to_string()).unwrap_or_default();
         Ok(schedule::Answer { device, address: String::new(), strategy: strategy.word().to_owned(), model: Some(name) })
     }
@@ -439,7 +480,6 @@ struct Parts<'a> {
     serving: Arc<Served>,
 }
 
-/// Loads models side by side. One that cannot be loaded is named and skipped; it does not keep the others from serving.
 /// The plan that was in force when the host stopped, as far as its models are still there.
 fn last_plan(store: &Store, models: &[Arc<Model>]) -> Result<Plan, Error> {
     let Some(record) = store.plans(1)?.pop() else { return Ok(Plan::default()) };
@@ -452,7 +492,9 @@ fn last_plan(store: &Store, models: &[Arc<Model>]) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-async fn load_models(found: Vec<Found>) -> Vec<Arc<Model>> {
+/// Loads models side by side. One that cannot be loaded is named and skipped; it does not keep the others from serving. Each is timed
+/// when all are loaded, one after another, so that none is disturbed by the others.
+async fn load_models(found: Vec<Found>, engines: Arc<Engines>, config: &Config) -> Result<Vec<Arc<Model>>, Error> {
     let mut loading = JoinSet::new();
     for entry in found {
         loading.spawn_blocking(move || {
@@ -460,9 +502,30 @@ async fn load_models(found: Vec<Found>) -> Vec<Arc<Model>> {
             Model::load(entry.id, &entry.file, entry.manifest).inspect_err(|error| tracing::error!(model = %id, %error, "the model could not be loaded"))
         });
     }
-    let mut models: Vec<Arc<Model>> = loading.join_all().await.into_iter().flatten().map(Arc::new).collect();
+    let mut models: Vec<Model> = loading.join_all().await.into_iter().flatten().collect();
     models.sort_by(|a, b| a.id.cmp(&b.id));
-    models
+    let budget = Millis(config.predictions.model_timing_ms_max as f64);
+    if models.is_empty() || budget == Millis::ZERO {
+        return Ok(models.into_iter().map(Arc::new).collect());
+    }
+    blocking(move || {
+        let timer = BlockTimer::new(engines.get(ENGINE)?.clone(), budget)?;
+        Ok(models.into_iter().map(|model| Arc::new(model.timed(&timer))).collect())
+    })
+    .await
+}
+
+fn cluster_settings(config: &Config) -> ClusterSettings {
+    let leases = &config.leases;
+    let flaps = FlapSettings {
+        flaps_max: leases.flaps_max,
+        window: Millis(leases.flap_window_ms as f64),
+        damp: Millis(leases.damp_ms as f64),
+        damp_max: Millis(leases.damp_ms_max as f64),
+    };
+    let (lease, tick) = (Millis(leases.lost_after_ms as f64), Millis(leases.heartbeat_ms as f64));
+    let (refining, reviews) = (config.predictions.refining, ReviewSettings::from(&config.review));
+    ClusterSettings { lease, tick, flaps, refining, reviews, ..ClusterSettings::default() }
 }
 
 /// Runs what computes or waits for a disk on a thread of its own.

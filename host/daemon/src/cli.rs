@@ -11,6 +11,7 @@ mod plugin;
 mod replay;
 mod run;
 mod screen;
+mod simulate;
 mod status;
 mod token;
 
@@ -89,6 +90,8 @@ enum Command {
     Compile(CompileArgs),
     /// Decide a recorded history again and print the differences; needs no running host
     Replay(replay::ReplayArgs),
+    /// Run policies over a described fleet and its requests on a virtual clock; needs no running host
+    Simulate(simulate::SimulateArgs),
     /// Check and show settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -164,6 +167,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
         Command::Plan(command) => plan::plan(global, &mut screen, command).await,
         Command::Plugin(command) => plugin::plugin(global, &mut screen, command).await,
         Command::Replay(args) => replay::replay(global, &mut screen, args),
+        Command::Simulate(args) => simulate::simulate(global, &mut screen, args),
         Command::Config(command) => config::config(global, &mut screen, command),
         Command::Completion { shell } => {
             // Into memory first: the generator panics when whoever reads its output goes away.
@@ -237,6 +241,9 @@ mod tests {
             "host run --record decisions.jsonl",
             "host replay --plugin round-robin-routing decisions.jsonl --limit 1000",
             "host plugin test x.wasm --inputs 1000 --seed 7",
+            "host simulate fleets/drawer.toml",
+            "host simulate fleets/lab.toml --compare balanced-allocation,greedy-allocation --seed 7 --duration 10m --html lab.html",
+            "host simulate fleets/sites.toml --routing round-robin-routing --queueing priority-queueing --requests trace.jsonl -o json",
             "host plugin bench x.wasm -o json",
             "host config check --config host.yaml",
             "host completion bash",

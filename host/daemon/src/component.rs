@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use host_plugin::{Limits, PluginHost, PluginKind, PluginSource};
+use host_plugin::{Identified, Limits, PluginHost, PluginKind, PluginSource};
 use host_wire::admin;
 
 use crate::error::{Error, Fault};
@@ -20,12 +20,13 @@ pub fn read(path: &Path) -> Result<PluginSource, Error> {
 
 /// What a component says of itself, and whether a host with these limits can run it. Whether it is built in and what it serves
 /// is for the caller to add.
-pub fn describe(component: &PluginSource, from: &str, limits: &Limits) -> Result<admin::Plugin, Error> {
+pub fn describe(component: &Identified, from: &str, limits: &Limits) -> Result<admin::Plugin, Error> {
     let described = PluginHost::describe(component, limits)?;
     let manifest = &described.manifest;
     let asked = |(what, asked, granted_max): (&str, u64, u64)| admin::Asked { what: what.to_owned(), asked, granted_max };
     Ok(admin::Plugin {
         name: described.name,
+        is_earlier: false,
         version: manifest.version.clone().unwrap_or_default(),
         description: manifest.description.clone().unwrap_or_default(),
         licence: manifest.license.clone().unwrap_or_default(),
@@ -35,7 +36,7 @@ pub fn describe(component: &PluginSource, from: &str, limits: &Limits) -> Result
         source: from.to_owned(),
         built_in: false,
         slots: Vec::new(),
-        component_bytes: component.bytes.len() as u64,
+        component_bytes: component.source().bytes.len() as u64,
         enabled: true,
         contract: described.contracts.join(", "),
         imports: described.imports,
@@ -71,7 +72,7 @@ mod tests {
         let limits = Limits::default();
         let source = PluginSource::builtin("least-loaded-routing").expect("it is part of the host");
         let manifest = Some("call_ms_max = 7\n".to_owned());
-        let plugin = describe(&PluginSource { manifest, ..source }, "here", &limits).expect("a component");
+        let plugin = describe(&Identified::of(PluginSource { manifest, ..source }), "here", &limits).expect("a component");
         assert_eq!((plugin.worlds.as_slice(), plugin.contract.as_str()), (["routing-policy".to_owned()].as_slice(), "0.1.0"));
         let limit = |what: &str| plugin.limits.iter().find(|(name, _)| name == what).map(|(_, most)| *most);
         assert_eq!((limit("route_ms_max"), limit("memory_bytes_max"), limit("allocate_ms_max")), (Some(7), Some(limits.memory_bytes_max as u64), None));

@@ -4,8 +4,12 @@
 mod address;
 mod local_device;
 mod opentelemetry;
+mod predictions;
 mod profile;
 mod resolve;
+mod review;
+mod routing;
+mod section;
 mod settings;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
@@ -18,7 +22,12 @@ use serde_json::Value;
 
 pub use address::{CentralAddress, HostAddress};
 pub use local_device::LocalDevice;
+pub use predictions::Predictions;
+pub use profile::{described as described_profile, network as described_network, read as read_profile};
 pub use resolve::{Flag, Resolved, load};
+pub use review::Review;
+pub use routing::{AllowedPolicies, Routing, is_policy_name};
+pub use section::Section;
 pub use settings::show;
 
 /// Where devices join a host that says no more than that they may.
@@ -56,6 +65,8 @@ pub struct Config {
     pub profiles: BTreeMap<PathBuf, DeviceProfile>,
     /// Which plugin serves which slot. Slots that are not here have the built-in, or what was installed.
     pub slots: BTreeMap<String, SlotBinding>,
+    /// Which routing policy chooses the way of whose requests.
+    pub routing: Routing,
     /// What a plugin may take.
     pub plugin_limits: PluginLimits,
     /// Whose plugins are trusted.
@@ -70,8 +81,12 @@ pub struct Config {
     pub peers: Peers,
     /// When a device counts as lost.
     pub leases: Leases,
+    /// When plans are reviewed.
+    pub review: Review,
     /// How the ways between hosts are measured.
     pub links: LinkMeasuring,
+    /// How what stages take is predicted.
+    pub predictions: Predictions,
     /// What was fetched by digest.
     pub cache: CacheLimits,
     /// The store.
@@ -116,6 +131,8 @@ pub struct Requests {
     pub priority_levels: u32,
     /// That of clients who name none.
     pub priority_default: u32,
+    /// The longest time after which a client that is turned away is told to come again.
+    pub retry_after_ms_max: u64,
     /// Largest picture.
     pub image_pixels_max: u64,
 }
@@ -149,6 +166,16 @@ pub struct PluginLimits {
     pub retry_ms_max: u64,
     /// The last questions of each kind that are kept, for new plugins to rehearse on.
     pub rehearsed_problems_max: usize,
+    /// How many of them a plugin is asked that has passed its rehearsal before; the synthetic ones it is not asked again.
+    pub brief_rehearsal_questions_max: usize,
+    /// How long that may take.
+    pub brief_rehearsal_ms_max: u64,
+    /// Plugins of each slot that are kept ready after they served, so that swapping back costs little; 0 for none.
+    pub spare_plugins_max: usize,
+    /// Linear memory of their instances, in each slot.
+    pub spare_memory_bytes_max: usize,
+    /// How long they are kept.
+    pub spare_ms_max: u64,
     /// Time to compile one plugin, in a child process.
     pub compile_ms_max: u64,
     /// Memory to compile one plugin.
@@ -279,6 +306,8 @@ pub struct Join {
     pub announce: bool,
     /// How long a device looks for its central.
     pub discover_ms_max: u64,
+    /// A device that has found its central by itself looks for it again when that has not answered for so long.
+    pub search_after_ms: u64,
     /// The only network interface to announce or look on, by its name or address; all, or that of `address`, where none is given.
     pub discover_interface: Option<String>,
     /// The central that this host joins as a device.
@@ -339,6 +368,8 @@ pub struct CacheLimits {
 pub struct StoreLimits {
     /// Plans kept for `plan history`.
     pub plans_kept_max: u32,
+    /// Plugins that are kept of each name beside the newest, so that slots can go back to them; those that serve are kept anyway.
+    pub earlier_plugins_kept_max: u32,
     /// Writes that share one commit.
     pub batch_writes_max: usize,
     /// Writes that may wait.
@@ -408,6 +439,7 @@ impl Config {
                 stage_jobs_max: 4096,
                 priority_levels: 3,
                 priority_default: 2,
+                retry_after_ms_max: 60_000,
                 image_pixels_max: 64_000_000,
             },
             local_devices: LocalDevice::numbered(1),
@@ -415,6 +447,7 @@ impl Config {
             profile_time_ratio: 1.0,
             profiles: BTreeMap::new(),
             slots: BTreeMap::new(),
+            routing: Routing::default(),
             plugin_limits: PluginLimits::default(),
             plugin_trust: PluginTrust::default(),
             plugin_fetch: PluginFetch { fetch_ms_max: 60_000, ca_file: None, registries: BTreeMap::new() },
@@ -422,7 +455,9 @@ impl Config {
             join: Join::default(),
             peers: Peers::default(),
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500, flaps_max: 3, flap_window_ms: 60_000, damp_ms: 10_000, damp_ms_max: 600_000 },
+            review: Review::default(),
             links: LinkMeasuring { measure_ms: 120_000, at_once_max: 2, pause_ms: 250, echo_ms: 20, bytes_max: 4 << 20, answer_ms_max: 5_000 },
+            predictions: Predictions::default(),
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
             traces: Traces { export: false, flush_ms_max: 2_000 },
@@ -451,6 +486,11 @@ impl Default for PluginLimits {
             log_lines_kept_max: 1_000,
             audit_bytes_max: 16 << 20,
             rehearsed_problems_max: 32,
+            brief_rehearsal_questions_max: 8,
+            brief_rehearsal_ms_max: 20,
+            spare_plugins_max: 4,
+            spare_memory_bytes_max: 128 << 20,
+            spare_ms_max: 600_000,
         }
     }
 }
@@ -483,6 +523,7 @@ impl Default for Join {
             id_taken_ms_max: 10_000,
             announce: false,
             discover_ms_max: 5_000,
+            search_after_ms: 10_000,
             discover_interface: None,
             central: None,
             token: None,
@@ -494,7 +535,7 @@ impl Default for Join {
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { plans_kept_max: 1_000, batch_writes_max: 512, waiting_writes_max: 4_096 }
+        Self { plans_kept_max: 1_000, earlier_plugins_kept_max: 8, batch_writes_max: 512, waiting_writes_max: 4_096 }
     }
 }
 

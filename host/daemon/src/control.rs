@@ -1,6 +1,9 @@
 //! Performs what the cluster decides and feeds events back. One loop owns the order of events; everything slow (policies,
 //! cutting, loading) runs beside it and comes back as an event.
 
+mod asking;
+mod recording;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,9 +12,7 @@ use std::{
 use host_core::{
     cluster::{Cluster, Effect, Event},
     device::Pressures,
-    ids::{DeviceId, ModelId, OfferId, Ticket},
-    policy::Refusal,
-    problem::{Problem, Proposal},
+    ids::{DeviceId, ModelId, OfferId},
     shard::ShardId,
     topology::{PressureTable, Topology},
     units::Bytes,
@@ -33,7 +34,7 @@ use crate::{
     peer::{Remotes, Shards},
     serving::Served,
     stage_fault::StageFault,
-    status::{self, explain},
+    status,
     store::Store,
     telemetry::traces::Traces,
 };
@@ -55,6 +56,7 @@ pub struct Control {
     store: Store,
     metrics: Arc<Metrics>,
     traces: Traces,
+    policies: Mutex<recording::Policies>,
     settled: watch::Sender<bool>,
 }
 
@@ -101,6 +103,7 @@ impl Control {
             store: parts.store,
             metrics: parts.metrics,
             traces: parts.traces,
+            policies: Mutex::default(),
             settled: watch::Sender::new(false),
         }
     }
@@ -151,7 +154,7 @@ impl Control {
 
     fn take(self: &Arc<Self>, event: Event, back: &mpsc::WeakSender<Event>, under_way: &mut JoinSet<()>) -> Result<(), host_core::error::Error> {
         tracing::debug!(?event, "event");
-        let pulse = matches!(event, Event::Tick { .. });
+        let (pulse, solved) = (matches!(event, Event::Tick { .. }), matches!(event, Event::Solved { .. }));
         let effects = self.lock().apply(event);
         let mut accepted = Ok(());
         for effect in effects {
@@ -165,6 +168,9 @@ impl Control {
             let lost: BTreeSet<DeviceId> =
                 self.look(|cluster| cluster.devices().values().filter(|record| !record.is_alive()).map(|record| record.device.id.clone()).collect());
             self.remotes.attending.end_lost(|id| lost.contains(id));
+        }
+        if solved && !self.look(Cluster::is_planning) {
+            self.endorse();
         }
         let hopeful = self.look(|cluster| cluster.models().keys().filter(|model| cluster.is_hopeful(model)).cloned().collect());
         self.serving.hope(hopeful);
@@ -181,6 +187,9 @@ impl Control {
             Effect::Solve { ticket, problem } => {
                 under_way.spawn(async move { report.send(control.solve(ticket, problem).await).await });
             }
+            Effect::Review { ticket, cause, observation } => {
+                under_way.spawn(async move { report.send(control.review(ticket, cause, observation).await).await });
+            }
             Effect::Load { offer, shard } => {
                 under_way.spawn(async move { report.send_if_any(control.load(offer, shard).await).await });
             }
@@ -188,21 +197,7 @@ impl Control {
                 under_way.spawn(async move { report.send_if_any(control.unload(offer, shard).await).await });
             }
             Effect::Serve { topology } => self.serve(topology),
-            Effect::Record { plan, reason } => {
-                tracing::info!(plan = plan.plan().number.0, %reason, "a plan is in force");
-                if let Err(error) = self.store.record_plan(&plan, &reason.to_string()) {
-                    tracing::error!(%error, "the plan could not be kept; it is lost if the host restarts");
-                }
-                let shards = plan.plan().shards();
-                for model in self.loaded_models() {
-                    if let Some(explanation) = self.look(|cluster| explain(cluster, &model.id)) {
-                        self.metrics.plan_bound_ratio(&model.id, 1.0 - explanation.gap_ratio());
-                    }
-                    model.keep_shards(|range| shards.iter().any(|(_, shard)| shard.model == model.id && shard.range == range));
-                }
-                let in_use = self.look(shards_in_use);
-                self.remotes.files.retain(|shard| in_use.contains(shard));
-            }
+            Effect::Record { plan, reason } => self.record(&plan, &reason),
             Effect::Drained { device } => tracing::info!(%device, "the device is drained, nothing is left on it"),
             Effect::Removed { device } => {
                 tracing::info!(%device, "the device is removed");
@@ -219,23 +214,6 @@ impl Control {
         if let Err(error) = self.remotes.revoke(device, &self.store) {
             tracing::error!(%device, %error, "the certificates of a removed device could not be revoked; it is kept out until the host restarts, and removed again then");
         }
-    }
-
-    async fn solve(&self, ticket: Ticket, problem: Arc<Problem>) -> Event {
-        let plugins = self.plugins.clone();
-        let span = self.traces.own("allocate", problem.model.id());
-        let solving = tokio::task::spawn_blocking(move || {
-            let decided = plugins.allocation().allocate(&problem);
-            span.decided(&decided);
-            decided
-        });
-        let refused = |reason: String| Err(Refusal { reason, nearest: None, short: Bytes::ZERO });
-        let outcome: Result<Proposal, Refusal> = match solving.await {
-            Ok(Ok(decision)) => decision.answer.map(|allocated| allocated.proposal),
-            Ok(Err(error)) => refused(error.to_string()),
-            Err(error) => refused(format!("the allocation could not be asked: {error}")),
-        };
-        Event::Solved { ticket, outcome }
     }
 
     /// Nothing, if the device went away meanwhile: whether it has loaded the shard is known when it comes back.
@@ -261,7 +239,9 @@ impl Control {
             Some(compute) => compute.load(file, wiring).await,
             None => {
                 let device = self.remotes.attending.get(&offer.device).ok_or_else(gone)?;
-                device.load(&offer.accelerator, &file, &wiring, &self.remotes.files, self.sources(&offer.device, &file)).await
+                // The shard is served by no plan before the one in force now, and by this one at the earliest.
+                let plan = self.look(|cluster| cluster.plan().plan().number);
+                device.load(&offer.accelerator, &file, &wiring, &self.remotes.files, self.sources(&offer.device, &file), plan).await
             }
         }
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use host_core::{
+    cost::run_times::RunTimes,
     ids::OfferId,
     profile::{Debt, Pace},
     shard::ShardId,
@@ -107,7 +108,7 @@ pub struct Compute {
 #[derive(Debug, Default)]
 struct Meter {
     busy_ns: AtomicU64,
-    runs: std::sync::Mutex<HashMap<ShardId, (Millis, u32)>>,
+    runs: std::sync::Mutex<HashMap<ShardId, RunTimes>>,
 }
 
 /// Loads that may wait at once; further ones are waited for.
@@ -160,10 +161,10 @@ impl Compute {
         Duration::from_nanos(self.meter.busy_ns.load(Ordering::Relaxed))
     }
 
-    /// Mean run time of each shard since the last call.
-    pub fn take_runs(&self) -> Vec<(ShardId, Millis)> {
+    /// What a run of each shard took since the last call, typically, and how many there were.
+    pub fn take_runs(&self) -> Vec<(ShardId, Millis, u32)> {
         let runs = std::mem::take(&mut *self.meter.lock());
-        runs.into_iter().map(|(shard, (sum, count))| (shard, Millis(sum.0 / f64::from(count.max(1))))).collect()
+        runs.into_iter().filter_map(|(shard, times)| Some((shard, times.typical()?, times.runs()))).collect()
     }
 
     fn ask(&self, loading: Loading) -> Result<(), Error> {
@@ -172,20 +173,20 @@ impl Compute {
 }
 
 impl Meter {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ShardId, (Millis, u32)>> {
-        // Sums are whole between any two statements.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ShardId, RunTimes>> {
+        // Times are whole between any two statements.
         self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn count(&self, shard: &ShardId, took: Duration) {
+    fn busy(&self, took: Duration) {
         self.busy_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn ran(&self, shard: &ShardId, run: Millis) {
         let mut runs = self.lock();
-        let ms = Millis(took.as_secs_f64() * 1e3);
         match runs.get_mut(shard) {
-            Some((sum, count)) => (*sum, *count) = (*sum + ms, *count + 1),
-            None => {
-                runs.insert(shard.clone(), (ms, 1));
-            }
+            Some(times) => times.note(run),
+            None => runs.entry(shard.clone()).or_default().note(run),
         }
     }
 }
@@ -221,10 +222,16 @@ fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, S
     let started = clock::now();
     let ran = seat.wiring.gather(&passage.inputs, &mut job.progress).and_then(|inputs| seat.instance.run(&passage.call, inputs).map_err(Error::from));
     let ran = ran.and_then(|outputs| seat.wiring.scatter(outputs, &mut job.progress));
-    slow_down(settings, debt, started.elapsed());
+    let computed = millis(started.elapsed());
+    let slowdown = settings.pace.at(settings.clock.millis());
+    slow_down(debt, computed, slowdown);
     let took = started.elapsed();
     span.stage(&hop.shard, settings.offer.device.as_str(), seat.instance.bearer().map(AsRef::as_ref), &ran);
-    meter.count(&hop.shard, took);
+    meter.busy(took);
+    if ran.is_ok() {
+        // What a simulated device takes is not what one run waited: short waits are saved up, long ones made good later.
+        meter.ran(&hop.shard, Millis(computed.0 * slowdown));
+    }
     settings.metrics.stage(&hop.shard.model, hop.position, took);
     match ran {
         Ok(()) => job.stage_done(),
@@ -233,13 +240,16 @@ fn run(settings: &ComputeSettings, meter: &Meter, seats: &mut HashMap<ShardId, S
 }
 
 /// Waits for as long as the device that is simulated would have gone on computing.
-fn slow_down(settings: &ComputeSettings, debt: &mut Debt, ran: Duration) {
-    let millis = |time: Duration| Millis(time.as_secs_f64() * 1e3);
-    if let Some(wait) = debt.owe(millis(ran), settings.pace.at(settings.clock.millis())) {
+fn slow_down(debt: &mut Debt, computed: Millis, slowdown: f64) {
+    if let Some(wait) = debt.owe(computed, slowdown) {
         let asleep = clock::now();
         std::thread::sleep(Duration::from_secs_f64(wait.0 / 1e3));
         debt.pay(millis(asleep.elapsed()));
     }
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis(time.as_secs_f64() * 1e3)
 }
 
 fn load(settings: &ComputeSettings, commands: &SyncSender<Command>, to_load: &Receiver<Loading>) {

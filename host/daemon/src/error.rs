@@ -4,7 +4,10 @@
 use std::{error::Error as StdError, fmt};
 
 pub use host_core::error::ErrorKind;
-use host_core::ids::{DeviceId, ModelId};
+use host_core::{
+    ids::{DeviceId, ModelId},
+    units::Millis,
+};
 
 use crate::{
     admin::OrderFault,
@@ -21,6 +24,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     fault: Fault,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    retry_after: Option<Millis>,
 }
 
 /// Each thing that can be wrong, with the values that disagree.
@@ -96,6 +100,8 @@ pub enum Fault {
     UnknownVersion { name: String, version: String, loaded: Vec<u32> },
     /// A name that is none of those there are.
     Unknown { what: &'static str, name: String, known: String },
+    /// A routing policy that the config lets no request ask for, and those that one may.
+    RoutingNotAllowed { name: String, allowed: Vec<String> },
     /// Something that cannot be asked of a device.
     Order(OrderFault),
     /// An input that is not there.
@@ -183,6 +189,28 @@ impl Error {
         &self.0.fault
     }
 
+    /// Whether it is said at once, instead of waiting for a turn.
+    pub fn is_shed(&self) -> bool {
+        match self.fault() {
+            Fault::Stage(StageFault::Shed { .. }) => true,
+            // A line that is full.
+            Fault::Core(error) => error.kind() == ErrorKind::Busy,
+            _ => false,
+        }
+    }
+
+    /// When it may be worth trying again, if more is known of that than that it may be.
+    pub fn retry_after(&self) -> Option<Millis> {
+        self.0.retry_after
+    }
+
+    /// Adds when it may be worth trying again.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Millis) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
     /// Adds what caused it.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -193,7 +221,7 @@ impl Error {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
-        Self(Box::new(Inner { fault, source: None }))
+        Self(Box::new(Inner { fault, source: None, retry_after: None }))
     }
 }
 
@@ -264,6 +292,11 @@ impl fmt::Display for Error {
     }
 }
 
+/// Names in a row.
+pub fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -286,7 +319,7 @@ impl fmt::Display for Fault {
             Self::Disabled { plugin } => write!(f, "plugin `{plugin}` is disabled; `host plugin enable {plugin}` lets it serve again"),
             Self::PartOfHost { plugin } => write!(f, "plugin `{plugin}` is part of the host and stays; put another one in its slot instead"),
             Self::BoundByConfig { slot, path } => write!(f, "slot {slot} is bound by the config, `{path}` is left alone"),
-            Self::Usage { reason } => f.write_str(reason),
+            Self::Usage { reason: text } | Self::Answer { message: text } => f.write_str(text),
             Self::SomeFailed { failed, all } => write!(f, "{failed} of {all} failed"),
             Self::NotConformant { plugin, broken } => write!(f, "`{plugin}` breaks {broken} of the rules of its world"),
             Self::Config { faults } => f.write_str(&faults.join("\n")),
@@ -307,6 +340,7 @@ impl fmt::Display for Fault {
                 write!(f, "Request for unknown model: '{name}' version {version} is not found, loaded are {loaded:?}")
             }
             Self::Unknown { what, name, known } => write!(f, "{what} `{name}` does not exist, there are {known}"),
+            Self::RoutingNotAllowed { name, allowed } => write!(f, "routing policy `{name}` may not be asked for, routing_requests allows {}", listed(allowed)),
             Self::MissingInput { model, input } => write!(f, "model {model} needs input `{input}`, the request does not have it"),
             Self::Tensor { model, input, what, expected, found } => write!(f, "model {model}: {what} of input `{input}` must be {expected}, it is {found}"),
             Self::RawBody { model, reason } => write!(f, "model {model} cannot take a raw body: {reason}"),
@@ -329,7 +363,6 @@ impl fmt::Display for Fault {
             Self::Mdns { doing, reason } => write!(f, "mDNS cannot {doing}: {reason}"),
             Self::SentAway { device, reason } => write!(f, "the central has sent device {device} away: {reason}"),
             Self::NoHost { socket } => write!(f, "no host answers at `{socket}`; start one with `host run`, or name its data directory with --data"),
-            Self::Answer { message } => f.write_str(message),
             Self::Tool { tool, install } => write!(f, "{tool} is not on this machine: {install}"),
             Self::ToolFailed { tool, status } => write!(f, "`{tool}` failed with {status}, what it said is above"),
             Self::Call { url } => write!(f, "cannot call {url}"),

@@ -21,24 +21,24 @@ use host_core::{
     units::{Bytes, Millis},
 };
 use host_engine::Engines;
-use host_wire::peer::{Heartbeat, Hello, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
+use host_wire::peer::{Heartbeat, Hello, Revocations, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{self, Clock},
-    config::Config,
+    config::{CentralAddress, Config},
     device::Compute,
     error::{Error, Fault},
     machine::Machine,
     metrics::Metrics,
     peer::{
         Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Fetcher, Files, Lane, LinkLimits, Links, Network,
-        Patience, Post, Reachable, Refusals, RoundTrips, Standing, among_hosts, discovery, enrol, measure, nowhere,
+        Patience, Post, Reachable, Refusals, RoundTrips, Standing, Whereabouts, among_hosts, discovery, enrol, measure, nowhere,
         rpc::{central_client::CentralClient, peer_server::PeerServer},
     },
-    pki::{Badge, Callers, IdentityFolder, Revoked, Subject},
+    pki::{Badge, Callers, IdentityFolder, Revoked, Serial, Subject},
     pulse,
     recorder::Recorder,
     shelf::Shelf,
@@ -78,6 +78,8 @@ struct Parts {
     config: Arc<Config>,
     clock: Clock,
     standing: Arc<Standing>,
+    /// Certificates that count no more, as the central says.
+    revoked: Revoked,
     /// Opens the connections over which the central asks this device, once it is welcome: another device that has this one's id
     /// must not lose its own to it. None from then on.
     reachable: std::sync::Mutex<Option<(Reachable, CancellationToken)>>,
@@ -110,7 +112,8 @@ impl Joined {
             return Err(Fault::Enrol { central, reason: "its certificate names no device".into() }.into());
         };
         let silence = Duration::from_millis(config.leases.lost_after_ms);
-        let badge = Badge::new(&identity, Callers::Known, Revoked::default())?;
+        let revoked = Revoked::default();
+        let badge = Badge::new(&identity, Callers::Known, revoked.clone())?;
         let dialer = Dialer::new(badge.clone(), CONNECT_MAX, silence).over(network.clone());
         let limits = LinkLimits { small_bytes_max: config.peers.small_bytes_max, message_bytes_max: config.peers.message_bytes_max };
         let links = Arc::new(Links::new(dialer.clone(), limits));
@@ -126,12 +129,12 @@ impl Joined {
             started.local.computes.iter().map(|compute| (compute.handle().offer.accelerator.clone(), compute.clone())).collect();
         let handles = computes.iter().map(|(accelerator, compute)| (accelerator.clone(), compute.handle().clone())).collect();
         let held_bytes_max = config.peers.held_bytes_max;
-        let (central_at, device) = (central.clone(), id.clone());
+        let (whereabouts, device) = (Whereabouts::new(central.clone()), id.clone());
         let standing = Standing {
             config: config.clone(),
             folder,
             network: network.clone(),
-            central,
+            central: whereabouts.clone(),
             device,
             badge: badge.clone(),
             dialer: dialer.clone(),
@@ -141,11 +144,11 @@ impl Joined {
         let desk = Desk::new(DeskParts { id, computes: handles, post, links: links.clone(), clock: clock.clone(), traces, held_bytes_max });
         let fetcher = fetcher(&config, &links, metrics.clone()).await?;
         let files = Arc::new(Files::cached(fetcher.cache.clone(), Aside::start("give files")?));
-        let service = PeerServer::new(DeviceService { desk: desk.clone(), files })
+        let service = PeerServer::new(DeviceService { desk: desk.clone(), files, revoked: revoked.clone() })
             .max_decoding_message_size(config.peers.message_bytes_max)
             .max_encoding_message_size(config.peers.message_bytes_max);
-        let address = open_door(&config, &network, badge, Refusals::new(metrics), &central_at, service.clone(), &closing).await?;
-        let reachable = Reachable { dialer, central: central_at, service, silence_max: silence };
+        let address = open_door(&config, &network, badge, Refusals::new(metrics), &central, service.clone(), &closing).await?;
+        let reachable = Reachable { dialer, central: whereabouts, service, silence_max: silence };
         let reachable = std::sync::Mutex::new(Some((reachable, closing.clone())));
         tokio::spawn(standing.clone().keep_up(closing));
         let (process, held, round_trips) = (pulse::process_number(), loading::Held::default(), RoundTrips::default());
@@ -163,6 +166,7 @@ impl Joined {
             config,
             clock,
             standing,
+            revoked,
             reachable,
             attends,
             shelf,
@@ -184,9 +188,9 @@ impl Joined {
         &self.0.shelf
     }
 
-    /// Its central.
-    pub fn central(&self) -> &str {
-        &self.0.standing.central
+    /// Where its central is.
+    pub fn central(&self) -> String {
+        self.0.standing.central.address()
     }
 
     /// Whether its central is there.
@@ -207,10 +211,13 @@ impl Joined {
     /// Attends until it is told to stop, or the central sends it away; then the error says why.
     pub async fn attend(&self, closing: CancellationToken) -> Result<(), Error> {
         let (mut pause, mut taken_since) = (RETRY_FIRST, None);
+        let mut silent_since = clock::now();
         loop {
             let began = clock::now();
             let ended = self.attend_once(&closing).await;
-            self.0.attends.store(false, Ordering::Release);
+            if self.0.attends.swap(false, Ordering::AcqRel) {
+                silent_since = clock::now();
+            }
             let sent_away = |reason| Err(Error::from(Fault::SentAway { device: self.id().clone(), reason }));
             match ended {
                 Ended::Stopping => return Ok(()),
@@ -224,6 +231,12 @@ impl Joined {
                         () = closing.cancelled() => return Ok(()),
                     }
                     tracing::warn!(reason, "the central is not there; what is loaded stays loaded");
+                    if silent_since.elapsed() >= self.search_after() {
+                        tokio::select! {
+                            () = self.look_for_central() => silent_since = clock::now(),
+                            () = closing.cancelled() => return Ok(()),
+                        }
+                    }
                 }
             }
             if began.elapsed() > RETRY_MAX {
@@ -234,6 +247,27 @@ impl Joined {
                 () = closing.cancelled() => return Ok(()),
             }
             pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// How long the central may not answer until it is looked for again.
+    fn search_after(&self) -> Duration {
+        Duration::from_millis(self.0.config.join.search_after_ms)
+    }
+
+    /// A central that this device has found by itself may be somewhere else by now.
+    async fn look_for_central(&self) {
+        let (standing, join) = (&self.0.standing, &self.0.config.join);
+        if join.central != Some(CentralAddress::Auto) {
+            return;
+        }
+        match discovery::central(join, &standing.folder).await {
+            Ok(address) if standing.central.moved(&address) => {
+                tracing::info!(address, "the central has moved");
+                self.0.links.set(Subject::Central, &address);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the central announces itself nowhere"),
         }
     }
 
@@ -319,6 +353,7 @@ impl Joined {
             }
             Says::Cancel(cancel) => self.0.desk.give_up(&cancel.passages),
             Says::Peers(peers) => self.meet(peers),
+            Says::Revoked(revoked) => self.refuse(revoked),
             Says::HeartbeatSeen(seen) => self.0.round_trips.seen(seen.number, self.0.clock.millis()),
             Says::MeasureLink(asked) => {
                 work.spawn(async move {
@@ -337,6 +372,18 @@ impl Joined {
         let first = self.0.reachable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some((reachable, closing)) = first {
             reachable.keep_open(&closing);
+        }
+    }
+
+    /// Lets nobody in any more who shows one of these. Links to a device that is removed are cut when peers are named without it.
+    fn refuse(&self, revoked: pb::Revoked) {
+        match Revocations::try_from(revoked) {
+            Ok(Revocations(serials)) => {
+                // A number that no authority of ours gives is on no certificate that could come here.
+                let serials: Vec<Serial> = serials.iter().filter_map(|serial| Serial::from_bytes(serial)).collect();
+                self.0.revoked.replace(&serials);
+            }
+            Err(error) => tracing::warn!(%error, "the central says what cannot be read of revoked certificates"),
         }
     }
 
@@ -380,7 +427,7 @@ impl Joined {
             let latency = self.0.round_trips.last();
             let pressures = Pressures { latency, ..load.pressures(&mut machine, self.0.computes.values()) };
             let runs = self.0.computes.iter().flat_map(|(accelerator, compute)| {
-                let at = move |(shard, run)| Run { at: ShardAt { accelerator: accelerator.clone(), shard }, run };
+                let at = move |(shard, run, runs)| Run { at: ShardAt { accelerator: accelerator.clone(), shard }, run, runs };
                 compute.take_runs().into_iter().map(at)
             });
             let beat = Heartbeat { number, pressures, runs: runs.collect() };

@@ -10,7 +10,10 @@ use host_engine::{Dimension, ElementType, TensorSpec};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Error, Fault};
+use crate::{
+    config::is_policy_name,
+    error::{Error, Fault},
+};
 
 /// The content of a `model.yaml`. Keys that are not here are refused by name.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -30,6 +33,8 @@ pub struct Manifest {
     pub preprocess: Option<Preprocess>,
     /// Where the model may go.
     pub placement: ManifestPlacement,
+    /// The routing policy that chooses the way of its requests: NAME for the slot `routing/NAME`.
+    pub routing: Option<String>,
     /// For people and clients; the host gives them no meaning.
     pub parameters: BTreeMap<String, Value>,
 }
@@ -215,6 +220,9 @@ impl Manifest {
         if [placement.stages_min, placement.stages_max, placement.replicas_max].contains(&0) {
             return Err("placement: stages and replicas are counted from 1, not 0".into());
         }
+        if let Some(name) = self.routing.as_ref().filter(|name| !is_policy_name(name)) {
+            return Err(format!("routing is `{name}`, it must be the name of a routing policy, such as sticky for the slot routing/sticky"));
+        }
         self.preprocess.as_ref().map_or(Ok(()), Preprocess::check)
     }
 
@@ -307,6 +315,8 @@ mod tests {
         assert!(message.starts_with("digits/model.yaml: ") && message.contains("max_batch_sise"), "{message}");
         assert_eq!(parse(""), Ok(Manifest::default()));
         assert!(parse("placement: { stages_min: 4, stages_max: 2 }").expect_err("crossed").contains("stages_min is 4, stages_max is 2"));
+        assert_eq!(parse("routing: sticky").expect("sound").routing.as_deref(), Some("sticky"));
+        assert!(parse("routing: routing/sticky").expect_err("a slot").contains("routing is `routing/sticky`, it must be the name of a routing policy"));
         assert_eq!(parse("version_policy: { latest: 2 }").expect("sound").version_policy, VersionPolicy::Latest(2));
         assert_eq!(parse("version_policy: { specific: [1, 3] }").expect("sound").version_policy, VersionPolicy::Specific(vec![1, 3]));
         assert_eq!(parse("version_policy: all").expect("sound").version_policy, VersionPolicy::All);

@@ -1,9 +1,11 @@
 //! What is counted, under the names that CONVENTIONS give them. Labels come from closed sets or are names of what is
 //! installed, never of requests. Knows nothing of who reads it; `api` prints it.
 
+mod guests;
 mod pool;
+mod shed;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use host_core::{ids::ModelId, policy::StrikeKind, reservations::Access, units::Millis};
 use host_wire::admin::Census;
@@ -13,7 +15,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::error::Error;
+use guests::Guests;
 use pool::Pool;
+pub use shed::Shed;
 
 /// The type of what `Metrics::text` gives.
 pub const TEXT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -32,7 +37,9 @@ pub enum Outcome {
     Success,
     /// Its own fault.
     Invalid,
-    /// Shed, because there was too much to do.
+    /// Turned away at once, because there is too much to do.
+    Shed,
+    /// Let in and not answered, because there was too much to do.
     Busy,
     /// Something it needs is not there.
     Unavailable,
@@ -53,7 +60,8 @@ pub struct Metrics {
     stage_duration: Family<StageLabels, Histogram, fn() -> Histogram>,
     queue_depth: Family<QueueLabels, Gauge>,
     requests_running: Gauge,
-    queue_wait: Family<ModelLabels, Histogram, fn() -> Histogram>,
+    queue_wait: Family<WaitLabels, Histogram, fn() -> Histogram>,
+    requests_shed: Family<ShedLabels, Counter>,
     reservations_active: Gauge,
     reservations_waiting: Gauge,
     reservation_wait: Family<AccessLabels, Histogram, fn() -> Histogram>,
@@ -71,6 +79,7 @@ pub struct Metrics {
     blob_bytes_fetched: Family<SourceLabels, Counter>,
     blob_sources_left: Family<LeftLabels, Counter>,
     pool: Pool,
+    guests: Guests,
     joins_refused: Family<ReasonLabels, Counter>,
 }
 
@@ -154,6 +163,23 @@ struct QueueLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WaitLabels {
+    model: String,
+    version: String,
+    /// As people count priorities: from 1.
+    class: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ShedLabels {
+    model: String,
+    version: String,
+    /// As people count priorities: from 1.
+    class: u32,
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct ResumeLabels {
     outcome: &'static str,
 }
@@ -184,6 +210,7 @@ impl Metrics {
             queue_depth: Family::default(),
             requests_running: Gauge::default(),
             queue_wait: Family::new_with_constructor(request_histogram),
+            requests_shed: Family::default(),
             reservations_active: Gauge::default(),
             reservations_waiting: Gauge::default(),
             reservation_wait: Family::new_with_constructor(request_histogram),
@@ -201,16 +228,19 @@ impl Metrics {
             blob_bytes_fetched: Family::default(),
             blob_sources_left: Family::default(),
             pool: Pool::default(),
+            guests: Guests::default(),
             joins_refused: Family::default(),
         };
         metrics.register();
         metrics
     }
 
-    /// Counts a request, once, when it is over.
+    /// Counts a request, once, when it is over. The time of one that was shed says nothing of how long answers take.
     pub fn request(&self, model: &ModelId, outcome: Outcome, took: Duration) {
         let ModelLabels { model, version } = ModelLabels::of(model);
-        self.request_duration.get_or_create(&ModelLabels { model: model.clone(), version: version.clone() }).observe(took.as_secs_f64());
+        if outcome != Outcome::Shed {
+            self.request_duration.get_or_create(&ModelLabels { model: model.clone(), version: version.clone() }).observe(took.as_secs_f64());
+        }
         self.requests.get_or_create(&RequestLabels { model, version, outcome: outcome.word() }).inc();
     }
 
@@ -236,9 +266,16 @@ impl Metrics {
         self.requests_running.set(count.into());
     }
 
-    /// Notes how long a request waited for its turn; 0 for one that did not have to.
-    pub fn queue_wait(&self, model: &ModelId, waited: Millis) {
-        self.queue_wait.get_or_create(&ModelLabels::of(model)).observe(waited.0.max(0.0) / 1e3);
+    /// Notes how long a request waited for the turn that it got; 0 for one that did not have to.
+    pub fn queue_wait(&self, model: &ModelId, class: u32, waited: Millis) {
+        let ModelLabels { model, version } = ModelLabels::of(model);
+        self.queue_wait.get_or_create(&WaitLabels { model, version, class: class + 1 }).observe(waited.0.max(0.0) / 1e3);
+    }
+
+    /// Counts a request that got no turn.
+    pub fn shed(&self, model: &ModelId, class: u32, why: Shed) {
+        let ModelLabels { model, version } = ModelLabels::of(model);
+        self.requests_shed.get_or_create(&ShedLabels { model, version, class: class + 1, reason: why.word() }).inc();
     }
 
     /// Notes how many requests have devices to themselves, and how many wait for devices because of reservations.
@@ -320,6 +357,11 @@ impl Metrics {
         self.pool.set(census);
     }
 
+    /// Says where the memory of plugins in service is read, in bytes by name.
+    pub fn read_guests_from(&self, source: impl Fn() -> BTreeMap<String, u64> + Send + Sync + 'static) {
+        self.guests.read_from(source);
+    }
+
     /// Everything as OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -330,11 +372,16 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("requests", "Requests that are over, by how they ended", self.requests.clone());
-        registry.register("request_duration_seconds", "Time from the arrival of a request to its answer", self.request_duration.clone());
+        registry.register(
+            "request_duration_seconds",
+            "Time from the arrival of a request to its answer, without those that were shed",
+            self.request_duration.clone(),
+        );
         registry.register("stage_duration_seconds", "Time of one stage for one row", self.stage_duration.clone());
         registry.register("queue_depth", "Requests that wait for their turn, by priority", self.queue_depth.clone());
         registry.register("requests_running", "Requests that have their turn", self.requests_running.clone());
-        registry.register("queue_wait_seconds", "Time from the arrival of a request to its turn", self.queue_wait.clone());
+        registry.register("queue_wait_seconds", "Time from the arrival of a request to its turn, by priority", self.queue_wait.clone());
+        registry.register("requests_shed", "Requests that got no turn, by priority and why", self.requests_shed.clone());
         registry.register("reservations_active", "Requests that have the devices on their way to themselves", self.reservations_active.clone());
         registry.register("reservations_waiting", "Requests that wait for devices because of a reservation", self.reservations_waiting.clone());
         registry.register(
@@ -357,6 +404,7 @@ impl Metrics {
         registry.register("join_refused", "Hosts that were not let in at a door, by why", self.joins_refused.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
         registry.register_collector(Box::new(self.pool.clone()));
+        registry.register_collector(Box::new(self.guests.clone()));
     }
 }
 
@@ -367,11 +415,17 @@ impl Default for Metrics {
 }
 
 impl Outcome {
+    /// What became of a request that was answered with an error.
+    pub fn of(error: &Error) -> Self {
+        if error.is_shed() { Self::Shed } else { error.kind().into() }
+    }
+
     /// A word for labels.
     pub fn word(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Invalid => "invalid",
+            Self::Shed => "shed",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
             Self::Plugin => "plugin",
@@ -410,12 +464,11 @@ fn call_histogram() -> Histogram {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use host_core::ids::ModelName;
+    use host_core::{ids::ModelName, policy::Refusal, units::Bytes};
     use host_wire::admin::{DeviceCensus, Supply};
 
     use super::*;
+    use crate::stage_fault::StageFault;
 
     /// One device that is here, and one that is not.
     fn pool() -> Census {
@@ -437,7 +490,8 @@ mod tests {
         metrics.stage(&model, 2, Duration::from_millis(1));
         metrics.plan_bound_ratio(&model, 0.75);
         let _waits = metrics.waits(&model, 1);
-        metrics.queue_wait(&model, Millis(2.0));
+        metrics.queue_wait(&model, 1, Millis(2.0));
+        [Shed::Refused, Shed::Full, Shed::Late].into_iter().for_each(|why| metrics.shed(&model, 0, why));
         metrics.reservations(2, 3);
         metrics.reservation_wait(Access::Exclusive, Millis(2.0));
         metrics.plugin_call("greedy", "route", "answered", Duration::from_micros(7));
@@ -450,13 +504,17 @@ mod tests {
         assert_eq!((metrics.blob_bytes("peer"), metrics.blob_bytes("central")), (4_000, 0));
         metrics.census(pool());
         metrics.join_refused("silent");
+        metrics.read_guests_from(|| BTreeMap::from([("greedy".to_owned(), 1_114_112)]));
         let text = metrics.text();
         for line in [
             "host_requests_total{model=\"digits\",version=\"1\",outcome=\"success\"} 1",
             "host_request_duration_seconds_count{model=\"digits\",version=\"1\"} 1",
             "host_stage_duration_seconds_count{model=\"digits@1\",stage=\"2\"} 1",
             "host_queue_depth{model=\"digits@1\",class=\"2\"} 1",
-            "host_queue_wait_seconds_count{model=\"digits\",version=\"1\"} 1",
+            "host_queue_wait_seconds_count{model=\"digits\",version=\"1\",class=\"2\"} 1",
+            "host_requests_shed_total{model=\"digits\",version=\"1\",class=\"1\",reason=\"refused\"} 1",
+            "host_requests_shed_total{model=\"digits\",version=\"1\",class=\"1\",reason=\"full\"} 1",
+            "host_requests_shed_total{model=\"digits\",version=\"1\",class=\"1\",reason=\"late\"} 1",
             "host_requests_running 0",
             "host_reservations_active 2",
             "host_reservations_waiting 3",
@@ -479,11 +537,31 @@ mod tests {
             "host_pool_memory_bytes{part=\"reserved\"} 3",
             "host_pool_flops{part=\"available\"} 2500000000.0",
             "host_join_refused_total{reason=\"silent\"} 1",
+            "host_plugin_memory_bytes{plugin=\"greedy\"} 1114112",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         let families = text.lines().filter(|line| line.starts_with("# TYPE")).count();
         assert_eq!(text.lines().filter(|line| line.starts_with("# HELP") && line.split(' ').count() > 5).count(), families);
+    }
+
+    #[test]
+    fn who_was_shed_is_counted_apart_from_how_long_answers_take() {
+        let metrics = Metrics::new();
+        let model = ModelId { name: ModelName::parse("digits").expect("a name"), version: 1 };
+        let refusal = Refusal { reason: "enough".into(), nearest: None, short: Bytes::ZERO };
+        let shed = [Error::from(StageFault::Shed { refusal }), Error::from(host_core::error::Error::from(host_core::error::Fault::QueueFull { depth_max: 1 }))];
+        shed.iter().for_each(|error| metrics.request(&model, Outcome::of(error), Duration::ZERO));
+        let late = Error::from(StageFault::Late { doing: "waiting for its turn" });
+        metrics.request(&model, Outcome::of(&late), Duration::from_secs(3));
+        let text = metrics.text();
+        for line in [
+            "host_requests_total{model=\"digits\",version=\"1\",outcome=\"shed\"} 2",
+            "host_requests_total{model=\"digits\",version=\"1\",outcome=\"busy\"} 1",
+            "host_request_duration_seconds_count{model=\"digits\",version=\"1\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

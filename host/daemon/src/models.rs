@@ -1,6 +1,8 @@
 //! Models that are loaded: inspected once, cut into shards on demand. What is in a model's folder is read by `repository`;
 //! where its shards go is decided by the cluster.
 
+mod timing;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -15,6 +17,8 @@ use host_engine::{Inspection, OnnxFile, Shard, TensorSpec, inspect, split};
 
 use crate::{error::Error, manifest::Manifest, wiring::Wiring};
 
+pub use timing::BlockTimer;
+
 /// A loaded model.
 #[derive(Debug)]
 pub struct Model {
@@ -27,6 +31,7 @@ pub struct Model {
     /// What its `model.yaml` says.
     pub manifest: Manifest,
     inspection: Inspection,
+    profile: Arc<ModelProfile>,
     shards: Mutex<BTreeMap<BlockRange, Arc<Shard>>>,
     requests: AtomicU32,
 }
@@ -38,12 +43,13 @@ impl Model {
         let inspection = inspect(&OnnxFile::open(file)?, id.clone())?.with_golden()?;
         let (inputs, outputs) = (inspection.inputs().to_vec(), inspection.outputs().to_vec());
         manifest.check(&id, &inputs, &outputs)?;
-        Ok(Self { id, inputs, outputs, manifest, inspection, shards: Mutex::default(), requests: AtomicU32::new(0) })
+        let profile = inspection.profile().clone();
+        Ok(Self { id, inputs, outputs, manifest, inspection, profile, shards: Mutex::default(), requests: AtomicU32::new(0) })
     }
 
     /// Its blocks and costs.
     pub fn profile(&self) -> Arc<ModelProfile> {
-        self.inspection.profile().clone()
+        self.profile.clone()
     }
 
     /// Where it may go.

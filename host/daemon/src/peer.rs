@@ -18,6 +18,7 @@ mod fetching;
 mod files;
 mod golden;
 mod greeting;
+mod holdings;
 mod intake;
 mod known;
 mod links;
@@ -38,6 +39,7 @@ mod stay;
 mod surveyor;
 mod turned;
 mod unwelcome;
+mod whereabouts;
 
 pub use attending::{Attending, Remotes, Shards};
 pub use awaited::Awaited;
@@ -65,6 +67,7 @@ pub use simulated::Network;
 pub use standing::Standing;
 pub use surveyor::Surveyor;
 pub use turned::{Reachable, link, nowhere};
+pub use whereabouts::Whereabouts;
 
 /// The services of `peer.proto`. Generated.
 #[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, missing_debug_implementations, rustdoc::all, reason = "generated code")]

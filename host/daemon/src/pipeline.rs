@@ -47,6 +47,8 @@ use crate::{
 /// How long a replay waits at most for another topology than the one that failed; each later one twice as long, up to the other.
 const REPLAY_PAUSE: Duration = Duration::from_millis(50);
 const REPLAY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The built-in policy, and its slot, that chooses where replicas share stages.
+const SHORTEST_PATH: &str = "shortest-path";
 /// How often a stopping host looks whether requests still run.
 const IDLE_CHECK: Duration = Duration::from_millis(5);
 
@@ -103,6 +105,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Answers one request, or says why not. Dropping the future cancels it: stages skip what nobody waits for.
     pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
+        self.serving.demand().count(&request.model.id);
         let expected = self.serving.load().expected(&request.model.id);
         let caller = Caller { model: &request.model.id, class: request.class, deadline: request.deadline, expected, trace: &request.trace };
         let waiting = request.trace.span("queue");
@@ -267,6 +270,7 @@ impl Pipeline {
             outstanding: serving.outstanding(index),
         };
         let span = trace.span("route");
+        let slot = slot.or_else(|| self.slot_for_shared_stages(serving, index));
         let decided = self.plugins.routing(slot)?.route(serving.snapshot(), &route);
         span.decided(&decided);
         let decision = decided?;
@@ -275,6 +279,14 @@ impl Pipeline {
         let path = decision.answer.map_err(|refusal| Error::from(StageFault::RouteRefused { model: model.id.clone(), refusal }))?;
         let way = serving.way(index, path).ok_or_else(|| not_ready(model))?;
         Ok(Chosen { model: index, way, policy })
+    }
+
+    /// Policies that choose among whole replicas know less than there is where replicas share stages. So the built-in one of slot
+    /// `routing` stands back there, unless somebody has chosen what is in that slot.
+    fn slot_for_shared_stages(&self, serving: &Serving, model: u32) -> Option<&'static str> {
+        let is_untouched = || self.plugins.routing(None).is_ok_and(|slot| slot.is_untouched());
+        let stands_back = serving.shares_stages(model) && is_untouched() && self.plugins.routing(Some(SHORTEST_PATH)).is_ok();
+        stands_back.then_some(SHORTEST_PATH)
     }
 }
 

@@ -9,7 +9,6 @@
 mod authority;
 mod badge;
 mod certificate;
-mod der;
 mod fault;
 mod files;
 mod handshake;

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use host_core::{cluster::Event, device::Pressures, ids::DeviceId, units::Millis};
+use host_core::{cluster::Event, device::Pressures, ids::DeviceId};
 use tokio::sync::mpsc;
 
 use crate::{
     clock::{self, Clock},
     device::Compute,
     machine::Machine,
+    serving::Demand,
 };
 
 /// A device in this process, as far as its pulse goes.
@@ -52,8 +53,8 @@ pub fn process_number() -> u64 {
     *NUMBER
 }
 
-/// Beats until the control loop is gone.
-pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, events: mpsc::WeakSender<Event>) {
+/// Beats until the control loop is gone, and tells it how many requests came in between.
+pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, demand: Demand, events: mpsc::WeakSender<Event>) {
     let mut machine = Machine::new();
     let mut busy: Vec<Duration> = devices.iter().map(busy_of).collect();
     let mut ticks = tokio::time::interval(interval);
@@ -78,6 +79,11 @@ pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, e
                 }
             }
         }
+        for (model, requests) in demand.take() {
+            if events.send(Event::Requested { model, requests, now }).await.is_err() {
+                return;
+            }
+        }
         if events.send(Event::Tick { now }).await.is_err() {
             return;
         }
@@ -87,7 +93,7 @@ pub async fn beat(devices: Vec<LocalDevice>, interval: Duration, clock: Clock, e
 fn measurements(device: &LocalDevice) -> Vec<Event> {
     let of_compute = |compute: &Arc<Compute>| {
         let offer = compute.handle().offer.clone();
-        compute.take_runs().into_iter().map(move |(shard, run): (_, Millis)| Event::Measured { offer: offer.clone(), shard, run }).collect::<Vec<_>>()
+        compute.take_runs().into_iter().map(move |(shard, run, runs)| Event::Measured { offer: offer.clone(), shard, run, runs }).collect::<Vec<_>>()
     };
     device.computes.iter().flat_map(of_compute).collect()
 }

@@ -191,7 +191,7 @@ mod tests {
     use host_core::{
         decision::{Question, Reply},
         ids::Generation,
-        policy::Arrival,
+        policy::{Arrival, LineState},
         units::Millis,
     };
     use host_plugin::{Bearer, Digest, SlotName};
@@ -199,7 +199,16 @@ mod tests {
     use super::*;
 
     fn decided(ordinal: u32) -> Decided {
-        let arrival = Arrival { ordinal, class: 0, now: Millis(0.1), deadline: None, expected: Millis(1.0), classes: Vec::new(), depth_max: 4 };
+        let arrival = Arrival {
+            ordinal,
+            class: 0,
+            now: Millis(0.1),
+            deadline: None,
+            expected: Millis(1.0),
+            classes: Vec::new(),
+            depth_max: 4,
+            line: LineState::default(),
+        };
         let by = Bearer { slot: SlotName::Queueing, plugin: "p".into(), digest: Digest([7; 32]), generation: Generation(3) };
         Decided { by: Arc::new(by), config: Some("{}".to_owned()), question: Question::Admit(arrival), answer: Ok(Ok(Reply::Rank(0.1))), fallback: None }
     }

@@ -57,7 +57,8 @@ pub fn scan(folder: &Path) -> Result<Scan, Error> {
     Ok(scan)
 }
 
-fn versions(folder: &Path) -> Result<Vec<Found>, String> {
+/// The versions of one model's folder that are to be loaded.
+pub fn versions(folder: &Path) -> Result<Vec<Found>, String> {
     let name = ModelName::parse(&file_name(folder)).map_err(|error| error.to_string())?;
     let inside = folders(folder).map_err(|error| error.to_string())?;
     // Folders that are no number, such as samples, are the model's own business.

@@ -29,7 +29,7 @@ pub struct Request {
     pub access: Access,
     /// Same for all requests of one sequence, 0 for none.
     pub sequence_key: u32,
-    /// The routing slot that was asked for, without `routing/`.
+    /// The routing slot that chooses its way, without `routing/`; none for the slot `routing`.
     pub routing: Option<String>,
     /// Where its spans belong.
     pub trace: Trace,

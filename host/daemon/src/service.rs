@@ -3,7 +3,10 @@
 use std::{fmt::Debug, path::PathBuf, pin::Pin, sync::Arc};
 
 use host_core::units::Millis;
-use host_wire::{admin, schedule};
+use host_wire::{
+    admin,
+    schedule::{self, Strategy},
+};
 
 use crate::{
     central::Central,
@@ -28,11 +31,13 @@ pub trait Service: Debug + Send + Sync {
     /// When a request that arrives now must be answered.
     fn deadline(&self, timeout: Option<Millis>) -> Millis;
     /// The class of priority that a request waits in, from what its client named.
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error>;
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error>;
+    /// The slot beside `routing` that chooses the way of a request, from what its client named; none for `routing` itself.
+    fn routing(&self, model: &Model, asked: Option<&str>) -> Result<Option<String>, Error>;
     /// Answers one request.
     fn infer(&self, request: Request) -> Pending<'_, Answer>;
-    /// Which device a task would go to.
-    fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error>;
+    /// Which device a task would go to, of a sequence or, with key 0, of none.
+    fn schedule(&self, strategy: &Strategy, model: Option<&str>, sequence_key: u32) -> Result<schedule::Answer, Error>;
     /// What `host status` prints, but for the addresses.
     fn status(&self) -> admin::Status;
     /// Every device.
@@ -45,6 +50,8 @@ pub trait Service: Debug + Send + Sync {
     fn plan(&self) -> admin::Plan;
     /// Why a model is where it is.
     fn explain(&self, name: &str) -> Result<admin::Explanation, Error>;
+    /// The same, and what would help: asks the allocation policy, so it is not for an async thread.
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error>;
     /// Cuts a model and writes its shards to a folder; gives the files.
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>>;
 }
@@ -70,16 +77,20 @@ impl Service for Central {
         self.deadline(timeout)
     }
 
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error> {
         self.class(priority)
+    }
+
+    fn routing(&self, model: &Model, asked: Option<&str>) -> Result<Option<String>, Error> {
+        self.routing(model, asked)
     }
 
     fn infer(&self, request: Request) -> Pending<'_, Answer> {
         Box::pin(self.infer(request))
     }
 
-    fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error> {
-        self.schedule(strategy, model)
+    fn schedule(&self, strategy: &Strategy, model: Option<&str>, sequence_key: u32) -> Result<schedule::Answer, Error> {
+        self.schedule(strategy, model, sequence_key)
     }
 
     fn status(&self) -> admin::Status {
@@ -104,6 +115,10 @@ impl Service for Central {
 
     fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
         self.explain(name)
+    }
+
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        self.advise(name)
     }
 
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>> {

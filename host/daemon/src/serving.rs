@@ -1,6 +1,8 @@
 //! What can be served right now, for requests: the topology that routing policies see, and behind each of its segments the
 //! seat that holds it. Swapped whole when the cluster says so; a request keeps the one it started with.
 
+mod demand;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
@@ -19,6 +21,8 @@ use host_core::{
 };
 use tokio::sync::watch;
 
+pub use demand::Demand;
+
 use crate::passage::{Hop, Seat};
 
 /// What is served by now, where requests look and wait. Written by the control loop alone.
@@ -27,12 +31,14 @@ pub struct Served {
     current: ArcSwap<Serving>,
     /// Models that have a replica or are about to get one.
     hopeful: ArcSwap<BTreeSet<ModelId>>,
+    /// How many requests come.
+    demand: Demand,
     changed: watch::Sender<()>,
 }
 
 impl Default for Served {
     fn default() -> Self {
-        Self { current: ArcSwap::default(), hopeful: ArcSwap::default(), changed: watch::Sender::new(()) }
+        Self { current: ArcSwap::default(), hopeful: ArcSwap::default(), demand: Demand::default(), changed: watch::Sender::new(()) }
     }
 }
 
@@ -51,6 +57,11 @@ impl Served {
     pub fn store(&self, serving: Serving) {
         self.current.store(Arc::new(serving));
         self.changed.send_replace(());
+    }
+
+    /// Where requests are counted when they arrive.
+    pub fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Says for which models it is worth waiting.
@@ -106,10 +117,12 @@ pub struct OnTheWay {
 type Loads = HashMap<OfferId, Vec<(Millis, Outstanding)>>;
 
 /// One model's share of what is served, parallel to its segments in the topology.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seats {
     /// What the fastest replica is expected to take for one request.
     expected: Millis,
+    /// Whether several replicas lead over one stage.
+    shares_stages: bool,
     /// None where the stage is gone already.
     hops: Vec<Option<Hop>>,
     outstanding: Vec<Outstanding>,
@@ -133,7 +146,7 @@ impl Serving {
         let mut loads = Loads::new();
         let mut seats = Vec::with_capacity(topology.models.len());
         for model in &topology.models {
-            let mut of_model = Seats { expected: fastest(model), hops: Vec::new(), outstanding: Vec::new() };
+            let mut of_model = Seats { expected: fastest(model), shares_stages: false, hops: Vec::new(), outstanding: Vec::new() };
             for segment in &model.segments {
                 let key = (segment.offer().clone(), ShardId { model: model.id.clone(), range: segment.range() });
                 // Replicas that share a stage share its count.
@@ -143,6 +156,8 @@ impl Serving {
                 of_model.outstanding.push(counter.clone());
                 if counters.insert(key, counter.clone()).is_none() {
                     loads.entry(segment.offer().clone()).or_default().push((segment.run, counter));
+                } else {
+                    of_model.shares_stages = true;
                 }
             }
             seats.push(of_model);
@@ -154,10 +169,8 @@ impl Serving {
 
     /// The same with other pressures.
     pub fn with_pressures(&self, pressures: Arc<PressureTable>) -> Self {
-        let seats =
-            self.seats.iter().map(|seats| Seats { expected: seats.expected, hops: seats.hops.clone(), outstanding: seats.outstanding.clone() }).collect();
         let snapshot = RoutingSnapshot { topology: self.snapshot.topology.clone(), pressures };
-        Self { snapshot, seats, counters: self.counters.clone(), loads: self.loads.clone() }
+        Self { snapshot, seats: self.seats.clone(), counters: self.counters.clone(), loads: self.loads.clone() }
     }
 
     /// The plan that is served.
@@ -179,6 +192,11 @@ impl Serving {
     pub fn expected(&self, id: &ModelId) -> Millis {
         let seats = self.model(id).and_then(|index| self.seats.get(index as usize));
         seats.map_or(Millis::ZERO, |seats| seats.expected)
+    }
+
+    /// Whether replicas of a model share stages, so that each of its stages may be on many ways.
+    pub fn shares_stages(&self, model: u32) -> bool {
+        self.seats.get(model as usize).is_some_and(|seats| seats.shares_stages)
     }
 
     /// How many requests are on each segment of a model.

@@ -13,12 +13,14 @@ mod trust;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::sync_channel},
+    time::Duration,
 };
 
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 use host_plugin::{
-    CompileOrder, Compiler, DecisionSink, Entry, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared, SlotName, SwapReason, TrialPolicy,
+    BriefRehearsal, CompileOrder, Compiler, DecisionSink, Entry, Identified, PluginConfig, PluginHost, PrepareStep, Prepared, SlotName, SparePolicy,
+    SwapReason, TrialPolicy,
 };
 use host_wire::admin::{self, AuditLine};
 use tokio::{runtime::Handle, sync::Notify};
@@ -63,6 +65,8 @@ struct Inner {
     runtime: Handle,
     /// What plugins on trial were configured with, by slot.
     trial_configs: Mutex<BTreeMap<SlotName, Option<String>>>,
+    /// The generations that slots were brought back with when this host started.
+    restored: Mutex<BTreeMap<SlotName, Generation>>,
     /// One change at a time, so that what is stored and what serves change in the same order.
     changing: Mutex<()>,
 }
@@ -81,10 +85,10 @@ struct Candidate {
 enum Found {
     /// To be brought from there, then verified.
     At(Origin),
-    /// Here, to be verified.
-    Here(Fetched),
+    /// Here, to be verified; with its digest if somebody has asked for that before.
+    Here(Fetched, Option<Digest>),
     /// Part of the host or installed before, with who signed it.
-    Known(PluginSource, Option<String>),
+    Known(Identified, Option<String>),
 }
 
 /// What an operation has come to so far, as the audit log tells it.
@@ -107,7 +111,9 @@ impl Shelf {
     pub fn start(config: &Config, store: Store, metrics: Arc<Metrics>, engines: Arc<Engines>, decisions: DecisionSink) -> Result<Self, Error> {
         let (swaps, swapped) = sync_channel(SWAPS_MAX);
         let journal = Journal::new(config.plugin_limits.log_lines_kept_max);
-        let plugins = Arc::new(PluginHost::start(PluginConfig { decisions, ..plugin_config(config) }, engines, journal.sink(metrics, swaps))?);
+        let plugins = Arc::new(PluginHost::start(PluginConfig { decisions, ..plugin_config(config) }, engines, journal.sink(Arc::clone(&metrics), swaps))?);
+        let read = Arc::downgrade(&plugins);
+        metrics.read_guests_from(move || read.upgrade().map(|plugins| listing::memory(&plugins)).unwrap_or_default());
         let audit = Audit::open(&config.data, config.plugin_limits.audit_bytes_max)?;
         let inner = Inner {
             config: config.clone(),
@@ -117,6 +123,7 @@ impl Shelf {
             journal,
             runtime: Handle::current(),
             trial_configs: Mutex::default(),
+            restored: Mutex::default(),
             changing: Mutex::new(()),
         };
         let shelf = Self(Arc::new(inner));
@@ -150,7 +157,7 @@ impl Shelf {
         let slot = install.slot.as_deref().map(SlotName::parse).transpose()?;
         let found = match install.component {
             admin::Component::Bytes(bytes) => {
-                Found::Here(Fetched { name: file_name(&install.source), bytes, manifest: install.manifest, signature: install.signature })
+                Found::Here(Fetched { name: file_name(&install.source), bytes, manifest: install.manifest, signature: install.signature }, None)
             }
             admin::Component::Remote(origin) => Found::At(Origin::parse(&origin)?),
             admin::Component::Named(name) => self.named(&name)?,
@@ -171,7 +178,11 @@ impl Shelf {
         let slot = SlotName::parse(slot)?;
         self.traced(who, "rollback", "", |trail| {
             let _one_at_a_time = self.changing();
-            self.exchange(trail, &slot, SwapReason::RolledBack, |plugins| plugins.rollback(&slot, to.map(Generation)))
+            if let Some((component, before)) = self.held_before(&slot, to)? {
+                let back = |plugins: &PluginHost| plugins.commit(plugins.prepare_told(&component, Some(slot.clone()), before.config.clone(), &mut |_| ())?);
+                return self.exchange(trail, &slot, SwapReason::RolledBack, Some(before.config.clone()), back);
+            }
+            self.exchange(trail, &slot, SwapReason::RolledBack, None, |plugins| plugins.rollback(&slot, to.map(Generation)))
         })
     }
 
@@ -180,7 +191,7 @@ impl Shelf {
         let slot = SlotName::parse(slot)?;
         self.traced(who, "promote", "", |trail| {
             let _one_at_a_time = self.changing();
-            self.exchange(trail, &slot, SwapReason::Promoted, |plugins| plugins.promote(&slot))
+            self.exchange(trail, &slot, SwapReason::Promoted, None, |plugins| plugins.promote(&slot))
         })
     }
 
@@ -244,7 +255,7 @@ impl Shelf {
         let (file, signer) = self.verified(&candidate, trail)?;
         let prepared = self.prepared(&file, &candidate, trail)?;
         let _one_at_a_time = self.changing();
-        let record = self.kept(&candidate.source, &file, prepared.package(), signer)?;
+        let record = self.kept(&candidate.source, file.source(), prepared.package(), signer)?;
         if record.as_ref().is_some_and(|record| !record.enabled) {
             return Err(Fault::Disabled { plugin: prepared.package().name.to_string() }.into());
         }
@@ -277,27 +288,32 @@ impl Shelf {
     }
 
     /// The component, and the trusted key that signed it.
-    fn verified(&self, candidate: &Candidate, trail: &mut Trail<'_>) -> Result<(PluginSource, Option<String>), Error> {
-        let config = &self.0.config;
-        let (fetched, reach) = match &candidate.found {
-            Found::Known(source, signer) => {
-                trail.line.digest = Digest::of(&source.bytes).to_string();
-                return Ok((source.clone(), signer.clone()));
+    fn verified(&self, candidate: &Candidate, trail: &mut Trail<'_>) -> Result<(Identified, Option<String>), Error> {
+        let (fetched, digest, reach) = match &candidate.found {
+            Found::Known(component, signer) => {
+                trail.line.digest = component.digest().to_string();
+                return Ok((component.clone(), signer.clone()));
             }
-            Found::Here(fetched) => (fetched.clone(), Reach::Local),
-            Found::At(origin) => {
-                let fetched = self.0.runtime.block_on(origin.fetch(&config.plugin_fetch, config.plugin_limits.guest.component_bytes_max))?;
-                (fetched, if origin.is_remote() { Reach::Remote } else { Reach::Local })
-            }
+            Found::Here(fetched, digest) => (fetched.clone(), *digest, Reach::Local),
+            Found::At(origin) => (self.brought(origin)?, None, if origin.is_remote() { Reach::Remote } else { Reach::Local }),
         };
-        trail.line.digest = Digest::of(&fetched.bytes).to_string();
+        let digest = digest.map_or_else(|| self.0.store.identify(&fetched.bytes), Ok)?;
+        trail.line.digest = digest.to_string();
         trail.step("fetched", format!("{} bytes", fetched.bytes.len()))?;
-        let signer = verify(&config.plugin_trust, &candidate.source, &fetched.bytes, candidate.digest.as_deref(), fetched.signature.as_deref(), reach)?;
+        let component = Identified::known(fetched.component(), digest);
+        let (trust, expected) = (&self.0.config.plugin_trust, candidate.digest.as_deref());
+        let signer = verify(trust, &candidate.source, &component, expected, fetched.signature.as_deref(), reach)?;
         trail.step("verified", signer.as_ref().map_or_else(|| "unsigned".to_owned(), |key| format!("signed by {key}")))?;
-        Ok((PluginSource { name: fetched.name, bytes: fetched.bytes, manifest: fetched.manifest }, signer))
+        Ok((component, signer))
     }
 
-    fn prepared(&self, file: &PluginSource, candidate: &Candidate, trail: &mut Trail<'_>) -> Result<Prepared, Error> {
+    /// What is at a place, within the limits of the config.
+    fn brought(&self, origin: &Origin) -> Result<Fetched, Error> {
+        let config = &self.0.config;
+        self.0.runtime.block_on(origin.fetch(&config.plugin_fetch, config.plugin_limits.guest.component_bytes_max))
+    }
+
+    fn prepared(&self, file: &Identified, candidate: &Candidate, trail: &mut Trail<'_>) -> Result<Prepared, Error> {
         let mut noted = Ok(());
         let limits = &self.0.config.plugin_limits.guest;
         let mut tell = |step: PrepareStep<'_>| {
@@ -308,7 +324,8 @@ impl Shelf {
                 }
                 PrepareStep::Granted(manifest) => ("granted", listing::granted(manifest, limits)),
                 PrepareStep::Compiled => ("compiled", String::new()),
-                PrepareStep::Rehearsed(calls) => ("rehearsed", format!("{calls} calls")),
+                PrepareStep::Rehearsed(told) if told.is_known => ("rehearsed", format!("passed before, {} calls", told.calls)),
+                PrepareStep::Rehearsed(told) => ("rehearsed", format!("{} calls", told.calls)),
             };
             if noted.is_ok() {
                 noted = trail.step(word, detail);
@@ -318,12 +335,13 @@ impl Shelf {
         noted.map(|()| prepared)
     }
 
-    /// Puts something else in a slot and records it with the configuration that it had before.
+    /// Puts something else in a slot and records it with this configuration, or with the one that it had before.
     fn exchange(
         &self,
         trail: &mut Trail<'_>,
         slot: &SlotName,
         reason: SwapReason,
+        config: Option<Option<String>>,
         swap: impl FnOnce(&PluginHost) -> Result<host_plugin::Installed, host_plugin::Error>,
     ) -> Result<admin::Installed, Error> {
         let replaced = self.serving(slot);
@@ -334,7 +352,7 @@ impl Shelf {
         (trail.line.plugin, trail.line.digest) = (entered.plugin.to_string(), entered.digest.to_string());
         trail.step("swapped", format!("generation {}", entered.generation))?;
         let trial = self.0.trial_configs.lock().unwrap_or_else(PoisonError::into_inner).remove(slot).filter(|_| reason == SwapReason::Promoted);
-        let config = match trial {
+        let config = match config.or(trial) {
             Some(config) => config,
             None => config_of(&self.0.store, &slot.to_string(), &entered.digest.to_string())?,
         };
@@ -407,6 +425,12 @@ fn plugin_config(config: &Config) -> PluginConfig {
         strikes,
         trials,
         rehearsed_problems_max: limits.rehearsed_problems_max,
+        brief_rehearsal: BriefRehearsal { questions_max: limits.brief_rehearsal_questions_max, time_max: Duration::from_millis(limits.brief_rehearsal_ms_max) },
+        spares: SparePolicy {
+            plugins_max: limits.spare_plugins_max,
+            memory_bytes_max: limits.spare_memory_bytes_max,
+            time_max: Millis(limits.spare_ms_max as f64),
+        },
         ..PluginConfig::default()
     }
 }

@@ -26,7 +26,7 @@ use crate::{
 /// The adapters that local devices are asked about.
 const ADAPTERS: [&str; 1] = ["cpu"];
 /// The engine that devices are measured with.
-const ENGINE: &str = "tract";
+pub const ENGINE: &str = "tract";
 /// Share of the machine's memory that devices without a figure of their own may take together.
 const MEMORY_SHARE: f64 = 0.5;
 /// The label that says what a device simulates.

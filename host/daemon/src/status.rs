@@ -1,6 +1,8 @@
 //! Devices as people ask for them: what the cluster knows of each, put into the admin socket's words.
 
+mod advice;
 mod explain;
+mod history;
 
 use host_core::{
     cluster::{Cluster, DeviceCensus, DeviceRecord, ShardState},
@@ -10,7 +12,9 @@ use host_core::{
 };
 use host_wire::{admin, peer::LoadProgress};
 
+pub use advice::Advice;
 pub use explain::explain;
+pub use history::{expected, history};
 
 use crate::{peer::Attending, store::Restraint};
 

@@ -8,9 +8,11 @@ mod blobs;
 pub mod cache;
 mod devices;
 mod digest_folder;
+mod earlier;
 mod enrolment;
 mod fault;
 mod lock;
+mod plans;
 mod records;
 mod tokens;
 mod writer;
@@ -18,9 +20,7 @@ mod writer;
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use host_core::plan::CheckedPlan;
 use host_engine::Digest;
-use host_wire::admin;
 
 pub use devices::{DeviceRecord, Restraint};
 pub use enrolment::{Enrolment, JoinRefusal, Renewal};
@@ -64,33 +64,35 @@ impl Store {
         Ok(Self { inner: Arc::new(Inner { writer, blobs, limits, _lock: lock }) })
     }
 
-    /// Keeps a plan and why it was made, and forgets the oldest ones.
-    pub fn record_plan(&self, plan: &CheckedPlan, reason: &str) -> Result<(), Error> {
-        let (plan, reason, kept_max) = (admin::Plan::from(plan.plan()), reason.to_owned(), self.inner.limits.plans_kept_max);
-        self.inner.writer.write("keep the plan", move |connection| records::put_plan(connection, &plan, &reason, kept_max))
-    }
-
-    /// The newest plans, newest first.
-    pub fn plans(&self, count_max: u32) -> Result<Vec<admin::PlanRecord>, Error> {
-        self.inner.writer.write("read plans", move |connection| records::plans(connection, count_max))
-    }
-
-    /// Keeps what is known of an installed plugin; its bytes are a blob.
+    /// Keeps what is known of an installed plugin; its bytes are a blob. What had its name before is one of the earlier ones from
+    /// then on.
     pub fn put_plugin(&self, plugin: PluginRecord) -> Result<(), Error> {
-        self.inner.writer.write("keep the plugin", move |connection| records::put_plugin(connection, &plugin))
+        let kept_max = self.inner.limits.earlier_plugins_kept_max;
+        let orphans = self.inner.writer.write("keep the plugin", move |connection| {
+            let forgotten = earlier::replace(connection, &plugin, kept_max)?;
+            records::put_plugin(connection, &plugin)?;
+            earlier::orphans(connection, forgotten)
+        });
+        self.remove_blobs(&orphans?)
     }
 
-    /// Forgets an installed plugin, and its bytes unless another one has the same.
+    /// Forgets an installed plugin and the earlier ones of its name, and their bytes unless another one has the same.
     pub fn remove_plugin(&self, name: &str) -> Result<(), Error> {
         let name = name.to_owned();
-        let before = self.plugins()?;
-        let digest = before.iter().find(|record| record.name == name).map(|record| record.digest.clone());
-        let shared = before.iter().any(|record| record.name != name && Some(&record.digest) == digest.as_ref());
-        self.inner.writer.write("forget the plugin", move |connection| records::remove_plugin(connection, &name))?;
-        match digest.as_deref().and_then(Digest::parse).filter(|_| !shared) {
-            Some(digest) => self.inner.blobs.remove(digest),
-            None => Ok(()),
-        }
+        let orphans = self.inner.writer.write("forget the plugin", move |connection| {
+            let forgotten = earlier::forget(connection, &name)?;
+            earlier::orphans(connection, forgotten)
+        });
+        self.remove_blobs(&orphans?)
+    }
+
+    fn remove_blobs(&self, digests: &[String]) -> Result<(), Error> {
+        digests.iter().filter_map(|digest| Digest::parse(digest)).try_for_each(|digest| self.inner.blobs.remove(digest))
+    }
+
+    /// Plugins that others have replaced under their names, those replaced last first.
+    pub fn earlier_plugins(&self) -> Result<Vec<PluginRecord>, Error> {
+        self.inner.writer.write("read earlier plugins", earlier::all)
     }
 
     /// Every installed plugin, by name.
@@ -118,6 +120,14 @@ impl Store {
     /// The digest must be that of the bytes; computing it takes longer than the rest.
     pub fn put_blob(&self, digest: Digest, bytes: &[u8]) -> Result<(), Error> {
         self.inner.blobs.put(digest, bytes)
+    }
+
+    /// The digest of a plugin's bytes. Where the very same bytes were installed before, comparing finds it: that takes a fraction of
+    /// the time of computing it. The store's folder is its owner's alone, so what lies there under a digest has it.
+    pub fn identify(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        let (installed, earlier) = (self.plugins()?, self.earlier_plugins()?);
+        let mut known = installed.iter().chain(&earlier).filter_map(|record| Digest::parse(&record.digest));
+        Ok(known.find(|digest| self.inner.blobs.holds(*digest, bytes)).unwrap_or_else(|| Digest::of(bytes)))
     }
 
     /// The bytes of a digest, proved to be those.

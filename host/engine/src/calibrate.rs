@@ -61,15 +61,15 @@ fn measure_together(graph: &dyn Graph, inputs: &[Tensor], devices: usize, share:
 
 /// Which of several times of the same run stands for all.
 #[derive(Clone, Copy, Debug)]
-enum Take {
+pub(crate) enum Take {
     /// For a device alone: whatever made the other runs slower is not the device's.
     Fastest,
     /// For devices together: the fastest would not show what the others take away.
     Median,
 }
 
-/// The time of one run.
-fn measure(mut graph: Box<dyn Graph>, inputs: &[Tensor], share: Millis, start: &Barrier, take: Take) -> Result<Millis, Error> {
+/// The time of one run. It begins when as many threads as the barrier is for are there.
+pub(crate) fn measure(mut graph: Box<dyn Graph>, inputs: &[Tensor], share: Millis, start: &Barrier, take: Take) -> Result<Millis, Error> {
     start.wait();
     let all = Stopwatch::start();
     let mut times = Vec::new();

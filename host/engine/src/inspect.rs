@@ -4,6 +4,7 @@
 pub(crate) mod classify;
 mod cost;
 mod cuts;
+mod flops;
 pub(crate) mod piece;
 pub(crate) mod shapes;
 pub(crate) mod symbols;

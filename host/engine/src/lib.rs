@@ -20,6 +20,7 @@ mod seed;
 mod spec;
 mod split;
 mod tensor;
+mod timing;
 mod tract;
 
 pub use calibrate::{calibrate, calibrate_together};
@@ -35,4 +36,5 @@ pub use seed::Seed;
 pub use spec::{Dimension, TensorSpec};
 pub use split::{Shard, split};
 pub use tensor::Tensor;
+pub use timing::PieceTimes;
 pub use tract::TractEngine;

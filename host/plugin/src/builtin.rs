@@ -1,8 +1,20 @@
 //! The plugins that are in the binary: what answers when nothing is installed, and when what is installed fails.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use host_engine::Digest;
+
+use crate::{
+    error::{Error, Fault},
+    identified::Identified,
+    names::SlotName,
+    package::Package,
+    plugins::{PluginConfig, PluginSource},
+    program::Program,
+    sandbox::Sandbox,
+    slot::Tenant,
+    world::World,
+};
 
 /// A component in the binary.
 #[derive(Clone, Copy, Debug)]
@@ -19,17 +31,39 @@ macro_rules! embedded {
     };
 }
 
-pub(crate) const BUILTINS: [Builtin; 6] = [
+pub(crate) const BUILTINS: [Builtin; 20] = [
     embedded!("balanced-allocation", &["allocation"]),
     embedded!("least-loaded-routing", &["routing", "routing/least-loaded"]),
     embedded!("round-robin-routing", &["routing/round-robin"]),
+    embedded!("shortest-path-routing", &["routing/shortest-path"]),
+    embedded!("random-routing", &["routing/random"]),
+    embedded!("power-of-two-routing", &["routing/power-of-two"]),
+    embedded!("weighted-routing", &["routing/weighted"]),
+    embedded!("sticky-routing", &["routing/sticky"]),
+    embedded!("prefix-affinity-routing", &["routing/prefix-affinity"]),
+    embedded!("load-greedy-routing", &["routing/load-greedy"]),
     embedded!("cpu-adapter", &["adapter/cpu"]),
     embedded!("greedy-allocation", &[]),
+    embedded!("parallax-greedy-allocation", &[]),
+    embedded!("parallax-dp-allocation", &[]),
+    embedded!("memory-proportional-allocation", &[]),
+    embedded!("compute-proportional-allocation", &[]),
+    embedded!("min-sum-dp-allocation", &[]),
     embedded!("priority-queueing", &[]),
+    embedded!("deadline-queueing", &[]),
+    embedded!("first-come-queueing", &[]),
 ];
 
 /// Names of the plugins in the binary. Each can be installed in a slot by its name.
-pub const BUILTIN_PLUGINS: [&str; 6] = [BUILTINS[0].name, BUILTINS[1].name, BUILTINS[2].name, BUILTINS[3].name, BUILTINS[4].name, BUILTINS[5].name];
+pub const BUILTIN_PLUGINS: [&str; BUILTINS.len()] = {
+    let mut names = [""; BUILTINS.len()];
+    let mut next = 0;
+    while next < BUILTINS.len() {
+        names[next] = BUILTINS[next].name;
+        next += 1;
+    }
+    names
+};
 
 /// Whether a component is one of these.
 pub(crate) fn contains(digest: Digest) -> bool {
@@ -39,4 +73,36 @@ pub(crate) fn contains(digest: Digest) -> bool {
 
 pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
     BUILTINS.iter().find(|builtin| builtin.name == name)
+}
+
+/// Makes tenants of the built-in plugins. They passed their rehearsal in this crate's tests, so starting is all they do.
+#[derive(Clone)]
+pub(crate) struct Builtins {
+    sandbox: Arc<Sandbox>,
+    config: Arc<PluginConfig>,
+}
+
+impl Builtins {
+    /// With the configurations that built-in plugins were given.
+    pub(crate) fn new(sandbox: Arc<Sandbox>, config: PluginConfig) -> Self {
+        Self { sandbox, config: Arc::new(config) }
+    }
+
+    /// Whether the plugin of a slot was given a configuration.
+    pub(crate) fn is_configured(&self, slot: &SlotName) -> bool {
+        self.config.builtin_configs.contains_key(slot)
+    }
+
+    /// What serves a slot by default.
+    pub(crate) fn tenant<W: World>(&self, slot: &SlotName) -> Result<Arc<Tenant<W>>, Error> {
+        let missing = Fault::Host { what: "a slot has no built-in plugin" };
+        let name = slot.to_string();
+        let builtin = BUILTINS.iter().find(|builtin| builtin.slots.contains(&name.as_str())).ok_or(missing)?;
+        let package = Package::read(&Identified::of(PluginSource::builtin(builtin.name)?), &self.config.limits)?;
+        let config = self.config.builtin_configs.get(slot).cloned();
+        let program = Program::<W>::new(Arc::clone(&self.sandbox), Arc::new(package), &self.config.limits, config)?;
+        // Whatever is wrong with the configuration is said at once and not at the first request.
+        drop(program.start()?);
+        Ok(Arc::new(Tenant::new(Arc::new(program), true, self.config.strikes, None)))
+    }
 }

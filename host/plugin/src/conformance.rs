@@ -273,17 +273,20 @@ pub(crate) trait PolicySuite: Suite<Context = ()> {
 }
 
 /// Puts an input to a fresh instance, twice, to one that was asked something else before, and to the elder.
-pub(crate) fn examine_policy<W: PolicySuite>(program: &Program<W>, input: &W::Input, function: &str, elder: Option<(&mut Warm<W>, u32)>) -> Examination {
+///
+/// `functions` names what is asked, in the order of the answers; the last name is that of all further ones.
+pub(crate) fn examine_policy<W: PolicySuite>(program: &Program<W>, input: &W::Input, functions: &[&str], elder: Option<(&mut Warm<W>, u32)>) -> Examination {
     let mut seen = Examination::default();
+    let function = |index: usize| functions.get(index).or(functions.last()).copied().unwrap_or_default();
     let first = match asked(program, input, &mut seen) {
         Ok(first) => first,
         Err(fault) => {
-            seen.fault(function, &fault);
+            seen.fault(function(0), &fault);
             return seen;
         }
     };
-    if let Some(fault) = first.iter().find_map(|answer| answer.as_ref().err()) {
-        seen.fault(function, fault);
+    if let Some((index, fault)) = first.iter().enumerate().find_map(|(index, answer)| Some((index, answer.as_ref().err()?))) {
+        seen.fault(function(index), fault);
         return seen;
     }
     seen.passed.extend([Rule::Answers, Rule::Proved]);

@@ -5,11 +5,11 @@ use host_engine::Digest;
 
 use crate::{
     error::Error,
+    identified::Identified,
     limits::Limits,
     manifest::Manifest,
     names::PluginKind,
     package::{Contents, Package, check_is_component},
-    plugins::PluginSource,
 };
 
 /// A component in its own words, and what a host makes of it.
@@ -33,15 +33,16 @@ pub struct Description {
 
 impl Description {
     /// Reads a component. An error is about a file that is none.
-    pub(crate) fn read(source: &PluginSource, limits: &Limits) -> Result<Self, Error> {
+    pub(crate) fn read(component: &Identified, limits: &Limits) -> Result<Self, Error> {
+        let source = component.source();
         let (name, beside) = (&source.name, source.manifest.as_deref());
         check_is_component(name, &source.bytes)?;
         let contents = Contents::read(name, &source.bytes)?;
-        let package = Package::read(name, source.bytes.clone(), beside, limits);
+        let package = Package::read(component, limits);
         let manifest = contents.manifest(name, beside).unwrap_or_else(|_| contents.completed(Manifest::default()));
         Ok(Self {
             name: contents.plugin_name(name, &manifest),
-            digest: Digest::of(&source.bytes),
+            digest: component.digest(),
             kinds: contents.kinds(),
             contracts: contents.contract_versions(),
             granted: package.and_then(|package| package.manifest.granted(&package.name, limits)),

@@ -14,7 +14,7 @@
 //! plugins.rollback(&installed.slot, None)?;                   // to the generation before, or a named one
 //! plugins.list();                                             // Vec<SlotStatus>
 //! PluginHost::inspect(&source)?;                              // Package, nothing is compiled
-//! PluginHost::describe(&source, &limits)?;                    // Description, also of what cannot run here
+//! PluginHost::describe(&Identified::of(source), &limits)?;    // Description, also of what cannot run here
 //!
 //! // call: each answers Result<Decision<T>, Error>; Decision { answer: Result<T, Refusal>, by: Bearer, took, fallback }
 //! plugins.routing(None)?.route(&snapshot, &request)?;         // Decision<Path>
@@ -47,6 +47,7 @@ mod description;
 mod error;
 mod events;
 mod guest;
+mod identified;
 mod keeper;
 mod limits;
 mod manifest;
@@ -55,11 +56,13 @@ mod meter;
 mod names;
 mod pack;
 mod package;
+mod passes;
 mod plugins;
 mod policies;
 mod priority;
 mod program;
 mod rehearse;
+mod routing_slots;
 mod sandbox;
 mod slot;
 mod system;
@@ -77,6 +80,7 @@ pub use description::Description;
 pub use error::{EngineErrorKind, Error, Fault};
 pub use events::{Bearer, EventSink, LogLevel, PluginEvent, SwapReason};
 pub use host_engine::Digest;
+pub use identified::Identified;
 pub use limits::{Deadlines, Limits};
 pub use manifest::{Build, FailurePolicy, Language, Manifest, RustTarget};
 pub use measure::{AdapterTimes, CallTimes, Measured, Measurements, PlanQuality};
@@ -86,8 +90,8 @@ pub use package::Package;
 pub use plugins::{Installed, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared};
 pub use policies::{Allocated, AllocationSlot, Decision, QueueingSlot, RoutingSlot};
 pub use priority::step_back;
-pub use rehearse::{Compared, Rehearsal};
-pub use slot::{CallCounts, SlotStatus};
+pub use rehearse::{BriefRehearsal, Compared, Rehearsal};
+pub use slot::{CallCounts, SlotStatus, SparePolicy};
 pub use trial::{Entry, TrialEnd, TrialKind, TrialPolicy, TrialStatus};
 pub use witness::{Decided, DecisionSink};
 pub use workbench::{Replayer, Workbench};

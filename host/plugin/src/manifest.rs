@@ -81,7 +81,7 @@ pub struct Manifest {
     pub slot: Option<String>,
     /// Linear memory in bytes.
     pub memory_bytes_max: Option<usize>,
-    /// Deadline of its main function, in milliseconds.
+    /// Deadline of its main function, in milliseconds, and of an allocation policy's reviews, which may have to solve again.
     pub call_ms_max: Option<u64>,
     /// Instances kept ready.
     pub instances: Option<usize>,
@@ -143,7 +143,7 @@ impl Manifest {
         }
         if let Some(ms) = self.call_ms_max {
             let times = &mut granted.deadlines;
-            (times.allocate_ms_max, times.route_ms_max, times.admit_ms_max, times.run_ms_max) = (ms, ms, ms, ms);
+            (times.allocate_ms_max, times.review_ms_max, times.route_ms_max, times.admit_ms_max, times.run_ms_max) = (ms, ms, ms, ms, ms);
         }
         if let Some(instances) = self.instances {
             granted.warm_instances = instances;

@@ -12,9 +12,11 @@ use wit_parser::{Resolve, SourceMap, UnresolvedPackageGroup};
 use crate::{
     contract::CONTRACT,
     error::{Error, Fault},
+    identified::Identified,
     limits::Limits,
     manifest::Manifest,
     package::{MANIFEST_SECTION, Package, check_is_component},
+    plugins::PluginSource,
 };
 
 /// Magic number and version of a component.
@@ -55,7 +57,8 @@ pub fn pack(parts: Parts<'_>) -> Result<Package, Error> {
         Some((text, manifest)) => described(parts.source, &component, text, &manifest)?,
         None => component,
     };
-    Package::read(parts.source, bytes.into(), None, &Limits::default())
+    let packed = PluginSource { name: parts.source.to_owned(), bytes: bytes.into(), manifest: None };
+    Package::read(&Identified::of(packed), &Limits::default())
 }
 
 /// Wraps a core module. One without a world of its own is taken for an implementation of `world`.

@@ -9,9 +9,11 @@ use wasmparser::{Encoding, Parser, Payload};
 use crate::{
     contract::Contract,
     error::{Error, Fault},
+    identified::Identified,
     limits::Limits,
     manifest::Manifest,
     names::{PluginKind, SlotName},
+    plugins::PluginSource,
 };
 
 /// Every interface of the contract starts with this.
@@ -45,23 +47,23 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads a component. `source` is its file name, for errors and for want of another name; `manifest` is the text of a
-    /// `plugin.toml` beside it, which replaces one inside.
-    pub fn read(source: &str, bytes: bytes::Bytes, manifest: Option<&str>, limits: &Limits) -> Result<Self, Error> {
-        let plugin = source.to_owned();
+    /// Reads a component. The file name of its source is for errors and for want of another name; the text of a `plugin.toml`
+    /// beside it replaces a manifest inside.
+    pub fn read(component: &Identified, limits: &Limits) -> Result<Self, Error> {
+        let PluginSource { name: source, bytes, manifest } = component.source();
         if bytes.len() > limits.component_bytes_max {
-            return Err(Fault::TooLarge { plugin, bytes: bytes.len(), bytes_max: limits.component_bytes_max }.into());
+            return Err(Fault::TooLarge { plugin: source.clone(), bytes: bytes.len(), bytes_max: limits.component_bytes_max }.into());
         }
-        check_is_component(source, &bytes)?;
-        let contents = Contents::read(source, &bytes)?;
+        check_is_component(source, bytes)?;
+        let contents = Contents::read(source, bytes)?;
         let contract = contents.check(source)?;
-        let manifest = contents.manifest(source, manifest)?;
+        let manifest = contents.manifest(source, manifest.as_deref())?;
         Ok(Self {
             name: contents.plugin_name(source, &manifest).into(),
-            digest: Digest::of(&bytes),
+            digest: component.digest(),
             contract,
             kinds: contents.kinds(),
-            bytes,
+            bytes: bytes.clone(),
             exports: contents.exports,
             imports: contents.imports,
             manifest,

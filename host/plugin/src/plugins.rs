@@ -15,26 +15,29 @@ use host_engine::{Digest, Engines};
 
 use crate::{
     adapter::AdapterSlot,
-    builtin::{self, BUILTIN_PLUGINS, BUILTINS, Builtin},
+    builtin::{self, BUILTIN_PLUGINS, Builtins},
     clock::Clock,
     compiler::Compiler,
     description::Description,
     error::{Error, Fault},
     events::{Bearer, EventSink, SwapReason},
-    keeper::{Keeper, Kept},
+    identified::Identified,
+    keeper::Keeper,
     limits::Limits,
     manifest::Manifest,
     names::{PluginKind, SlotName},
     package::Package,
+    passes::Pass,
     policies::{AllocationSlot, QueueingSlot, RoutingSlot},
     priority::aside,
     program::Program,
-    rehearse::{Rehearsal, Rehearse, rehearse},
+    rehearse::{BriefRehearsal, Rehearsal, Rehearse, Rehearsed, rehearse, rehearse_again, rehearse_briefly},
+    routing_slots::RoutingSlots,
     sandbox::Sandbox,
-    slot::{Slot, SlotStatus, Surroundings, Tenant, Version},
+    slot::{Slot, SlotStatus, Spare, SparePolicy, Surroundings, Tenant},
     trial::{Entry, TrialPolicy},
     witness::{DecisionSink, Witness},
-    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
+    world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm},
 };
 
 /// Settings of all plugins together.
@@ -56,6 +59,10 @@ pub struct PluginConfig {
     pub builtin_configs: BTreeMap<SlotName, String>,
     /// The last questions of each kind that are kept, for new plugins to rehearse on.
     pub rehearsed_problems_max: usize,
+    /// What plugins that have passed a rehearsal before are asked again.
+    pub brief_rehearsal: BriefRehearsal,
+    /// How much slots keep of plugins that served, so that swapping back costs little.
+    pub spares: SparePolicy,
     /// Who is told of every decision.
     pub decisions: DecisionSink,
 }
@@ -71,6 +78,8 @@ impl Default for PluginConfig {
             trials: TrialPolicy::default(),
             builtin_configs: BTreeMap::new(),
             rehearsed_problems_max: 32,
+            brief_rehearsal: BriefRehearsal::default(),
+            spares: SparePolicy::default(),
             decisions: DecisionSink::default(),
         }
     }
@@ -105,8 +114,8 @@ pub enum PrepareStep<'a> {
     Granted(&'a Manifest),
     /// Its code is there.
     Compiled,
-    /// It answered so many calls well.
-    Rehearsed(u32),
+    /// It answered well.
+    Rehearsed(&'a Rehearsal),
 }
 
 /// A plugin that compiled, started and rehearsed, but is not in service yet.
@@ -147,9 +156,9 @@ impl fmt::Debug for Prepared {
 }
 
 enum Ready {
-    Allocation(Arc<Tenant<AllocationPolicy>>, Box<Warm<AllocationPolicy>>),
-    Routing(Arc<Tenant<RoutingPolicy>>, Box<Warm<RoutingPolicy>>),
-    Queueing(Arc<Tenant<QueueingPolicy>>, Box<Warm<QueueingPolicy>>),
+    Allocation(Arc<Tenant<AllocationPolicy>>, Vec<Warm<AllocationPolicy>>),
+    Routing(Arc<Tenant<RoutingPolicy>>, Vec<Warm<RoutingPolicy>>),
+    Queueing(Arc<Tenant<QueueingPolicy>>, Vec<Warm<QueueingPolicy>>),
     Adapter(Arc<Tenant<ShardAdapter>>),
 }
 
@@ -181,12 +190,12 @@ pub struct PluginHost {
 struct Inner {
     sandbox: Arc<Sandbox>,
     limits: Limits,
+    brief: BriefRehearsal,
     around: Surroundings,
     allocation: Arc<AllocationSlot>,
     queueing: Arc<QueueingSlot>,
-    routing: RwLock<BTreeMap<SlotName, Arc<RoutingSlot>>>,
+    routing: RoutingSlots,
     adapters: RwLock<BTreeMap<SlotName, Arc<AdapterSlot>>>,
-    default_routing: Arc<Tenant<RoutingPolicy>>,
 }
 
 impl fmt::Debug for PluginHost {
@@ -195,28 +204,9 @@ impl fmt::Debug for PluginHost {
     }
 }
 
-/// Makes tenants of the built-in plugins. They passed their rehearsal in this crate's tests, so starting is all they do.
-struct Builtins<'a> {
-    sandbox: &'a Arc<Sandbox>,
-    config: &'a PluginConfig,
-}
-
-impl Builtins<'_> {
-    fn tenant<W: World>(&self, slot: &str) -> Result<Arc<Tenant<W>>, Error> {
-        let missing = Fault::Host { what: "a slot has no built-in plugin" };
-        let builtin: &Builtin = BUILTINS.iter().find(|builtin| builtin.slots.contains(&slot)).ok_or(missing)?;
-        let package = Package::read(builtin.name, bytes::Bytes::from_static(builtin.bytes), None, &self.config.limits)?;
-        let config = self.config.builtin_configs.get(&SlotName::parse(slot)?).cloned();
-        let program = Program::<W>::new(Arc::clone(self.sandbox), Arc::new(package), &self.config.limits, config)?;
-        // Whatever is wrong with the configuration is said at once and not at the first request.
-        drop(program.start()?);
-        Ok(Arc::new(Tenant::new(program, true, self.config.strikes, None)))
-    }
-}
-
 impl PluginHost {
-    /// Starts with the built-in plugins in their slots: `allocation`, `routing`, `routing/least-loaded`,
-    /// `routing/round-robin` and `adapter/cpu`. They are compiled in parallel, or taken from the cache.
+    /// Starts with the built-in plugins in their slots: `allocation`, `routing` and `adapter/cpu`. They are compiled in parallel, or
+    /// taken from the cache. Each `routing/NAME` of a built-in policy is started when it is asked for.
     pub fn start(config: PluginConfig, engines: Arc<Engines>, events: EventSink) -> Result<Self, Error> {
         let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), config.compiler.clone(), engines)?);
         let around = Surroundings {
@@ -226,33 +216,27 @@ impl PluginHost {
             strikes: config.strikes,
             trials: config.trials,
             history_max: config.history_max,
+            spares: config.spares,
             witness: Arc::new(Witness::new(config.decisions.clone(), config.rehearsed_problems_max)),
         };
-        let builtins = Builtins { sandbox: &sandbox, config: &config };
-        let (allocation, least_loaded, round_robin, cpu) = thread::scope(|scope| {
-            let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>("allocation"));
-            let least_loaded = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing"));
-            let round_robin = scope.spawn(|| builtins.tenant::<RoutingPolicy>("routing/round-robin"));
-            let cpu = builtins.tenant::<ShardAdapter>("adapter/cpu");
-            (joined(allocation), joined(least_loaded), joined(round_robin), cpu)
-        });
-        let (allocation, default_routing, round_robin, cpu) = (allocation?, least_loaded?, round_robin?, cpu?);
-        let routing_slot = |name: Option<&str>, tenant: &Arc<Tenant<RoutingPolicy>>| {
-            let name = SlotName::Routing(name.map(str::to_owned));
-            let slot = kept(Slot::new(name.clone(), Some(Arc::clone(tenant)), None, around.clone()));
-            (name, Arc::new(RoutingSlot(slot)))
-        };
-        let routing =
-            [routing_slot(None, &default_routing), routing_slot(Some("least-loaded"), &default_routing), routing_slot(Some("round-robin"), &round_robin)];
+        let (brief, limits) = (config.brief_rehearsal, config.limits.clone());
         let cpu_name = SlotName::Adapter("cpu".to_owned());
-        let adapter = Arc::new(AdapterSlot(kept(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone()))));
+        let builtins = Builtins::new(Arc::clone(&sandbox), config);
+        let (allocation, routing, cpu) = thread::scope(|scope| {
+            let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>(&SlotName::Allocation));
+            let routing = scope.spawn(|| RoutingSlots::start(builtins.clone(), around.clone()));
+            let cpu = builtins.tenant::<ShardAdapter>(&cpu_name);
+            (joined(allocation), joined(routing), cpu)
+        });
+        let (allocation, routing, cpu) = (allocation?, routing?, cpu?);
+        let adapter = Arc::new(AdapterSlot(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone())));
         let inner = Inner {
-            allocation: Arc::new(AllocationSlot(kept(Slot::new(SlotName::Allocation, Some(allocation), None, around.clone())))),
-            queueing: Arc::new(QueueingSlot(kept(Slot::new(SlotName::Queueing, None, None, around.clone())))),
-            routing: RwLock::new(routing.into_iter().collect()),
+            allocation: Arc::new(AllocationSlot(Slot::new(SlotName::Allocation, Some(allocation), None, around.clone()))),
+            queueing: Arc::new(QueueingSlot(Slot::new(SlotName::Queueing, None, None, around.clone()))),
+            routing,
             adapters: RwLock::new(BTreeMap::from([(cpu_name, adapter)])),
-            default_routing,
-            limits: config.limits,
+            brief,
+            limits,
             sandbox,
             around,
         };
@@ -261,40 +245,45 @@ impl PluginHost {
 
     /// Reads a plugin's file without compiling any of it.
     pub fn inspect(source: &PluginSource) -> Result<Package, Error> {
-        Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &Limits::default())
+        Self::inspect_identified(&Identified::of(source.clone()))
+    }
+
+    /// The same of a plugin whose digest is known.
+    pub fn inspect_identified(component: &Identified) -> Result<Package, Error> {
+        Package::read(component, &Limits::default())
     }
 
     /// What a component's file says of itself, and whether a host with these limits can run it.
-    pub fn describe(source: &PluginSource, limits: &Limits) -> Result<Description, Error> {
-        Description::read(source, limits)
+    pub fn describe(component: &Identified, limits: &Limits) -> Result<Description, Error> {
+        Description::read(component, limits)
     }
 
     /// Everything that can fail about a plugin, and nothing that touches what serves: read, compile, start, configure and
     /// rehearse. Takes milliseconds to seconds. `slot` and `config` win over what the manifest says.
     pub fn prepare(&self, source: &PluginSource, slot: Option<SlotName>, config: Option<String>) -> Result<Prepared, Error> {
-        self.prepare_told(source, slot, config, &mut |_| ())
+        aside(|| self.prepare_here(&Identified::of(source.clone()), slot, config, &mut |_| ()))
     }
 
     /// The same, and says after each step that it was taken. Runs on a thread that yields to those of requests.
     pub fn prepare_told(
         &self,
-        source: &PluginSource,
+        component: &Identified,
         slot: Option<SlotName>,
         config: Option<String>,
         tell: &mut (dyn FnMut(PrepareStep<'_>) + Send),
     ) -> Result<Prepared, Error> {
-        aside(|| self.prepare_here(source, slot, config, tell))
+        aside(|| self.prepare_here(component, slot, config, tell))
     }
 
     fn prepare_here(
         &self,
-        source: &PluginSource,
+        component: &Identified,
         slot: Option<SlotName>,
         config: Option<String>,
         tell: &mut dyn FnMut(PrepareStep<'_>),
     ) -> Result<Prepared, Error> {
         let clock = Clock::start();
-        let package = Arc::new(Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), &self.inner.limits)?);
+        let package = Arc::new(Package::read(component, &self.inner.limits)?);
         let slot = package.slot(slot)?;
         tell(PrepareStep::Read(&package, &slot));
         package.manifest.granted(&package.name, &self.inner.limits)?;
@@ -303,18 +292,19 @@ impl PluginHost {
         let inner = &self.inner;
         let (ready, rehearsal) = match &slot {
             SlotName::Allocation => {
-                self.ready(&package, config, kind, inner.allocation.0.current(), tell).map(|(tenant, warm, told)| (Ready::Allocation(tenant, warm), told))?
+                self.ready(&package, config, kind, Some(&*inner.allocation.0), tell).map(|(tenant, warm, told)| (Ready::Allocation(tenant, warm), told))?
             }
             SlotName::Routing(name) => {
-                let serving = self.routing(name.as_deref()).ok().and_then(|slot| slot.0.current());
-                self.ready(&package, config, kind, serving, tell).map(|(tenant, warm, told)| (Ready::Routing(tenant, warm), told))?
+                let slot = self.routing(name.as_deref()).ok();
+                let slot = slot.as_ref().map(|slot| &*slot.0);
+                self.ready(&package, config, kind, slot, tell).map(|(tenant, warm, told)| (Ready::Routing(tenant, warm), told))?
             }
             SlotName::Queueing => {
-                self.ready(&package, config, kind, inner.queueing.0.current(), tell).map(|(tenant, warm, told)| (Ready::Queueing(tenant, warm), told))?
+                self.ready(&package, config, kind, Some(&*inner.queueing.0), tell).map(|(tenant, warm, told)| (Ready::Queueing(tenant, warm), told))?
             }
-            SlotName::Adapter(_) => self.ready(&package, config, kind, None, tell).map(|(tenant, _, told)| (Ready::Adapter(tenant), told))?,
+            SlotName::Adapter(_) => self.ready::<ShardAdapter>(&package, config, kind, None, tell).map(|(tenant, _, told)| (Ready::Adapter(tenant), told))?,
         };
-        tell(PrepareStep::Rehearsed(rehearsal.calls));
+        tell(PrepareStep::Rehearsed(&rehearsal));
         Ok(Prepared { slot, package, ready, took: clock.elapsed(), rehearsal })
     }
 
@@ -323,15 +313,50 @@ impl PluginHost {
         package: &Arc<Package>,
         config: Option<String>,
         kind: PluginKind,
-        serving: Option<Arc<Version<W>>>,
+        slot: Option<&Slot<W>>,
         tell: &mut dyn FnMut(PrepareStep<'_>),
     ) -> Result<ReadyParts<W>, Error> {
-        let program = Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, config)?;
+        let limits = package.manifest.granted(&package.name, &self.inner.limits)?;
+        let config = config.unwrap_or_else(|| package.manifest.config_json());
+        if let Some(spare) = slot.and_then(|slot| slot.spare(package, &limits, &config)) {
+            tell(PrepareStep::Compiled);
+            return self.ready_again(spare, kind);
+        }
+        let program = Arc::new(Program::<W>::new(Arc::clone(&self.inner.sandbox), Arc::clone(package), &self.inner.limits, Some(config))?);
         tell(PrepareStep::Compiled);
+        let serving = slot.and_then(Slot::current);
+        let Rehearsed { warm, told } = self.rehearsed(&program, kind, serving.as_deref().map(|version| &*version.tenant.program))?;
+        Ok((self.tenant(program, &told), vec![warm], told))
+    }
+
+    /// What served until a short while ago is ready but for a few questions.
+    fn ready_again<W: Rehearse>(&self, spare: Spare<W>, kind: PluginKind) -> Result<ReadyParts<W>, Error> {
+        let Spare { program, pass, idle, .. } = spare;
         let recorded = self.inner.around.witness.recent(kind);
-        let rehearsed = rehearse(&program, &recorded, serving.as_deref().map(|version| &version.tenant.program))?;
-        let tenant = Tenant::new(program, false, self.inner.around.strikes, rehearsed.told.p99);
-        Ok((Arc::new(tenant), Box::new(rehearsed.warm), rehearsed.told))
+        let (idle, told) = rehearse_again(&program, pass, idle, &recorded, self.inner.brief).inspect_err(|_| {
+            if let Some(passes) = self.inner.sandbox.passes() {
+                passes.forget(&passes.pass_for(kind, &program));
+            }
+        })?;
+        Ok((self.tenant(program, &told), idle, told))
+    }
+
+    fn tenant<W: Rehearse>(&self, program: Arc<Program<W>>, told: &Rehearsal) -> Arc<Tenant<W>> {
+        let pass = Pass { p99: told.p99, memory_bytes: told.memory_bytes };
+        Arc::new(Tenant::new(program, false, self.inner.around.strikes, Some(pass)))
+    }
+
+    /// Rehearses a plugin: in full, or briefly where it has passed before with the same limits and configuration.
+    fn rehearsed<W: Rehearse>(&self, program: &Program<W>, kind: PluginKind, serving: Option<&Program<W>>) -> Result<Rehearsed<W>, Error> {
+        let recorded = self.inner.around.witness.recent(kind);
+        let Some(passes) = self.inner.sandbox.passes() else { return rehearse(program, &recorded, serving) };
+        let of = passes.pass_for(kind, program);
+        let Some(pass) = passes.find(&of) else {
+            let rehearsed = rehearse(program, &recorded, serving)?;
+            passes.keep(&of, Pass { p99: rehearsed.told.p99, memory_bytes: rehearsed.told.memory_bytes });
+            return Ok(rehearsed);
+        };
+        rehearse_briefly(program, pass, &recorded, serving, self.inner.brief).inspect_err(|_| passes.forget(&of))
     }
 
     /// Puts a prepared plugin in service. Calls in flight finish on the one before; every call that starts after this
@@ -343,9 +368,9 @@ impl PluginHost {
     /// Lets a prepared plugin into its slot: at once, on probation, as a canary or as a shadow.
     pub fn enter(&self, prepared: Prepared, entry: Entry) -> Result<Installed, Error> {
         let bearer = match prepared.ready {
-            Ready::Allocation(tenant, warm) => self.inner.allocation.0.enter(tenant, vec![*warm], entry)?,
-            Ready::Queueing(tenant, warm) => self.inner.queueing.0.enter(tenant, vec![*warm], entry)?,
-            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.enter(tenant, vec![*warm], entry)?,
+            Ready::Allocation(tenant, idle) => self.inner.allocation.0.enter(tenant, idle, entry)?,
+            Ready::Queueing(tenant, idle) => self.inner.queueing.0.enter(tenant, idle, entry)?,
+            Ready::Routing(tenant, idle) => self.inner.routing.get_or_new(&prepared.slot).0.enter(tenant, idle, entry)?,
             Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.enter(tenant, Vec::new(), entry)?,
         };
         Ok(bearer.into())
@@ -355,9 +380,9 @@ impl PluginHost {
     /// than those which the slot has held since.
     pub fn restore(&self, prepared: Prepared, generation: Generation) -> Installed {
         let bearer = match prepared.ready {
-            Ready::Allocation(tenant, warm) => self.inner.allocation.0.restore(tenant, vec![*warm], generation),
-            Ready::Queueing(tenant, warm) => self.inner.queueing.0.restore(tenant, vec![*warm], generation),
-            Ready::Routing(tenant, warm) => self.routing_or_new(&prepared.slot).0.restore(tenant, vec![*warm], generation),
+            Ready::Allocation(tenant, idle) => self.inner.allocation.0.restore(tenant, idle, generation),
+            Ready::Queueing(tenant, idle) => self.inner.queueing.0.restore(tenant, idle, generation),
+            Ready::Routing(tenant, idle) => self.inner.routing.get_or_new(&prepared.slot).0.restore(tenant, idle, generation),
             Ready::Adapter(tenant) => self.adapter_or_new(&prepared.slot).0.restore(tenant, Vec::new(), generation),
         };
         bearer.into()
@@ -368,7 +393,7 @@ impl PluginHost {
         match slot {
             SlotName::Allocation => self.inner.allocation.0.count_from(generation),
             SlotName::Queueing => self.inner.queueing.0.count_from(generation),
-            SlotName::Routing(_) => self.routing_or_new(slot).0.count_from(generation),
+            SlotName::Routing(_) => self.inner.routing.get_or_new(slot).0.count_from(generation),
             SlotName::Adapter(_) => self.adapter_or_new(slot).0.count_from(generation),
         }
     }
@@ -379,7 +404,7 @@ impl PluginHost {
         let changed = |slot: &SlotName, now: Option<Option<Arc<Bearer>>>| now.map(|now| (slot.clone(), now.map(Installed::from)));
         let (allocation, queueing) = (&self.inner.allocation.0, &self.inner.queueing.0);
         let mut slots = vec![changed(&allocation.name, allocation.forget(digest, reason)), changed(&queueing.name, queueing.forget(digest, reason))];
-        slots.extend(read(&self.inner.routing).values().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
+        slots.extend(self.inner.routing.all().iter().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
         slots.extend(read(&self.inner.adapters).values().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
         slots.into_iter().flatten().collect()
     }
@@ -425,7 +450,7 @@ impl PluginHost {
     /// What is in every slot, sorted by name.
     pub fn list(&self) -> Vec<SlotStatus> {
         let mut list = vec![self.inner.allocation.status(), self.inner.queueing.status()];
-        list.extend(read(&self.inner.routing).values().map(|slot| slot.status()));
+        list.extend(self.inner.routing.all().iter().map(|slot| slot.status()));
         list.extend(read(&self.inner.adapters).values().map(|slot| slot.status()));
         list.sort_by_key(|status| status.slot.to_string());
         list
@@ -443,8 +468,17 @@ impl PluginHost {
 
     /// The default slot of routing policies, or one beside it.
     pub fn routing(&self, name: Option<&str>) -> Result<Arc<RoutingSlot>, Error> {
-        let slot = SlotName::Routing(name.map(str::to_owned));
-        read(&self.inner.routing).get(&slot).cloned().ok_or_else(|| Fault::Unbound { slot }.into())
+        self.inner.routing.get(&SlotName::Routing(name.map(str::to_owned)))
+    }
+
+    /// Names of the slots `routing/NAME` that would answer, sorted.
+    pub fn routing_names(&self) -> Vec<String> {
+        self.inner.routing.names()
+    }
+
+    /// Starts the built-in routing policies that nobody has asked for yet, so that who asks does not wait. Takes up to seconds.
+    pub fn start_rest(&self) -> Result<(), Error> {
+        self.inner.routing.start_rest()
     }
 
     /// The slot of adapters for one kind of accelerator.
@@ -458,20 +492,14 @@ impl PluginHost {
         read(&self.inner.adapters).values().cloned().collect()
     }
 
-    fn routing_or_new(&self, name: &SlotName) -> Arc<RoutingSlot> {
-        let mut slots = self.inner.routing.write().unwrap_or_else(PoisonError::into_inner);
-        let empty = || Arc::new(RoutingSlot(kept(Slot::new(name.clone(), None, Some(Arc::clone(&self.inner.default_routing)), self.inner.around.clone()))));
-        Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
-    }
-
     fn adapter_or_new(&self, name: &SlotName) -> Arc<AdapterSlot> {
         let mut slots = self.inner.adapters.write().unwrap_or_else(PoisonError::into_inner);
-        let empty = || Arc::new(AdapterSlot(kept(Slot::new(name.clone(), None, None, self.inner.around.clone()))));
+        let empty = || Arc::new(AdapterSlot(Slot::new(name.clone(), None, None, self.inner.around.clone())));
         Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
     }
 }
 
-type ReadyParts<W> = (Arc<Tenant<W>>, Box<Warm<W>>, Rehearsal);
+type ReadyParts<W> = (Arc<Tenant<W>>, Vec<Warm<W>>, Rehearsal);
 
 fn read<T>(slots: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     // The map is whole between any two statements, so a panic elsewhere leaves it sound.
@@ -480,11 +508,4 @@ fn read<T>(slots: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
     thread.join().unwrap_or_else(|_| Err(Fault::Host { what: "compiling a built-in plugin panicked" }.into()))
-}
-
-/// Lets the keeper look after a slot.
-fn kept<W: World>(slot: Arc<Slot<W>>) -> Arc<Slot<W>> {
-    let kept: Arc<dyn Kept> = Arc::clone(&slot) as Arc<dyn Kept>;
-    slot.around().keeper.keep(Arc::downgrade(&kept));
-    slot
 }

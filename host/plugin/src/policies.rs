@@ -79,6 +79,11 @@ macro_rules! slot {
                 self.0.current().map(|version| Arc::clone(&version.bearer))
             }
 
+            /// What serves now with its configuration, as JSON; none in an empty slot.
+            pub fn configured(&self) -> Option<(Arc<Bearer>, String)> {
+                self.0.current().map(|version| (Arc::clone(&version.bearer), version.tenant.program.config.clone()))
+            }
+
             /// What is in it, and how it fares.
             pub fn status(&self) -> SlotStatus {
                 self.0.status()
@@ -137,15 +142,26 @@ impl AllocationSlot {
         decided
     }
 
+    /// Asks what would be proposed if the problem were this one, for people who want to know: it is neither recorded nor kept for
+    /// rehearsals, and nothing follows from it. A failure is a strike as always.
+    pub fn suppose(&self, problem: &Problem) -> Result<Decision<Allocated>, Error> {
+        self.0.decide("allocate", |warm| allocate(warm, problem), |_: &Allocated| None)
+    }
+
     /// Whether the plan in force should be made again.
     pub fn review(&self, observation: &Observation) -> Result<Decision<Verdict>, Error> {
         let decided = self.0.decide("review", |warm| policy::AllocationPolicy::review(warm, observation).map(Ok), |_| None);
-        witness(&self.0, &decided, false, || Question::Review(Arc::new(observation.clone())), |verdict| Reply::Verdict(verdict.clone()));
+        witness(&self.0, &decided, true, || Question::Review(Arc::new(observation.clone())), |verdict| Reply::Verdict(verdict.clone()));
         decided
     }
 }
 
 impl RoutingSlot {
+    /// Whether nobody has chosen another plugin than the built-in one: it serves, and nothing is on trial beside it.
+    pub fn is_untouched(&self) -> bool {
+        self.0.is_untouched()
+    }
+
     /// Picks the path of one request. The instance that answers is first told what it does not know of the snapshot.
     pub fn route(&self, snapshot: &RoutingSnapshot, request: &RouteRequest) -> Result<Decision<Path>, Error> {
         let decided = self.0.decide("route", |warm| route(warm, snapshot, request), |path: &Path| Some(snapshot.path_time(request, path.segments()).0));

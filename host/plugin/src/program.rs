@@ -49,6 +49,12 @@ impl<W: World> Program<W> {
         })
     }
 
+    /// Whether it is just that plugin, with these limits and this configuration.
+    pub(crate) fn is_of(&self, package: &Package, limits: &Limits, config: &str) -> bool {
+        let own = &self.package;
+        own.digest == package.digest && own.name == package.name && own.manifest == package.manifest && self.limits == *limits && self.config == config
+    }
+
     pub(crate) fn fails_closed(&self) -> bool {
         self.package.manifest.failure_policy == FailurePolicy::FailClosed
     }

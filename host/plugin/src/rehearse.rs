@@ -1,5 +1,5 @@
 //! What a plugin must show before it is put in service: sound answers to synthetic questions, and how long they take. A
-//! refusal is a sound answer; a broken rule, a trap or a missed deadline is not.
+//! refusal is a sound answer, unless everything is refused that can be done; a broken rule, a trap or a missed deadline is not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,8 +12,8 @@ use host_core::{
     link::{Links, Speed},
     model::{Block, ModelProfile},
     plan::{OfferCapacity, Stage},
-    policy::{Answer, Arrival, ClassState},
-    problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer},
+    policy::{self, Answer, Arrival, ClassState, LineState, Observation, Refusal, StageObservation},
+    problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer, ProposedStage},
     shard::BlockRange,
     topology::{RouteRequest, RoutingSnapshot, Segment, ServedModel, Topology, TopologyDevice},
     units::{Bytes, Millis},
@@ -22,17 +22,25 @@ use host_core::{
 use crate::{
     clock::{CallTimer, Clock},
     error::{Error, Fault},
+    passes::Pass,
     policies,
     program::{Caged, Program},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
+/// The version of the suite: up by one with each change of what is asked, or of what answers are held against, so that whoever
+/// passed an earlier one is rehearsed again.
+pub(crate) const SUITE: u32 = 1;
 /// Routes and arrivals that are rehearsed: enough for a p99.
 const CALLS: u32 = 300;
 /// Synthetic routes and arrivals on which two plugins are compared.
 const COMPARED: u32 = 100;
+/// Characters of a refusal that are repeated in the reason why a plugin is not installed.
+const REASON_CHARS_MAX: usize = 500;
 /// Rehearsing stops after this time if there were enough calls to see that it works.
 const TIME_MAX: Duration = Duration::from_secs(2);
+/// Weights of a block of the synthetic model.
+const BLOCK_MIB: u64 = 1;
 /// The number of the synthetic topology. Real ones count from 1 and never get there; the instance is dropped anyway.
 const TOPOLOGY_NUMBER: u32 = u32::MAX;
 
@@ -58,8 +66,25 @@ pub struct Rehearsal {
     pub recorded: u32,
     /// The most linear memory that it had.
     pub memory_bytes: u64,
+    /// Whether it had passed before, so that it was asked a few recorded questions and no synthetic ones; `p99` is of that time.
+    pub is_known: bool,
     /// Against the plugin in service, on the same questions; none where there is none of its kind.
     pub compared: Option<Compared>,
+}
+
+/// What a plugin that has passed a rehearsal before is asked again before it serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BriefRehearsal {
+    /// So many of the last questions that were recorded.
+    pub questions_max: usize,
+    /// No further question after this time.
+    pub time_max: Duration,
+}
+
+impl Default for BriefRehearsal {
+    fn default() -> Self {
+        Self { questions_max: 8, time_max: Duration::from_millis(20) }
+    }
 }
 
 /// Two plugins on the same questions, the new one and the one in service.
@@ -103,46 +128,117 @@ pub(crate) trait Rehearse: World {
 pub(crate) fn rehearse<W: Rehearse>(program: &Program<W>, recorded: &[Question], serving: Option<&Program<W>>) -> Result<Rehearsed<W>, Error> {
     let mut warm = program.start()?;
     let (calls, p99) = W::rehearse(program, &mut warm)?;
-    let mut told = Rehearsal { calls, p99, recorded: 0, memory_bytes: warm.guest().memory.bytes as u64, compared: None };
+    let memory_bytes = warm.guest().memory.bytes as u64;
     let synthetic = made(W::synthetic())?;
-    let count = u32::try_from(recorded.len()).unwrap_or(u32::MAX);
-    let mut new = Turn::of(program)?;
     // What serves may not even start any more; then there is nothing to compare with.
-    let mut before = serving.and_then(|serving| Turn::of(serving).ok());
-    let mut ratios = Vec::new();
-    let (mut questions, mut same, mut failed_before) = (0, 0, 0);
-    let whole = Clock::start();
-    for (number, question) in (0_u32..).zip(recorded.iter().chain(&synthetic)) {
-        let Some(answer) = new.decide(question) else { continue };
-        if let Err(fault) = &answer {
-            let reason = if number < count { format!("on a question that this host was asked: {fault}") } else { fault.to_string() };
-            return Err(Fault::Rehearsal { plugin: program.package.name.to_string(), function: question.function(), reason }.into());
-        }
-        told.calls += 1;
-        told.recorded += u32::from(number < count);
-        let earlier = before.as_mut().and_then(|before| before.decide(question));
-        if let Some(earlier) = earlier {
-            questions += 1;
-            same += u32::from(is_same_answer(&answer, &earlier));
-            failed_before += u32::from(earlier.is_err());
-            ratios.extend(value_ratio(question, &answer, &earlier));
-        }
-        if whole.elapsed() > TIME_MAX {
-            break;
-        }
-    }
-    told.memory_bytes = told.memory_bytes.max(new.memory_bytes);
-    told.compared = before.map(|before| Compared {
-        with: Arc::clone(&before.program.package.name),
-        questions,
-        same,
-        refused: (new.refused, before.refused),
-        failed_before,
-        value_ratio: (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64),
-        memory_bytes: (new.memory_bytes, before.memory_bytes),
-        p99: (longest(new.times), longest(before.times)),
-    });
+    let mut talk = Conversation::between(Turn::of(program)?, serving.and_then(|serving| Turn::of(serving).ok()));
+    let told = talk.ask_all(recorded, &synthetic, TIME_MAX)?;
+    let told = Rehearsal { calls: calls + told.calls, p99, memory_bytes: memory_bytes.max(told.memory_bytes), compared: talk.compared(), ..told };
     Ok(Rehearsed { warm: program.start()?, told })
+}
+
+/// Asks a plugin that has passed before a few of the last questions, and lets the instance that answered serve: what it was told
+/// was true. The budget that it is held to is that of its rehearsal.
+pub(crate) fn rehearse_briefly<W: Rehearse>(
+    program: &Program<W>,
+    pass: Pass,
+    recorded: &[Question],
+    serving: Option<&Program<W>>,
+    brief: BriefRehearsal,
+) -> Result<Rehearsed<W>, Error> {
+    let clock = Clock::start();
+    let newest = &recorded[recorded.len().saturating_sub(brief.questions_max)..];
+    let new = Turn::of(program)?;
+    // Starting what serves takes longer than all questions; without time or questions there is nothing to compare.
+    let compares = !newest.is_empty() && clock.elapsed() < brief.time_max;
+    let before = serving.filter(|_| compares).and_then(|serving| Turn::of(serving).ok());
+    let mut talk = Conversation::between(new, before);
+    let told = talk.ask_all(newest, &[], brief.time_max.saturating_sub(clock.elapsed()))?;
+    let told = Rehearsal { p99: pass.p99, memory_bytes: pass.memory_bytes.max(told.memory_bytes), is_known: true, compared: talk.compared(), ..told };
+    let warm = talk.new.warm.map_or_else(|| program.start(), Ok)?;
+    Ok(Rehearsed { warm, told })
+}
+
+/// Asks a plugin that served until a short while ago the same, on an instance that is left of it. It is compared with nothing: that
+/// was done when it came, and starting another instance is what swapping back must not cost.
+pub(crate) fn rehearse_again<W: Rehearse>(
+    program: &Program<W>,
+    pass: Pass,
+    mut idle: Vec<Warm<W>>,
+    recorded: &[Question],
+    brief: BriefRehearsal,
+) -> Result<(Vec<Warm<W>>, Rehearsal), Error> {
+    let newest = &recorded[recorded.len().saturating_sub(brief.questions_max)..];
+    let warm = idle.pop().map_or_else(|| program.start(), Ok)?;
+    let mut talk = Conversation::between(Turn::with(program, warm), None);
+    let told = talk.ask_all(newest, &[], brief.time_max)?;
+    idle.extend(talk.new.warm);
+    Ok((idle, Rehearsal { p99: pass.p99, memory_bytes: pass.memory_bytes.max(told.memory_bytes), is_known: true, ..told }))
+}
+
+/// A plugin that is asked questions, and the one in service, if there is one, that is asked the same.
+struct Conversation<'a, W: World> {
+    new: Turn<'a, W>,
+    before: Option<Turn<'a, W>>,
+    questions: u32,
+    same: u32,
+    failed_before: u32,
+    ratios: Vec<f64>,
+}
+
+impl<'a, W: Rehearse> Conversation<'a, W> {
+    fn between(new: Turn<'a, W>, before: Option<Turn<'a, W>>) -> Self {
+        Self { new, before, questions: 0, same: 0, failed_before: 0, ratios: Vec::new() }
+    }
+
+    /// Asks until a question is answered wrongly or time is over. What is told has no p99 and compares nothing.
+    fn ask_all(&mut self, recorded: &[Question], synthetic: &[Question], time_max: Duration) -> Result<Rehearsal, Error> {
+        let clock = Clock::start();
+        let mut told = Rehearsal::default();
+        let both = recorded.iter().map(|question| (question, true)).chain(synthetic.iter().map(|question| (question, false)));
+        for (question, is_recorded) in both {
+            let answered = self.ask(question, is_recorded)?;
+            told.calls += u32::from(answered);
+            told.recorded += u32::from(answered && is_recorded);
+            if clock.elapsed() > time_max {
+                break;
+            }
+        }
+        told.memory_bytes = self.new.memory_bytes;
+        Ok(told)
+    }
+
+    /// Asks both; false for a question of another kind than theirs.
+    fn ask(&mut self, question: &Question, is_recorded: bool) -> Result<bool, Error> {
+        let Some(answer) = self.new.decide(question) else { return Ok(false) };
+        if let Err(fault) = &answer {
+            let reason = if is_recorded { format!("on a question that this host was asked: {fault}") } else { fault.to_string() };
+            let plugin = self.new.program.package.name.to_string();
+            return Err(Fault::Rehearsal { plugin, function: question.function(), reason }.into());
+        }
+        if let Some(earlier) = self.before.as_mut().and_then(|before| before.decide(question)) {
+            self.questions += 1;
+            self.same += u32::from(is_same_answer(&answer, &earlier));
+            self.failed_before += u32::from(earlier.is_err());
+            self.ratios.extend(value_ratio(question, &answer, &earlier));
+        }
+        Ok(true)
+    }
+
+    /// How the two compare; none without one in service.
+    fn compared(&mut self) -> Option<Compared> {
+        let (new, before) = (&mut self.new, self.before.as_mut()?);
+        Some(Compared {
+            with: Arc::clone(&before.program.package.name),
+            questions: self.questions,
+            same: self.same,
+            refused: (new.refused, before.refused),
+            failed_before: self.failed_before,
+            value_ratio: (!self.ratios.is_empty()).then(|| self.ratios.iter().sum::<f64>() / self.ratios.len() as f64),
+            memory_bytes: (new.memory_bytes, before.memory_bytes),
+            p99: (longest(std::mem::take(&mut new.times)), longest(std::mem::take(&mut before.times))),
+        })
+    }
 }
 
 fn longest(times: Vec<Duration>) -> Duration {
@@ -160,7 +256,11 @@ struct Turn<'a, W: World> {
 
 impl<'a, W: Rehearse> Turn<'a, W> {
     fn of(program: &'a Program<W>) -> Result<Self, Error> {
-        Ok(Self { program, warm: Some(program.start()?), times: Vec::new(), refused: 0, memory_bytes: 0 })
+        Ok(Self::with(program, program.start()?))
+    }
+
+    fn with(program: &'a Program<W>, warm: Warm<W>) -> Self {
+        Self { program, warm: Some(warm), times: Vec::new(), refused: 0, memory_bytes: 0 }
     }
 
     /// A failed instance is followed by a fresh one.
@@ -184,9 +284,36 @@ fn value_ratio(question: &Question, new: &Answer<Reply>, before: &Answer<Reply>)
     (before > 0.0).then(|| new / before)
 }
 
-fn sound<W: World, T>(program: &Program<W>, function: &'static str, answer: Answer<T>) -> Result<(), Error> {
-    let reason = |reason: String| Error::from(Fault::Rehearsal { plugin: program.package.name.to_string(), function, reason });
-    answer.map(drop).map_err(|fault| reason(fault.to_string()))
+/// The refusal, if the answer is one.
+fn sound<W: World, T>(program: &Program<W>, function: &'static str, answer: Answer<T>) -> Result<Option<Refusal>, Error> {
+    answer.map(Result::err).map_err(|fault| failed(program, function, fault.to_string()))
+}
+
+fn failed<W: World>(program: &Program<W>, function: &'static str, reason: String) -> Error {
+    Fault::Rehearsal { plugin: program.package.name.to_string(), function, reason }.into()
+}
+
+/// How often a plugin refused what can be done.
+#[derive(Default)]
+struct Refusals {
+    asked: u32,
+    refused: u32,
+    last: Option<Refusal>,
+}
+
+impl Refusals {
+    fn note(&mut self, refusal: Option<Refusal>) {
+        self.asked += 1;
+        self.refused += u32::from(refusal.is_some());
+        self.last = refusal.or(self.last.take());
+    }
+
+    /// One refusal is an honest answer. Who refuses everything that can be done would only be in the way.
+    fn check<W: World>(self, program: &Program<W>, function: &'static str) -> Result<(), Error> {
+        let Some(last) = self.last.filter(|_| self.refused == self.asked) else { return Ok(()) };
+        let words: String = last.reason.chars().take(REASON_CHARS_MAX).collect();
+        Err(failed(program, function, format!("it refuses every one of {} questions that have an answer, the last one with `{words}`", self.asked)))
+    }
 }
 
 fn made<T>(result: Result<T, Broken>) -> Result<T, Error> {
@@ -201,43 +328,57 @@ fn p99(mut times: Vec<Duration>) -> Option<Duration> {
 
 impl Rehearse for AllocationPolicy {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
-        let mut calls = 0;
+        let (mut calls, mut refusals) = (0, Refusals::default());
         for (objective, devices, memory_mib, stages_min) in PROBLEMS {
             let problem = made(problem(objective, devices, memory_mib, stages_min))?;
-            sound(program, "allocate", policies::allocate(warm, &problem))?;
-            calls += 1;
+            let refusal = sound(program, "allocate", policies::allocate(warm, &problem))?;
+            // A device that cannot hold a single block has to be refused.
+            if memory_mib > BLOCK_MIB {
+                refusals.note(refusal);
+            }
+            sound(program, "review", policy::AllocationPolicy::review(warm, &observation(problem)).map(Ok))?;
+            calls += 2;
         }
+        refusals.check(program, "allocate")?;
         // What an allocation takes depends on its problem, so none of these times is a measure for others.
         Ok((calls, None))
     }
 
     fn synthetic() -> Result<Vec<Question>, Broken> {
-        PROBLEMS
-            .into_iter()
-            .map(|(objective, devices, memory_mib, stages_min)| Ok(Question::Allocate(Arc::new(problem(objective, devices, memory_mib, stages_min)?))))
-            .collect()
+        let mut questions = Vec::new();
+        for (objective, devices, memory_mib, stages_min) in PROBLEMS {
+            let problem = problem(objective, devices, memory_mib, stages_min)?;
+            questions.push(Question::Allocate(Arc::new(problem.clone())));
+            questions.push(Question::Review(Arc::new(observation(problem))));
+        }
+        Ok(questions)
     }
 
     fn decide(warm: &mut Warm<Self>, question: &Question) -> Option<Answer<Reply>> {
-        let Question::Allocate(problem) = question else { return None };
-        Some(policies::allocate(warm, problem).map(|answer| answer.map(|allocated| Reply::Proposal(allocated.proposal))))
+        match question {
+            Question::Allocate(problem) => Some(policies::allocate(warm, problem).map(|answer| answer.map(|allocated| Reply::Proposal(allocated.proposal)))),
+            Question::Review(observation) => Some(policy::AllocationPolicy::review(warm, observation).map(|verdict| Ok(Reply::Verdict(verdict)))),
+            Question::Route { .. } | Question::Admit(_) => None,
+        }
     }
 }
 
 impl Rehearse for RoutingPolicy {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
         let snapshot = RoutingSnapshot { topology: Arc::new(made(topology())?), ..RoutingSnapshot::default() };
-        let mut times = Vec::new();
+        let (mut times, mut refusals) = (Vec::new(), Refusals::default());
         let whole = Clock::start();
         for ordinal in 0..CALLS {
             let request = request(ordinal);
             let timer = CallTimer::start();
-            sound(program, "route", policies::route(warm, &snapshot, &request))?;
+            let answer = policies::route(warm, &snapshot, &request);
             times.push(timer.computed());
+            refusals.note(sound(program, "route", answer)?);
             if whole.elapsed() > TIME_MAX {
                 break;
             }
         }
+        refusals.check(program, "route")?;
         // The first call also hands the topology over.
         times.remove(0);
         Ok((u32::try_from(times.len()).unwrap_or(u32::MAX) + 1, p99(times)))
@@ -272,22 +413,25 @@ fn arrival(ordinal: u32) -> Arrival {
         expected: Millis(5.0),
         classes,
         depth_max: 8,
+        line: LineState { served_rank: f64::from(ordinal), turn: Some(Millis(1.5)) },
     }
 }
 
 impl Rehearse for QueueingPolicy {
     fn rehearse(program: &Program<Self>, warm: &mut Warm<Self>) -> Result<(u32, Option<Duration>), Error> {
-        let mut times = Vec::new();
+        let (mut times, mut refusals) = (Vec::new(), Refusals::default());
         let whole = Clock::start();
         for ordinal in 0..CALLS {
             let arrival = arrival(ordinal);
             let timer = CallTimer::start();
-            sound(program, "admit", policies::admit(warm, &arrival))?;
+            let answer = policies::admit(warm, &arrival);
             times.push(timer.computed());
+            refusals.note(sound(program, "admit", answer)?);
             if whole.elapsed() > TIME_MAX {
                 break;
             }
         }
+        refusals.check(program, "admit")?;
         Ok((u32::try_from(times.len()).unwrap_or(u32::MAX), p99(times)))
     }
 
@@ -316,9 +460,9 @@ fn offer_id(index: u32) -> Result<OfferId, Broken> {
     Ok(OfferId { device: DeviceId::parse(&format!("rehearsal-{index}"))?, accelerator: AcceleratorName::parse("cpu")? })
 }
 
-/// Four blocks of 1 MiB on devices of falling speed.
+/// Four blocks of 1 MiB each on devices of falling speed.
 fn problem(objective: Objective, devices: u32, memory_mib: u64, stages_min: u32) -> Result<Problem, Broken> {
-    let block = Block { flops: 1e9, weights: Bytes::mib(1), activations: Bytes::mib(1), border: Bytes(1024), ..Block::default() };
+    let block = Block { flops: 1e9, weights: Bytes::mib(BLOCK_MIB), activations: Bytes::mib(1), border: Bytes(1024), ..Block::default() };
     let offer = |index: u32| -> Result<ProblemOffer, Broken> {
         Ok(ProblemOffer {
             id: offer_id(index)?,
@@ -341,6 +485,22 @@ fn problem(objective: Objective, devices: u32, memory_mib: u64, stages_min: u32)
         horizon: Millis(600_000.0),
         exclusions: Vec::new(),
     })
+}
+
+/// What a host would see of a plan over all the devices of a problem, on which the last one takes twice as long as predicted.
+fn observation(mut problem: Problem) -> Observation {
+    let blocks = problem.model.whole().end();
+    let stages = u32::try_from(problem.offers.len()).unwrap_or(u32::MAX).min(blocks);
+    let cut = |stage: u32| stage * blocks / stages;
+    problem.current = vec![(0..stages).map(|stage| ProposedStage { offer: stage, start: cut(stage), end: cut(stage + 1) }).collect()];
+    let predicted = problem.predict(&problem.current[0]).stages;
+    let slow = stages - 1;
+    let observed = |(stage, predicted): (u32, Millis)| {
+        let measured = if stage == slow { Millis(predicted.0 * 2.0) } else { predicted };
+        StageObservation { replica: 0, stage, predicted, measured, runs: 100 }
+    };
+    let stages = (0..).zip(predicted).map(observed).collect();
+    Observation { problem, stages, pressure_max: 0.9, pressure_mean: 0.5, arrival: Millis(10.0) }
 }
 
 /// A model in 2 replicas of 2 stages, and one in 32.

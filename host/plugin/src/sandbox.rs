@@ -26,6 +26,7 @@ use crate::{
     limits::{CallLimits, Limits},
     meter::EPOCH,
     package::Package,
+    passes::PassBook,
     system,
 };
 
@@ -39,6 +40,7 @@ const MEMORY_RESERVATION_BYTES: u64 = 256 << 20;
 pub(crate) struct Sandbox {
     engine: Engine,
     cache: Option<Cache>,
+    passes: Option<PassBook>,
     compiler: Option<Compiler>,
     limits: Limits,
     engines: Arc<Engines>,
@@ -50,9 +52,17 @@ impl Sandbox {
         let engine = engine(limits, OptLevel::Speed)?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let cache = cache_folder.map(|folder| Cache::open(folder, hasher.finish())).transpose()?;
+        let compatibility = hasher.finish();
+        let cache = cache_folder.map(|folder| Cache::open(folder, compatibility)).transpose()?;
+        // Only in a folder that the cache has found to be private.
+        let passes = cache_folder.map(|folder| PassBook::new(folder, compatibility));
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, cache, compiler, limits: limits.clone(), engines, _ticker: ticker })
+        Ok(Self { engine, cache, passes, compiler, limits: limits.clone(), engines, _ticker: ticker })
+    }
+
+    /// Which plugins have passed their rehearsal on this host; none where nothing is kept on disk.
+    pub(crate) fn passes(&self) -> Option<&PassBook> {
+        self.passes.as_ref()
     }
 
     /// Native code of a component: from the cache, or compiled and then cached. What is part of the host is compiled in this

@@ -1,13 +1,15 @@
 //! The place where one plugin is plugged in: which generation serves, what it did wrong, and what to go back to. A swap is
 //! one pointer; calls in flight finish on the generation that they began on.
 
+mod spares;
+mod tenant;
 mod trials;
 
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,23 +18,30 @@ use arc_swap::ArcSwapOption;
 use host_core::{
     ids::Generation,
     policy::{Answer, PolicyFault, Refusal, StrikeKind},
-    strikes::{CallBudget, StrikeOutcome, StrikePolicy, Strikes},
+    strikes::{StrikeOutcome, StrikePolicy},
     units::Millis,
 };
 use host_engine::Digest;
 
 use crate::{
-    call_log::LogVolume,
     clock::{CallTimer, Clock},
     error::{Error, Fault},
     events::{Bearer, EventSink, PluginEvent, SwapReason},
     keeper::{Keeper, Kept},
+    limits::Limits,
     names::SlotName,
-    program::{Caged, Program},
+    package::Package,
+    program::Caged,
     trial::{Entry, Trial, TrialEnd, TrialKind, TrialPolicy, TrialStatus, Turn},
     witness::Witness,
     world::{Warm, World},
 };
+
+pub(crate) use spares::Spare;
+pub use spares::SparePolicy;
+pub(crate) use tenant::{NoAnswer, Tenant, Version};
+
+use spares::Spares;
 
 /// What a policy decided, and which plugin it was.
 #[derive(Clone, PartialEq, Debug)]
@@ -115,110 +124,13 @@ pub(crate) struct Surroundings {
     pub strikes: StrikePolicy,
     pub trials: TrialPolicy,
     pub history_max: usize,
+    pub spares: SparePolicy,
     pub witness: Arc<Witness>,
-}
-
-/// One plugin in one slot, over all generations that it serves as.
-pub(crate) struct Tenant<W: World> {
-    pub program: Program<W>,
-    pub builtin: bool,
-    strikes: Mutex<Strikes>,
-    budget: Option<Mutex<CallBudget>>,
-    counts: Mutex<CallCounts>,
-    log_volume: Mutex<LogVolume>,
-}
-
-impl<W: World> Tenant<W> {
-    /// Without a rehearsed time nothing is over budget.
-    pub(crate) fn new(program: Program<W>, builtin: bool, policy: StrikePolicy, rehearsed_p99: Option<Duration>) -> Self {
-        let strikes_max = program.package.manifest.strikes_max.unwrap_or(policy.strikes_max).max(1);
-        let budget = rehearsed_p99.map(|p99| Mutex::new(CallBudget::new(p99.as_secs_f64() * 1e6)));
-        let log_volume = Mutex::new(LogVolume::new(program.limits.log_lines_per_second_max));
-        let strikes = Mutex::new(Strikes::new(StrikePolicy { strikes_max, ..policy }));
-        Self { program, builtin, strikes, budget, counts: Mutex::default(), log_volume }
-    }
-
-    pub(crate) fn counts(&self) -> CallCounts {
-        *lock(&self.counts)
-    }
-
-    pub(crate) fn note_copied(&self, bytes: u64) {
-        lock(&self.counts).copied_bytes += bytes;
-    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What these locks guard is whole between any two statements, so a panic elsewhere leaves it sound.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A tenant in service under one number.
-pub(crate) struct Version<W: World> {
-    pub bearer: Arc<Bearer>,
-    pub tenant: Arc<Tenant<W>>,
-    instances: Mutex<Instances<W>>,
-    retired: AtomicBool,
-}
-
-struct Instances<W: World> {
-    idle: Vec<Warm<W>>,
-    in_use: usize,
-}
-
-/// Why a call got no answer.
-pub(crate) enum NoAnswer {
-    /// The plugin failed: a strike.
-    Failed(PolicyFault),
-    /// As many instances as may be are in use, which is nobody's fault.
-    Full(PolicyFault),
-}
-
-impl<W: World> Version<W> {
-    pub(crate) fn new(slot: &SlotName, generation: Generation, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>) -> Arc<Self> {
-        let package = &tenant.program.package;
-        let bearer = Bearer { slot: slot.clone(), plugin: Arc::clone(&package.name), digest: package.digest, generation };
-        let instances = Mutex::new(Instances { idle, in_use: 0 });
-        Arc::new(Self { bearer: Arc::new(bearer), tenant, instances, retired: AtomicBool::new(false) })
-    }
-
-    /// A warm instance, or a new one if all are in use and there may be more. A built-in plugin may always have more: it
-    /// answers when nobody else does, and the threads that call bound it.
-    fn take(&self) -> Result<Warm<W>, NoAnswer> {
-        let instances_max = self.tenant.program.limits.instances_max;
-        let mut instances = lock(&self.instances);
-        if instances.in_use >= instances_max && !self.tenant.builtin {
-            let message = format!("{} of its instances are in use, at most {instances_max} may be", instances.in_use);
-            return Err(NoAnswer::Full(PolicyFault { kind: StrikeKind::OverBudget, message }));
-        }
-        instances.in_use += 1;
-        if let Some(warm) = instances.idle.pop() {
-            return Ok(warm);
-        }
-        drop(instances);
-        self.tenant.program.start().map_err(|error| {
-            lock(&self.instances).in_use -= 1;
-            NoAnswer::Failed(PolicyFault { kind: StrikeKind::Trap, message: error.to_string() })
-        })
-    }
-
-    /// Keeps an instance for the next call, unless it failed, there are enough, or this version serves no more.
-    fn give_back(&self, warm: Warm<W>, keeper: &Keeper) {
-        let mut instances = lock(&self.instances);
-        instances.in_use -= 1;
-        let useful = !warm.failed() && !self.retired.load(Ordering::Acquire) && instances.idle.len() < self.tenant.program.limits.warm_instances;
-        if useful {
-            instances.idle.push(warm);
-        } else {
-            drop(instances);
-            keeper.drop_later(warm);
-        }
-    }
-
-    fn retire(&self, keeper: &Keeper) {
-        self.retired.store(true, Ordering::Release);
-        let idle = std::mem::take(&mut lock(&self.instances).idle);
-        keeper.drop_later(idle);
-    }
 }
 
 /// A slot of one kind.
@@ -237,16 +149,18 @@ struct Book<W: World> {
     last: Generation,
     history: VecDeque<(Arc<Bearer>, Arc<Tenant<W>>)>,
     retry: Option<(Millis, Arc<Tenant<W>>)>,
+    spares: Spares<W>,
 }
 
 impl<W: World> Slot<W> {
-    /// With a built-in plugin in it, or empty. `fallback` is for empty slots whose kind has a built-in plugin elsewhere.
+    /// With a built-in plugin in it, or empty, and looked after by the keeper. `fallback` is for empty slots whose kind has a built-in
+    /// plugin elsewhere.
     pub(crate) fn new(name: SlotName, builtin: Option<Arc<Tenant<W>>>, fallback: Option<Arc<Tenant<W>>>, around: Surroundings) -> Arc<Self> {
         let version = |generation: u64, tenant: Arc<Tenant<W>>| Version::new(&name, Generation(generation), tenant, Vec::new());
         // A built-in in service is its own fallback, with other instances; as such it answers as generation 0.
         let fallback = builtin.clone().or(fallback).map(|tenant| version(0, tenant));
         let current = builtin.map(|tenant| version(1, tenant));
-        let book = Book { last: Generation(u64::from(current.is_some())), history: VecDeque::new(), retry: None };
+        let book = Book { last: Generation(u64::from(current.is_some())), history: VecDeque::new(), retry: None, spares: Spares::default() };
         let slot = Self {
             current: ArcSwapOption::new(current),
             fallback,
@@ -256,12 +170,20 @@ impl<W: World> Slot<W> {
             name,
             around,
         };
-        Arc::new(slot)
+        let slot = Arc::new(slot);
+        let kept: Arc<dyn Kept> = Arc::clone(&slot) as Arc<dyn Kept>;
+        slot.around.keeper.keep(Arc::downgrade(&kept));
+        slot
     }
 
     /// What serves now.
     pub(crate) fn current(&self) -> Option<Arc<Version<W>>> {
         self.current.load_full()
+    }
+
+    /// Whether the built-in plugin serves and nothing is on trial beside it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.current.load().as_ref().is_some_and(|version| version.tenant.builtin) && self.trial.load().is_none()
     }
 
     pub(crate) fn around(&self) -> &Surroundings {
@@ -366,7 +288,7 @@ impl<W: World> Slot<W> {
         let computed = timer.map(CallTimer::computed);
         self.note(version, &mut warm, &answer, took);
         version.give_back(warm, &self.around.keeper);
-        if let Some(computed) = computed.filter(|&computed| answer.is_ok() && is_over_budget(&version.tenant, computed)) {
+        if let Some(computed) = computed.filter(|&computed| answer.is_ok() && version.tenant.is_over_budget(computed)) {
             let message = format!("{function} takes far longer than it rehearsed, now {} µs", computed.as_micros());
             self.strike(version, function, &PolicyFault { kind: StrikeKind::OverBudget, message });
         }
@@ -434,18 +356,22 @@ impl<W: World> Slot<W> {
         self.swap(&mut book, tenant, Vec::new(), SwapReason::Strikes, clock);
     }
 
-    /// Puts a tenant in service. The one before is remembered, unless its failures brought it down.
-    fn swap(&self, book: &mut Book<W>, tenant: Arc<Tenant<W>>, idle: Vec<Warm<W>>, reason: SwapReason, clock: Clock) -> Arc<Bearer> {
+    /// Puts a tenant in service, with the instances that were kept of it beside these. The one before is remembered, unless its
+    /// failures brought it down.
+    fn swap(&self, book: &mut Book<W>, tenant: Arc<Tenant<W>>, mut idle: Vec<Warm<W>>, reason: SwapReason, clock: Clock) -> Arc<Bearer> {
         book.last = book.last.next();
+        self.end_trial(book, None, TrialEnd::Stopped);
+        if let Some(spare) = book.spares.take(|program| std::ptr::eq(program, &*tenant.program)) {
+            idle.extend(spare.idle);
+        }
         let version = Version::new(&self.name, book.last, tenant, idle);
         let bearer = Arc::clone(&version.bearer);
-        self.end_trial(book, None, TrialEnd::Stopped);
         if let Some(before) = self.current.swap(Some(version)) {
             let probation = reason == SwapReason::Installed && W::DECIDES && self.around.trials.probation_questions > 0;
             if probation {
                 self.trial.store(Some(Arc::new(Trial::new(TrialKind::Probation, Arc::clone(&before)))));
             } else {
-                before.retire(&self.around.keeper);
+                self.set_aside(book, &before, reason.remembers());
             }
             if reason.remembers() {
                 book.history.push_back((Arc::clone(&before.bearer), Arc::clone(&before.tenant)));
@@ -459,11 +385,28 @@ impl<W: World> Slot<W> {
         bearer
     }
 
+    /// Ends the service of a version. What was sound and has passed a rehearsal is kept for a while, with its instances.
+    fn set_aside(&self, book: &mut Book<W>, version: &Version<W>, is_sound: bool) {
+        let (idle, tenant) = (version.retire(), &version.tenant);
+        let Some(pass) = tenant.pass.filter(|_| is_sound && W::DECIDES) else {
+            self.around.keeper.drop_later(idle);
+            return;
+        };
+        let spare = Spare { program: Arc::clone(&tenant.program), pass, idle, since: self.around.clock.now() };
+        self.around.keeper.drop_later(book.spares.add(spare, &self.around.spares));
+    }
+
+    /// What is kept of a plugin that served here until a short while ago with the same limits and configuration. It is handed out.
+    pub(crate) fn spare(&self, package: &Package, limits: &Limits, config: &str) -> Option<Spare<W>> {
+        lock(&self.book).spares.take(|program| program.is_of(package, limits, config))
+    }
+
     /// Takes every trace of a plugin out of the slot. Where it serves, what the slot had at first serves again: the built-in
     /// plugin, or nothing. Says what serves now, if that changed.
     pub(crate) fn forget(&self, digest: Digest, reason: SwapReason) -> Option<Option<Arc<Bearer>>> {
         let clock = Clock::start();
         let mut book = lock(&self.book);
+        self.around.keeper.drop_later(book.spares.forget(digest));
         book.history.retain(|(bearer, _)| bearer.digest != digest);
         if book.retry.as_ref().is_some_and(|(_, tenant)| tenant.program.package.digest == digest) {
             book.retry = None;
@@ -482,12 +425,14 @@ impl<W: World> Slot<W> {
             self.end_trial(&mut book, None, TrialEnd::Stopped);
             book.last = book.last.next();
             if let Some(before) = self.current.swap(None) {
-                before.retire(&self.around.keeper);
+                self.around.keeper.drop_later(before.retire());
                 self.around.events.send(PluginEvent::Emptied { slot: self.name.clone(), generation: book.last, reason });
                 self.around.keeper.drop_later(before);
             }
         }
         book.history.retain(|(bearer, _)| bearer.digest != digest);
+        // On probation it was beside another of its name, or another one beside it.
+        self.around.keeper.drop_later(book.spares.forget(digest));
         Some(now)
     }
 
@@ -524,19 +469,30 @@ impl<W: World> Slot<W> {
     /// Goes back to a generation that is remembered, or to the one before.
     pub(crate) fn roll_back(&self, to: Option<Generation>) -> Result<Arc<Bearer>, Error> {
         let clock = Clock::start();
+        let (generation, tenant, is_warm) = {
+            let book = lock(&self.book);
+            let found = match to {
+                None => book.history.back(),
+                Some(generation) => book.history.iter().find(|(bearer, _)| bearer.generation == generation),
+            };
+            let (bearer, tenant) = found.ok_or_else(|| self.unknown(&book, to))?;
+            (bearer.generation, Arc::clone(tenant), book.spares.has(&tenant.program))
+        };
+        // Starting takes milliseconds, and nobody waits for the book so long.
+        let idle = if is_warm { Vec::new() } else { vec![tenant.program.start()?] };
         let mut book = lock(&self.book);
-        let found = match to {
-            None => book.history.len().checked_sub(1),
-            Some(generation) => book.history.iter().position(|(bearer, _)| bearer.generation == generation),
-        };
-        let Some((_, tenant)) = found.and_then(|index| book.history.remove(index)) else {
-            let known = book.history.iter().map(|(bearer, _)| bearer.generation).collect();
-            return Err(Fault::UnknownGeneration { slot: self.name.clone(), generation: to.unwrap_or_default(), known }.into());
-        };
-        let warm = tenant.program.start()?;
+        let position = book.history.iter().position(|(bearer, _)| bearer.generation == generation);
+        if position.and_then(|position| book.history.remove(position)).is_none() {
+            return Err(self.unknown(&book, Some(generation)));
+        }
         book.retry = None;
         lock(&tenant.strikes).retried();
-        Ok(self.swap(&mut book, tenant, vec![warm], SwapReason::RolledBack, clock))
+        Ok(self.swap(&mut book, tenant, idle, SwapReason::RolledBack, clock))
+    }
+
+    fn unknown(&self, book: &Book<W>, generation: Option<Generation>) -> Error {
+        let known = book.history.iter().map(|(bearer, _)| bearer.generation).collect();
+        Fault::UnknownGeneration { slot: self.name.clone(), generation: generation.unwrap_or_default(), known }.into()
     }
 
     pub(crate) fn status(&self) -> SlotStatus {
@@ -566,29 +522,41 @@ impl<W: World> Slot<W> {
 }
 
 impl<W: World> Kept for Slot<W> {
-    /// Tries a rolled back plugin again once its time has come; if it does not even start, later again.
+    /// Drops what was kept for long enough, and tries a rolled back plugin again once its time has come; if it does not even
+    /// start, later again.
     fn look_after(&self) {
         let now = self.around.clock.now();
-        // Held until the swap, so that an install between the two is not undone.
-        let mut book = lock(&self.book);
-        let Some((_, tenant)) = book.retry.take_if(|(at, _)| *at <= now) else { return };
-        let clock = Clock::start();
-        match tenant.program.start() {
-            Ok(warm) => {
-                lock(&tenant.strikes).retried();
-                self.swap(&mut book, tenant, vec![warm], SwapReason::Retried, clock);
-            }
-            Err(error) => {
-                let plugin = Arc::clone(&tenant.program.package.name);
-                self.around.events.send(PluginEvent::RetryFailed { slot: self.name.clone(), plugin, reason: error.to_string() });
-                book.retry = Some((now + self.around.strikes.retry_max, tenant));
-            }
+        let (expired, due) = {
+            let mut book = lock(&self.book);
+            let due = book.retry.as_ref().filter(|(at, _)| *at <= now).map(|(_, tenant)| Arc::clone(tenant));
+            (book.spares.expire(now, &self.around.spares), due)
+        };
+        drop(expired);
+        if let Some(tenant) = due {
+            self.retry(&tenant);
         }
     }
 }
 
-fn is_over_budget<W: World>(tenant: &Tenant<W>, computed: Duration) -> bool {
-    // A call that finds the lock taken is not counted: the sample is large enough without it.
-    let budget = tenant.budget.as_ref().and_then(|budget| budget.try_lock().ok());
-    budget.is_some_and(|mut budget| budget.observe(computed.as_secs_f64() * 1e6))
+impl<W: World> Slot<W> {
+    /// Tries a plugin again. It starts while nobody waits for the book; what happened to the slot meanwhile has the last word.
+    fn retry(&self, tenant: &Arc<Tenant<W>>) {
+        let clock = Clock::start();
+        let started = tenant.program.start();
+        let mut book = lock(&self.book);
+        if book.retry.take_if(|(_, waits)| Arc::ptr_eq(waits, tenant)).is_none() {
+            return;
+        }
+        match started {
+            Ok(warm) => {
+                lock(&tenant.strikes).retried();
+                self.swap(&mut book, Arc::clone(tenant), vec![warm], SwapReason::Retried, clock);
+            }
+            Err(error) => {
+                let plugin = Arc::clone(&tenant.program.package.name);
+                self.around.events.send(PluginEvent::RetryFailed { slot: self.name.clone(), plugin, reason: error.to_string() });
+                book.retry = Some((self.around.clock.now() + self.around.strikes.retry_max, Arc::clone(tenant)));
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    ops::Range,
     sync::{Arc, Mutex, TryLockError},
 };
 
@@ -66,8 +67,8 @@ impl fmt::Debug for DecisionSink {
 pub(crate) struct Witness {
     sink: DecisionSink,
     kept_max: usize,
-    /// By kind: allocation, routing, queueing.
-    kept: [Mutex<VecDeque<Question>>; 3],
+    /// By the function that is asked: allocate, review, route, admit.
+    kept: [Mutex<VecDeque<Question>>; 4],
 }
 
 impl Witness {
@@ -77,13 +78,12 @@ impl Witness {
 
     /// The last questions that were asked of slots of a kind.
     pub(crate) fn recent(&self, kind: PluginKind) -> Vec<Question> {
-        place(kind).map_or_else(Vec::new, |place| lock(&self.kept[place]).iter().cloned().collect())
+        self.kept[places(kind)].iter().flat_map(|kept| lock(kept).iter().cloned().collect::<Vec<_>>()).collect()
     }
 
-    fn keep(&self, kind: PluginKind, question: Question) {
-        let Some(place) = place(kind) else { return };
+    fn keep(&self, question: Question) {
         // Whoever finds the lock taken is not kept: a request does not wait for it.
-        let mut kept = match self.kept[place].try_lock() {
+        let mut kept = match self.kept[place(&question)].try_lock() {
             Ok(kept) => kept,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
@@ -95,12 +95,22 @@ impl Witness {
     }
 }
 
-fn place(kind: PluginKind) -> Option<usize> {
+fn place(question: &Question) -> usize {
+    match question {
+        Question::Allocate(_) => 0,
+        Question::Review(_) => 1,
+        Question::Route { .. } => 2,
+        Question::Admit(_) => 3,
+    }
+}
+
+/// The places of what slots of a kind are asked. Adapters decide nothing.
+fn places(kind: PluginKind) -> Range<usize> {
     match kind {
-        PluginKind::Allocation => Some(0),
-        PluginKind::Routing => Some(1),
-        PluginKind::Queueing => Some(2),
-        PluginKind::Adapter => None,
+        PluginKind::Allocation => 0..2,
+        PluginKind::Routing => 2..3,
+        PluginKind::Queueing => 3..4,
+        PluginKind::Adapter => 0..0,
     }
 }
 
@@ -124,7 +134,7 @@ pub(crate) fn witness<W: World, T>(
     }
     let question = question();
     if keeps {
-        witness.keep(slot.name.kind(), question.clone());
+        witness.keep(question.clone());
     }
     if witness.sink.0.is_none() {
         return;
@@ -143,7 +153,10 @@ pub(crate) fn witness<W: World, T>(
 
 #[cfg(test)]
 mod tests {
-    use host_core::{policy::Arrival, units::Millis};
+    use host_core::{
+        policy::{Arrival, LineState},
+        units::Millis,
+    };
 
     use super::*;
 
@@ -158,9 +171,18 @@ mod tests {
 
     #[test]
     fn only_the_last_questions_are_kept() {
-        let arrival = |ordinal| Arrival { ordinal, class: 0, now: Millis(0.0), deadline: None, expected: Millis(0.0), classes: Vec::new(), depth_max: 1 };
+        let arrival = |ordinal| Arrival {
+            ordinal,
+            class: 0,
+            now: Millis(0.0),
+            deadline: None,
+            expected: Millis(0.0),
+            classes: Vec::new(),
+            depth_max: 1,
+            line: LineState::default(),
+        };
         let witness = Witness::new(DecisionSink::default(), 3);
-        (0..10).for_each(|ordinal| witness.keep(PluginKind::Queueing, Question::Admit(arrival(ordinal))));
+        (0..10).for_each(|ordinal| witness.keep(Question::Admit(arrival(ordinal))));
         let ordinals = |question: &Question| if let Question::Admit(arrival) = question { arrival.ordinal } else { u32::MAX };
         assert_eq!(witness.recent(PluginKind::Queueing).iter().map(ordinals).collect::<Vec<_>>(), [7, 8, 9]);
         assert!(witness.recent(PluginKind::Routing).is_empty() && witness.recent(PluginKind::Adapter).is_empty());

@@ -12,6 +12,7 @@ use host_engine::{Digest, Engines};
 use crate::{
     conformance::{self, TestReport, TestSettings},
     error::{Error, Fault},
+    identified::Identified,
     limits::Limits,
     measure::{self, Measured},
     names::{PluginKind, SlotName},
@@ -48,7 +49,7 @@ impl Workbench {
     /// Reads, compiles and starts a plugin. One that is of several kinds needs a slot that says which is meant; `config` wins
     /// over what its manifest says.
     pub fn open(source: &PluginSource, slot: Option<SlotName>, config: Option<String>, limits: &Limits, engines: Arc<Engines>) -> Result<Self, Error> {
-        let package = Arc::new(Package::read(&source.name, source.bytes.clone(), source.manifest.as_deref(), limits)?);
+        let package = Arc::new(Package::read(&Identified::of(source.clone()), limits)?);
         let kind = match (&slot, package.kinds.as_slice()) {
             (None, [only]) => *only,
             _ => package.slot(slot)?.kind(),

@@ -58,6 +58,8 @@ fn each_broken_rule_is_named_with_a_smaller_input() {
         Case { guest: "misbehaving-allocation", how: "unknown-offer", rule: Rule::Proved, says: "offer 77 does not exist", input_lines_max: 3 },
         Case { guest: "misbehaving-allocation", how: "nothing", rule: Rule::Proved, says: "0 replicas", input_lines_max: 3 },
         Case { guest: "misbehaving-allocation", how: "not-a-number", rule: Rule::Proved, says: "bound is NaN", input_lines_max: 3 },
+        Case { guest: "misbehaving-allocation", how: "review-trap", rule: Rule::Answers, says: "review: trap", input_lines_max: 4 },
+        Case { guest: "misbehaving-allocation", how: "review-silent", rule: Rule::SoundRefusal, says: "gives no reason", input_lines_max: 4 },
         Case { guest: "misbehaving-adapter", how: "trap", rule: Rule::Answers, says: "this adapter always fails", input_lines_max: 1 },
         Case { guest: "misbehaving-adapter", how: "returns-inputs", rule: Rule::Proved, says: "expected [batch, 10], found", input_lines_max: 1 },
     ];
@@ -76,6 +78,12 @@ fn a_plugin_that_refuses_everything_breaks_no_rule_but_is_found_out() {
     let report = bench(&guest("misbehaving-routing"), Some("refuse")).test(&few()).unwrap();
     assert!(report.passed(), "{:?}", report.failures);
     assert!(report.findings.iter().any(|finding| finding.contains("decides nothing")), "{:?}", report.findings);
+}
+
+#[test]
+fn a_policy_that_wants_another_plan_and_has_none_is_found_out() {
+    let report = bench(&guest("misbehaving-allocation"), Some("review-stubborn")).test(&TestSettings::default()).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.starts_with("its review wants another plan where it has no other")), "{:?}", report.findings);
 }
 
 #[test]

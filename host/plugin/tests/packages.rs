@@ -7,7 +7,7 @@ mod guests;
 use guests::{component, guest};
 use host_core::error::ErrorKind;
 use host_engine::Engines;
-use host_plugin::{EventSink, Limits, PluginConfig, PluginHost, PluginKind, PluginSource, SlotName};
+use host_plugin::{EventSink, Identified, Limits, PluginConfig, PluginHost, PluginKind, PluginSource, SlotName};
 
 fn source(bytes: Vec<u8>) -> PluginSource {
     PluginSource { name: "x.wasm".to_owned(), bytes: bytes.into(), manifest: None }
@@ -113,7 +113,7 @@ fn what_cannot_run_here_is_described_with_the_reason() {
     ];
     for Case { imports, exports, manifest, contracts, unfit } in cases {
         let source = PluginSource { manifest: Some(manifest.to_owned()), ..source(component(imports, &exports)) };
-        let described = PluginHost::describe(&source, &Limits::default()).expect("it is a component");
+        let described = PluginHost::describe(&Identified::of(source), &Limits::default()).expect("it is a component");
         assert_eq!((described.name.as_str(), described.kinds.as_slice()), ("x", [PluginKind::Routing].as_slice()));
         assert_eq!((words(&described.contracts), words(&described.imports)), (contracts.to_vec(), imports.to_vec()));
         match (described.granted, unfit) {
@@ -122,7 +122,7 @@ fn what_cannot_run_here_is_described_with_the_reason() {
             (granted, unfit) => panic!("{exports:?}: {granted:?}, {unfit:?} was expected"),
         }
     }
-    assert!(PluginHost::describe(&source(b"text".to_vec()), &Limits::default()).is_err(), "there is nothing to describe");
+    assert!(PluginHost::describe(&Identified::of(source(b"text".to_vec())), &Limits::default()).is_err(), "there is nothing to describe");
 }
 
 #[test]

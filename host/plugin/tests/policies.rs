@@ -14,7 +14,7 @@ use std::{
 use guests::guest;
 use host_core::{
     ids::Generation,
-    policy::{Arrival, ClassState, StrikeKind},
+    policy::{Arrival, ClassState, LineState, Observation, StrikeKind},
     strikes::StrikePolicy,
     units::Millis,
 };
@@ -136,6 +136,22 @@ fn a_plugin_that_fails_in_rehearsal_or_refuses_its_configuration_never_serves() 
 }
 
 #[test]
+fn a_plugin_that_refuses_all_that_can_be_done_is_not_installed() {
+    let scene = scene(3);
+    for (name, says) in [
+        (
+            "misbehaving-allocation",
+            "failed its rehearsal in allocate: it refuses every one of 3 questions that have an answer, the last one with `not in rehearsal`",
+        ),
+        ("misbehaving-routing", "failed its rehearsal in route: it refuses every one of "),
+        ("misbehaving-queueing", "failed its rehearsal in admit: it refuses every one of "),
+    ] {
+        let error = scene.host.prepare(&guest(name), None, Some("\"refuse-unrehearsed\"".to_owned())).expect_err(name).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn a_plugin_that_breaks_a_rule_on_what_the_host_was_asked_is_not_installed() {
     for (kept_max, refused) in [(8, true), (0, false)] {
         let scene = Scene::new(PluginConfig { rehearsed_problems_max: kept_max, ..PluginConfig::default() });
@@ -146,6 +162,24 @@ fn a_plugin_that_breaks_a_rule_on_what_the_host_was_asked_is_not_installed() {
             Ok(prepared) => assert!(!refused && prepared.rehearsal().recorded == 0 && prepared.rehearsal().compared.is_some()),
             Err(error) => {
                 let says = "failed its rehearsal in route: on a question that this host was asked: invalid: segment 4000000000 does not exist";
+                assert!(refused && error.to_string().contains(says), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_fails_on_a_review_that_the_host_asked_is_not_installed() {
+    for (kept_max, refused) in [(8, true), (0, false)] {
+        let scene = Scene::new(PluginConfig { rehearsed_problems_max: kept_max, ..PluginConfig::default() });
+        let observation = Observation { problem: problem(2, 1), stages: Vec::new(), pressure_max: 0.5, pressure_mean: 0.5, arrival: Millis(3.0) };
+        scene.host.allocation().review(&observation).unwrap();
+        // Sound in the reviews of rehearsals, and only in those.
+        let prepared = scene.host.prepare(&guest("misbehaving-allocation"), None, Some("\"review-trap\"".to_owned()));
+        match prepared {
+            Ok(prepared) => assert!(!refused && prepared.rehearsal().recorded == 0),
+            Err(error) => {
+                let says = "failed its rehearsal in review: on a question that this host was asked: trap";
                 assert!(refused && error.to_string().contains(says), "{error}");
             }
         }
@@ -308,6 +342,7 @@ fn without_a_queueing_plugin_requests_wait_in_the_order_of_arrival() {
         expected: Millis(1.0),
         classes: vec![ClassState { depth, last_rank: 0.0 }],
         depth_max: 4,
+        line: LineState::default(),
     };
     let rank = |ordinal| scene.host.queueing().admit(&arrival(ordinal, 1)).unwrap().answer.unwrap();
     assert!(rank(1) < rank(2));

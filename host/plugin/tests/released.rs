@@ -15,7 +15,7 @@ use std::{
 };
 
 use host_core::{
-    policy::{Arrival, ClassState, Observation, Refusal, Verdict},
+    policy::{Arrival, ClassState, LineState, Observation, Refusal, Verdict},
     topology::{RouteRequest, RoutingSnapshot, Topology},
     units::{Bytes, Millis},
 };
@@ -156,6 +156,7 @@ fn queueing_policies_rank_and_refuse_as_they_did() {
         expected: Millis(5.0),
         classes: vec![ClassState { depth, last_rank: 2.5 }, ClassState { depth: 1, last_rank: 0.0 }],
         depth_max: 4,
+        line: LineState { served_rank: 1.5, turn: Some(Millis(2.0)) },
     };
     each("order-of-arrival-", None, |scene, name| {
         let slot = scene.host.queueing();

@@ -14,7 +14,10 @@ pub use blobs::{Blobs, ShardLoad};
 pub use census::{Census, DeviceCensus, Supply};
 pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
 pub use link::Link;
-pub use plan::{ExplainedReplica, ExplainedStage, Explanation, Plan, PlanRecord, PlannedModel, Replica, Stage};
+pub use plan::{
+    ExpectedModel, ExplainQuery, ExplainedReplica, ExplainedStage, Explanation, Help, Plan, PlanPolicy, PlanRecord, PlannedModel, PredictionError, Refused,
+    Replica, Room, Stage,
+};
 pub use plugin::{
     Asked, AuditLine, Changed, Compared, Component, Entry, Generation, Install, InstallQuery, Installed, LogLine, Plugin, PluginQuery, Rehearsal,
     RollbackQuery, Slot, SlotQuery, SlotStats, Trial,

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod compression;
+pub mod der;
 pub mod error;
 pub mod join;
 pub mod labels;

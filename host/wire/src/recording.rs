@@ -193,6 +193,12 @@ pub struct Arrival {
     pub classes: Vec<(u32, Exact)>,
     /// The most requests that may wait.
     pub depth_max: u32,
+    /// The rank that had its turn last; 0 in recordings that do not say it.
+    #[serde(default)]
+    pub served_rank: Exact,
+    /// From one turn to the next while requests wait, if the host knew.
+    #[serde(default)]
+    pub turn_ms: Option<Exact>,
 }
 
 /// What the reader of a recording is given.
@@ -384,6 +390,8 @@ impl From<&policy::Arrival> for Arrival {
             expected_ms: arrival.expected.into(),
             classes: arrival.classes.iter().map(|class| (class.depth, Exact(class.last_rank))).collect(),
             depth_max: arrival.depth_max,
+            served_rank: Exact(arrival.line.served_rank),
+            turn_ms: arrival.line.turn.map(Exact::from),
         }
     }
 }
@@ -398,6 +406,7 @@ impl From<Arrival> for policy::Arrival {
             expected: arrival.expected_ms.into(),
             classes: arrival.classes.into_iter().map(|(depth, last_rank)| policy::ClassState { depth, last_rank: last_rank.0 }).collect(),
             depth_max: arrival.depth_max,
+            line: policy::LineState { served_rank: arrival.served_rank.0, turn: arrival.turn_ms.map(Millis::from) },
         }
     }
 }

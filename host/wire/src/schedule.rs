@@ -1,50 +1,63 @@
-//! `GET|POST /schedule?strategy=load|roundrobin`: which device a task would go to.
+//! `GET|POST /schedule?strategy=load|roundrobin|POLICY`: which device a task would go to.
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Fault};
-
 /// How the device is chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Strategy {
     /// The one that works least.
     #[default]
     Load,
     /// One after another.
     RoundRobin,
+    /// As this routing policy says. Whether there is one of that name is not known here.
+    Policy(String),
 }
 
 impl Strategy {
     /// The word in the query.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &str {
         match self {
             Self::Load => "load",
             Self::RoundRobin => "roundrobin",
+            Self::Policy(name) => name,
+        }
+    }
+
+    /// The routing policy that chooses: NAME for the slot `routing/NAME`.
+    pub fn policy(&self) -> &str {
+        match self {
+            Self::Load => "least-loaded",
+            Self::RoundRobin => "round-robin",
+            Self::Policy(name) => name,
         }
     }
 
     /// From the word in the query.
-    pub fn parse(word: &str) -> Result<Self, Error> {
-        let unknown = || Fault::UnknownWord { what: "strategy", word: word.chars().take(32).collect(), known: "load, roundrobin" }.into();
-        [Self::Load, Self::RoundRobin].into_iter().find(|strategy| strategy.word() == word).ok_or_else(unknown)
+    pub fn of(word: &str) -> Self {
+        let known = [Self::Load, Self::RoundRobin].into_iter().find(|strategy| strategy.word() == word);
+        known.unwrap_or_else(|| Self::Policy(word.to_owned()))
     }
 }
 
 /// The query, and the body of a POST.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Query {
-    /// `load` or `roundrobin`; the spelling `stargety` has been out in the world for years.
+    /// `load`, `roundrobin` or the name of a routing policy; the spelling `stargety` has been out in the world for years.
     #[serde(alias = "stargety", skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
     /// Only devices that hold a part of this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The sequence that the task belongs to, as a request's parameter `sequence_id` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence_id: Option<String>,
 }
 
 impl Query {
     /// The strategy that is asked for.
-    pub fn strategy(&self) -> Result<Strategy, Error> {
-        self.strategy.as_deref().map_or(Ok(Strategy::default()), Strategy::parse)
+    pub fn strategy(&self) -> Strategy {
+        self.strategy.as_deref().map_or_else(Strategy::default, Strategy::of)
     }
 }
 
@@ -67,11 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_misspelt_strategy_is_understood_and_an_unknown_one_is_named() {
+    fn the_misspelt_strategy_is_understood_and_other_words_are_policies() {
         let query: Query = serde_json::from_str(r#"{"stargety":"roundrobin"}"#).expect("the old spelling");
-        assert_eq!(query.strategy(), Ok(Strategy::RoundRobin));
-        assert_eq!(Query::default().strategy(), Ok(Strategy::Load));
-        let error = Strategy::parse("best").expect_err("not a strategy");
-        assert_eq!(error.to_string(), "strategy `best` is not known, it must be one of load, roundrobin");
+        assert_eq!(query.strategy(), Strategy::RoundRobin);
+        assert_eq!(Query::default().strategy(), Strategy::Load);
+        let (load, other) = (Strategy::of("load"), Strategy::of("sticky"));
+        assert_eq!((load.policy(), load.word(), other.policy(), other.word()), ("least-loaded", "load", "sticky", "sticky"));
+        let query: Query = serde_json::from_str(r#"{"strategy":"sticky","sequence_id":"7"}"#).expect("all of it");
+        assert_eq!((query.strategy(), query.sequence_id.as_deref()), (Strategy::Policy("sticky".into()), Some("7")));
     }
 }

@@ -4,7 +4,7 @@
 //! It never goes back on a choice, so it refuses some models that another policy would place.
 
 use shardhost_sdk::{
-    allocation::{AllocationPolicy, Problem, Proposal, Refusal, Replica, Stage},
+    allocation::{AllocationPolicy, Observation, Problem, Proposal, Refusal, Replica, Stage, Verdict},
     export_allocation, no_settings,
     problem::{Ledger, Ranges},
 };
@@ -33,6 +33,10 @@ impl AllocationPolicy for Greedy {
             stages.push(stage);
         }
         Ok(Proposal { replicas: vec![Replica { stages }], bound: 0.0, attributes: Vec::new() })
+    }
+
+    fn review(&mut self, observed: &Observation) -> Verdict {
+        Ranges::new(&observed.problem).verdict()
     }
 }
 

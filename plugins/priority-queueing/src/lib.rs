@@ -1,135 +1,99 @@
-//! Lets urgent requests go first, and nobody wait for ever. A request is ranked as if it had come later, by a fixed time for
-//! each class above its own: among requests that come together the more urgent goes first, and one that has waited long
-//! enough goes before any that comes now. The last places in the line are kept for the urgent, so that a flood of the
-//! others cannot shut them out. A rank depends on the arrival alone, so every instance of this plugin agrees on it.
+//! Classes share the turns by weight, so that urgent requests hardly wait and the others go on. Ranks are virtual times
+//! (self-clocked fair queueing, S. J. Golestani, 1994): the rank that had its turn last is the present, and each request of a class lies
+//! one part of its weight behind the one before it, or behind the present. A class that is alone has every turn; one that has nobody
+//! waiting saves nothing up.
+//!
+//! - *Ageing* bounds what weights alone would let happen: who would wait longer than a set time goes as fast as the most urgent then.
+//! - *Among equals*, requests of one class with as many before them, the nearer deadline goes first.
+//! - *Turned away at once* is whoever finds the places of its class taken, and whoever would be answered after its deadline.
+//!
+//! A rank depends on the arrival alone, so every instance of this plugin agrees on it.
 
-use serde::Deserialize;
+mod settings;
+
 use shardhost_sdk::{
     export_queueing,
     queueing::{Arrival, Decision, QueueingPolicy, Refusal},
 };
 
-/// The policy, which is its settings.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Priority {
-    /// How much earlier a request must have come, in milliseconds, to go before one of the next more urgent class.
-    pub ageing_ms: f64,
-    /// The share of the line, below 1, that each class leaves to those above it.
-    pub reserved_ratio: f64,
-}
+pub use settings::Priority;
 
-impl Default for Priority {
-    fn default() -> Self {
-        Self { ageing_ms: 2_000.0, reserved_ratio: 0.1 }
-    }
-}
+/// Virtual times beyond this have lost the precision that tells ranks apart; only another policy can have given them.
+const RANK_MAX: f64 = 1e12;
 
 impl QueueingPolicy for Priority {
     fn configure(config: &str) -> Result<Self, String> {
-        let config = if config.trim().is_empty() { "{}" } else { config };
-        let read: Self = serde_json::from_str(config).map_err(|error| error.to_string())?;
-        if !(read.ageing_ms.is_finite() && read.ageing_ms >= 0.0) {
-            return Err(format!("ageing_ms is {}, it must be 0 or more", read.ageing_ms));
-        }
-        if !(0.0..1.0).contains(&read.reserved_ratio) {
-            return Err(format!("reserved_ratio is {}, it must be 0 or more and below 1", read.reserved_ratio));
-        }
-        Ok(read)
+        Self::read(config)
     }
 
     fn admit(&mut self, arrival: &Arrival) -> Decision {
-        let waiting: u64 = arrival.classes.iter().map(|class| u64::from(class.depth)).sum();
-        let places = self.places(arrival);
+        let (waiting, places) = (arrival.waiting(), self.places(arrival));
         if waiting >= places {
             let reason = format!("{waiting} requests are waiting, priority {} may be one of {places}", u64::from(arrival.class) + 1);
             return Decision::Refuse(Refusal::because(reason));
         }
-        if arrival.deadline_ms > 0.0 && arrival.expected_ms > arrival.deadline_ms {
-            let reason = format!("the answer takes {:.1} ms, the client waits {:.1} ms", arrival.expected_ms, arrival.deadline_ms);
-            return Decision::Refuse(Refusal::because(reason));
+        let (present, backlog) = (present(arrival), self.backlog(arrival));
+        let behind = self.behind(arrival, backlog);
+        // Before it go those of its class, and of the others what their weights give them until then.
+        let ahead = f64::from(arrival.waiting_alike()) + behind * (backlog - self.weight(arrival.class));
+        match arrival.too_late_behind(ahead * self.wait_ratio) {
+            Some(refusal) => Decision::Refuse(refusal),
+            None => Decision::Admit(present + behind * (1.0 - self.deadline_ratio * self.haste(arrival))),
         }
-        Decision::Admit(arrival.now_ms + f64::from(arrival.class) * self.ageing_ms)
     }
 }
 
 impl Priority {
-    /// How long the line may be before this class is turned away. One place stays, or a small line would never take it.
-    fn places(&self, arrival: &Arrival) -> u64 {
-        let share = (1.0 - self.reserved_ratio).powi(i32::try_from(arrival.class).unwrap_or(i32::MAX));
-        let places = (f64::from(arrival.depth_max) * share).floor() as u64;
-        places.clamp(u64::from(arrival.depth_max.min(1)), u64::from(arrival.depth_max))
+    /// How far behind the present a request goes, in virtual time.
+    fn behind(&self, arrival: &Arrival, backlog: f64) -> f64 {
+        let weight = self.weight(arrival.class);
+        // Those before it in its class are counted: their ranks may be another policy's.
+        let shared = f64::from(arrival.waiting_alike() + 1) / weight;
+        // Beyond that it would age; from there on its class goes as fast as the most urgent, and no faster.
+        let aged = self.ageing_turns(arrival) / backlog;
+        shared.min(aged) + (shared - aged).max(0.0) * weight / self.weight_max()
     }
+
+    /// The weights of this class and of all others in which somebody waits: as many turns take virtual time on by one.
+    fn backlog(&self, arrival: &Arrival) -> f64 {
+        let others = (0..).zip(&arrival.classes).filter(|(class, state)| *class != arrival.class && state.depth > 0);
+        self.weight(arrival.class) + others.map(|(class, _)| self.weight(class)).sum::<f64>()
+    }
+
+    /// How many turns are given while a request ages. A host that does not know its pace yet is taken to serve one at a time.
+    fn ageing_turns(&self, arrival: &Arrival) -> f64 {
+        let turns = self.ageing_ms / arrival.turn_ms().unwrap_or(arrival.expected_ms);
+        if turns.is_finite() { turns } else { f64::MAX }
+    }
+
+    /// How near the deadline is: 0 without one, 1 at its end.
+    fn haste(&self, arrival: &Arrival) -> f64 {
+        if arrival.deadline_ms > 0.0 { self.deadline_ms / (self.deadline_ms + arrival.deadline_ms) } else { 0.0 }
+    }
+
+    /// How long the line may be for this class to join it. Each class has some places of its own; the others are for whoever comes.
+    fn places(&self, arrival: &Arrival) -> u64 {
+        let own = self.own_places(arrival);
+        let kept = |(class, state): (u32, &shardhost_sdk::queueing::ClassState)| if class == arrival.class { 0 } else { own.saturating_sub(state.depth) };
+        let kept: u64 = (0..).zip(&arrival.classes).map(|line| u64::from(kept(line))).sum();
+        u64::from(arrival.depth_max).saturating_sub(kept)
+    }
+
+    /// Places that only this class may take, and every other class as many.
+    fn own_places(&self, arrival: &Arrival) -> u32 {
+        let share = self.reserved_ratio.min(1.0 / arrival.classes.len().max(1) as f64);
+        (f64::from(arrival.depth_max) * share).floor() as u32
+    }
+}
+
+/// The rank that had its turn last. A host that does not say it has requests wait behind all others.
+fn present(arrival: &Arrival) -> f64 {
+    let last = || arrival.classes.iter().map(|class| class.last_rank).fold(0.0, f64::max);
+    let present = arrival.served_rank().unwrap_or_else(last);
+    if present.abs() <= RANK_MAX { present } else { 0.0 }
 }
 
 export_queueing!(Priority);
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use shardhost_sdk::queueing::ClassState;
-
-    use super::*;
-
-    fn arrival(class: u32, now_ms: f64, waiting: u32) -> Arrival {
-        let classes = [waiting, 0, 0].map(|depth| ClassState { depth, last_rank: 0.0 }).to_vec();
-        Arrival { ordinal: 0, class, now_ms, deadline_ms: 30_000.0, expected_ms: 5.0, classes, depth_max: 100, attributes: Vec::new() }
-    }
-
-    fn rank(class: u32, now_ms: f64) -> f64 {
-        match Priority::default().admit(&arrival(class, now_ms, 0)) {
-            Decision::Admit(rank) => rank,
-            Decision::Refuse(refusal) => panic!("{}", refusal.reason),
-        }
-    }
-
-    fn refusal(arrival: &Arrival) -> Option<String> {
-        match Priority::default().admit(arrival) {
-            Decision::Admit(_) => None,
-            Decision::Refuse(refusal) => Some(refusal.reason),
-        }
-    }
-
-    #[test]
-    fn the_urgent_go_first_and_equals_in_order_of_arrival() {
-        assert!(rank(0, 100.0) < rank(1, 1.0) && rank(1, 100.0) < rank(2, 1.0) && rank(1, 1.0) < rank(1, 2.0));
-    }
-
-    #[test]
-    fn the_last_places_are_kept_for_the_urgent() {
-        assert_eq!(refusal(&arrival(0, 1.0, 99)), None);
-        assert_eq!(refusal(&arrival(1, 1.0, 90)).as_deref(), Some("90 requests are waiting, priority 2 may be one of 90"));
-        assert_eq!(refusal(&arrival(2, 1.0, 80)), None);
-        assert!(refusal(&arrival(2, 1.0, 81)).is_some() && refusal(&arrival(0, 1.0, 100)).is_some());
-    }
-
-    #[test]
-    fn a_line_of_one_takes_every_class() {
-        let short = |class| Arrival { depth_max: 1, ..arrival(class, 1.0, 0) };
-        assert_eq!([refusal(&short(0)), refusal(&short(2))], [None, None]);
-    }
-
-    #[test]
-    fn what_cannot_be_answered_in_time_does_not_wait() {
-        let hopeless = Arrival { deadline_ms: 4.0, ..arrival(0, 1.0, 0) };
-        assert_eq!(refusal(&hopeless).as_deref(), Some("the answer takes 5.0 ms, the client waits 4.0 ms"));
-    }
-
-    #[test]
-    fn settings_that_make_no_sense_are_refused_by_name() {
-        assert_eq!(Priority::configure(r#"{"ageing_ms":-1}"#), Err("ageing_ms is -1, it must be 0 or more".into()));
-        assert_eq!(Priority::configure(r#"{"reserved_ratio":1}"#), Err("reserved_ratio is 1, it must be 0 or more and below 1".into()));
-        assert!(Priority::configure(r#"{"aging_ms":1}"#).is_err_and(|reason| reason.contains("aging_ms")));
-    }
-
-    proptest! {
-        #[test]
-        fn nobody_waits_for_ever(class in 0_u32..3, other in 0_u32..3, came in 0.0_f64..1e9, later in 0.0_f64..1e6) {
-            // A small difference is lost in the rounding of large times.
-            let lead = (f64::from(class) - f64::from(other)) * 2_000.0;
-            prop_assume!((later - lead).abs() > 1e-3);
-            // However urgent the other is: one that comes late enough waits behind.
-            prop_assert_eq!(rank(class, came) < rank(other, came + later), later > lead);
-        }
-    }
-}
+mod tests;

@@ -3,34 +3,28 @@
 
 use shardhost_sdk::{
     export_routing, no_settings,
-    routing::{Refusal, RouteRequest, RoutingPolicy, Topology},
+    replicas::in_turn,
+    routing::{Refusal, Replicas, RouteRequest, RoutingPolicy, Topology},
 };
 
-/// The policy: complete replicas of each model, as paths.
+/// The policy: the complete replicas of each model.
 #[derive(Debug)]
-pub struct RoundRobin {
-    topology: Topology,
-    paths: Vec<Vec<Vec<u32>>>,
-}
+pub struct RoundRobin(Replicas);
 
 impl RoutingPolicy for RoundRobin {
     fn configure(config: &str) -> Result<Self, String> {
         no_settings("round-robin-routing", config)?;
-        Ok(Self { topology: Topology::empty(), paths: Vec::new() })
+        Ok(Self(Replicas::default()))
     }
 
     fn set_topology(&mut self, topology: Topology) {
-        self.paths = topology.models.iter().map(|model| model.replicas().into_iter().map(|replica| replica.segments).collect()).collect();
-        self.topology = topology;
+        self.0 = Replicas::of(topology);
     }
 
     fn route(&mut self, request: &RouteRequest) -> Result<Vec<u32>, Refusal> {
-        let model = self.topology.model(request)?;
-        let paths = &self.paths[request.model as usize];
-        if paths.is_empty() {
-            return Err(Refusal::because(format!("model {} has no complete replica, {} segments are ready", model.id, model.segments.len())));
-        }
-        Ok(paths[request.ordinal as usize % paths.len()].clone())
+        let (_, replicas) = self.0.of_request(request)?;
+        // There is one at least.
+        Ok(in_turn(replicas, request.ordinal).map_or_else(Vec::new, |replica| replica.segments.clone()))
     }
 }
 

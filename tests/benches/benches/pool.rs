@@ -46,18 +46,20 @@ fn main() -> Result<(), Failed> {
     let plans = [pool::placed(&central, "free", on_all)?, pool::placed(&central, "chain", on_all)?, pool::placed(&central, "single", |_| true)?];
     let mut measured = Vec::new();
     for ((name, _), plan) in PLACEMENTS.iter().zip(&plans) {
-        measured.push((*name, measure(&central, name)?, plan.throughput_per_s));
+        measured.push((*name, measure(&central, name)?, plan.throughput_per_s, pool::explained(&central, name)?.throughput_per_s));
     }
     let balanced = cuts(&plans[1]);
     let even = split_evenly(&central, folder.path(), &balanced)?;
-    measured.push(("even", measure(&central, "chain")?, even.throughput_per_s));
-    let of = |name: &str| measured.iter().find(|(known, ..)| *known == name).map_or(f64::NAN, |(_, per_s, _)| *per_s);
-    for (name, per_s, predicted_per_s) in &measured {
+    measured.push(("even", measure(&central, "chain")?, even.throughput_per_s, pool::explained(&central, "chain")?.throughput_per_s));
+    let of = |name: &str| measured.iter().find(|(known, ..)| *known == name).map_or(f64::NAN, |(_, per_s, ..)| *per_s);
+    for (name, per_s, predicted_per_s, refined_per_s) in &measured {
         let values = json!({
             "placed": name,
             "per_s": round(*per_s),
             "predicted_per_s": round(*predicted_per_s),
             "ratio_to_predicted": round(per_s / predicted_per_s),
+            // As it is predicted once its stages were measured.
+            "ratio_to_refined": round(per_s / refined_per_s),
             "ratio_to_single": round(per_s / of("single")),
             "ratio_to_even": round(per_s / of("even")),
         });

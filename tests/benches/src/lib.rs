@@ -10,6 +10,7 @@ pub mod models;
 pub mod peer;
 pub mod pictures;
 pub mod pool;
+pub mod simulated;
 mod stream;
 pub mod trouble;
 pub mod victim;

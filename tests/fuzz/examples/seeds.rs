@@ -15,14 +15,18 @@ use host_wire::{
     compression::{Compressor, Encoded, Encoding},
     join::{Fingerprint, JoinToken, TokenId, TokenSecret},
     oip::{self, Answer, Datatype, Form, Output},
-    peer::{Activation, Call, Chunk, Conclusion, Hop, LinkMeasured, LoadProgress, Outcome, Phase, ShardAt, Stopped, Stuck, Tensor, pb},
+    peer::{Activation, Call, Chunk, Conclusion, Hop, LinkMeasured, LoadProgress, Outcome, Phase, ShardAt, Stopped, Stuck, Tensor, Way, pb},
 };
 use prost::Message as _;
+
+#[path = "seeds/der.rs"]
+mod der;
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 fn main() -> io::Result<()> {
-    let targets = [("activation", activations()), ("attend", attending()), ("chunk", chunks()), ("join_token", tokens()), ("oip", bodies())];
+    let targets =
+        [("activation", activations()), ("attend", attending()), ("chunk", chunks()), ("der", der::seeds()), ("join_token", tokens()), ("oip", bodies())];
     for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         fs::create_dir_all(&folder)?;
@@ -97,7 +101,8 @@ fn attending() -> Seeds {
     let at = || pb::ShardAt::from(shard_at());
     let file = |bytes| pb::File { digest: vec![5; 32], bytes };
     let peer = || pb::PeerAddress { device: "pi-2".into(), address: "10.0.0.2:8001".into() };
-    let load = pb::Load { shard: Some(at()), file: Some(file(1000)), golden: Some(file(10)), feeds: vec![0, 1], yields: vec![0], sources: vec![peer()] };
+    let load =
+        pb::Load { shard: Some(at()), file: Some(file(1000)), golden: Some(file(10)), feeds: vec![0, 1], yields: vec![0], sources: vec![peer()], plan: 3 };
     let progress = LoadProgress { at: shard_at(), bytes: host_core::units::Bytes(3), bytes_total: host_core::units::Bytes(1 << 40) };
     let reach = Reach::Direct(Speed { latency: Millis(0.25), bytes_per_ms: 1e5 });
     let link = LinkMeasured { target: Endpoint::Central, reach, bytes_per_ms_back: Some(9e4) };
@@ -116,9 +121,10 @@ fn attending() -> Seeds {
         ("loaded", device(Device::Loaded(at()))),
         ("measure-link", central(Central::MeasureLink(pb::MeasureLink::from(&pi)))),
         ("peers", central(Central::Peers(pb::Peers { peers: vec![peer(), peer()] }))),
+        ("revoked", central(Central::Revoked(pb::Revoked { serials: vec![vec![0x4a; 16], vec![0x4b; 16]] }))),
         ("stopped", conclusion(Outcome::Stopped(stopped))),
         ("stuck", pb::Stuck::from(stuck).encode_to_vec()),
-        ("way", pb::Way::from(hops()).encode_to_vec()),
+        ("way", pb::Way::from(Way { hops: hops(), plan: PlanNumber(3) }).encode_to_vec()),
     ]
 }
 
@@ -149,7 +155,7 @@ fn hello() -> pb::Hello {
 }
 
 fn heartbeat() -> pb::Heartbeat {
-    let run = pb::Run { shard: Some(shard_at().into()), run_ms: 2.5 };
+    let run = pb::Run { shard: Some(shard_at().into()), run_ms: 2.5, runs: 4 };
     pb::Heartbeat { number: 3, cpu: 0.5, memory: 0.25, accelerator: 1.0, bandwidth: 0.0, latency_ms: 0.75, runs: vec![run] }
 }
 

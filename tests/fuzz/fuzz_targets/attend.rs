@@ -10,7 +10,7 @@ use host_core::{
     ids::{DeviceId, ModelId, ModelName},
     link::Endpoint,
 };
-use host_wire::peer::{Conclusion, Heartbeat, Hello, LinkMeasured, Load, LoadProgress, ShardAt, Source, Stuck, pb, way};
+use host_wire::peer::{Conclusion, Heartbeat, Hello, LinkMeasured, Load, LoadProgress, Revocations, ShardAt, Source, Stuck, Way, pb};
 use libfuzzer_sys::fuzz_target;
 use pb::{central_message, device_message};
 use prost::Message;
@@ -63,6 +63,7 @@ fn central_says(says: central_message::Says) {
             let Ok(end) = Endpoint::try_from(wire) else { return };
             assert_eq!(Endpoint::try_from(pb::MeasureLink::from(&end)), Ok(end));
         }
+        Says::Revoked(wire) => there_and_back::<_, Revocations>(wire),
         Says::Peers(wire) => wire.peers.into_iter().for_each(there_and_back::<_, Source>),
         Says::Welcome(_) | Says::Cancel(_) | Says::HeartbeatSeen(_) | Says::Goodbye(_) => {}
     }
@@ -89,11 +90,11 @@ fn read_hello(wire: pb::Hello) {
 fn read_way(wire: pb::Way) {
     let model = ModelId { name: ModelName::parse("digits").expect("a name"), version: 1 };
     let from = wire.hops.first().map_or(0, |hop| hop.start);
-    let Ok(hops) = way(wire, &model, from) else { return };
+    let Ok(way) = Way::read(wire, &model, from) else { return };
     let mut done = from;
-    for hop in &hops {
+    for hop in &way.hops {
         assert_eq!(hop.range.start(), done);
         done = hop.range.end();
     }
-    assert_eq!(way(pb::Way::from(hops.clone()), &model, from), Ok(hops));
+    assert_eq!(Way::read(pb::Way::from(way.clone()), &model, from), Ok(way));
 }

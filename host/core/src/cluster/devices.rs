@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cluster, DeviceRecord, Effect, HeldShard, ModelRecord, Reason, ShardState,
+    Cause, Cluster, DeviceRecord, Effect, HeldShard, ModelRecord, Reason, ShardState,
     record::{Duty, Presence, need},
 };
 use crate::{
@@ -40,6 +40,9 @@ impl Cluster {
         (record.device, record.presence, record.seen, record.drained) = (device, Presence::Here, now, false);
         let (damped, takes_work) = (record.flaps.is_damped(), record.takes_work());
         self.devices.insert(id.clone(), record);
+        if changed {
+            self.forget_measured(&id);
+        }
         if was_away && changed {
             self.keep_what_fits(&id, effects);
         }
@@ -54,7 +57,8 @@ impl Cluster {
             self.place_all(&Reason::Joined(id));
         } else if takes_work {
             // While it was away they were tried without it.
-            self.place_refused(&Reason::Joined(id));
+            self.place_refused(&Reason::Joined(id.clone()));
+            self.note_cause(&Cause::Returned(id));
         }
         Ok(())
     }
@@ -83,7 +87,7 @@ impl Cluster {
         let record = self.here(device)?;
         record.seen = now;
         record.pressures = pressures;
-        self.links.note_round_trip(device, pressures.latency, &self.settings.links);
+        self.stirred |= self.links.note_round_trip(device, pressures.latency, &self.settings.links);
         Ok(())
     }
 
@@ -142,7 +146,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Takes a measured link. The plan follows only where two devices cannot reach each other any more, or can again.
+    /// Takes a measured link. The plan follows at once where two devices cannot reach each other any more, or can again; a link
+    /// that is faster or slower than it was known to be is a cause for a review.
     pub(super) fn measure_link(&mut self, source: Endpoint, target: Endpoint, reach: Reach) -> Result<(), Error> {
         for end in [&source, &target] {
             if let Endpoint::Device(device) = end {
@@ -153,6 +158,7 @@ impl Cluster {
         let (Endpoint::Device(source), Endpoint::Device(target)) = (source, target) else { return Ok(()) };
         match change {
             LinkChange::None => {}
+            LinkChange::Told => self.note_cause(&Cause::Link(source, target)),
             LinkChange::Lost => {
                 let reason = Reason::LinkLost(source.clone(), target.clone());
                 self.place_where(|replica| replica.sends(&source, &target), &reason);
@@ -166,6 +172,7 @@ impl Cluster {
     pub(super) fn pass(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let silent = |record: &&DeviceRecord| record.is_alive() && (now - record.seen).0 > self.settings.lease.0;
         let lost: BTreeSet<DeviceId> = self.devices.values().filter(silent).map(|record| record.device.id.clone()).collect();
+        self.stirred |= !lost.is_empty();
         self.lose(&lost, effects);
         let mut steady = Vec::new();
         for record in self.devices.values_mut().filter(|record| record.is_here()) {
@@ -174,6 +181,7 @@ impl Cluster {
             }
         }
         for device in steady {
+            self.stirred = true;
             self.place_all(&Reason::Resumed(device));
         }
     }
@@ -199,11 +207,12 @@ impl Cluster {
         let uses = |replica: &Replica| replica.stages.iter().any(|stage| lost.contains(&stage.offer.device));
         for model in self.models.values_mut() {
             model.outgoing.retain(|replica| !uses(replica));
-            model.measured.retain(|(offer, _), _| !lost.contains(&offer.device));
+            model.measured.forget(|device| lost.contains(device));
             // What it could not load then it may be able to load when it comes back.
             model.exclusions.retain(|exclusion| !lost.contains(&exclusion.offer.device));
         }
         self.give_up(|_, replica| uses(replica), &reason, effects);
+        self.note_cause(&Cause::Lost(lost.clone()));
         for device in forgotten {
             self.devices.remove(&device);
             self.links.forget(&device);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Reason;
+use super::{Cause, Reason};
 use crate::{
     device::{Device, Pressures},
     error::Error,
@@ -10,7 +10,7 @@ use crate::{
     link::{Endpoint, Reach},
     model::ModelProfile,
     plan::CheckedPlan,
-    policy::Refusal,
+    policy::{Observation, Refusal, Verdict},
     problem::{Placement, Problem, Proposal},
     shard::ShardId,
     topology::Topology,
@@ -60,16 +60,20 @@ pub enum Event {
     LoadFailed { offer: OfferId, shard: ShardId, reason: String },
     /// A shard is gone from an offer.
     Unloaded { offer: OfferId, shard: ShardId },
-    /// A stage ran.
-    Measured { offer: OfferId, shard: ShardId, run: Millis },
-    /// Every model should be placed again: another allocation policy is in service, or a person asks.
+    /// So many requests came for a model since this was said last.
+    Requested { model: ModelId, requests: u32, now: Millis },
+    /// The allocation policy said whether a plan should be made again.
+    Reviewed { ticket: Ticket, verdict: Verdict },
+    /// A stage ran so many times since this was said last, and typically took so long.
+    Measured { offer: OfferId, shard: ShardId, run: Millis, runs: u32 },
+    /// Every model should be placed again: another allocation policy is in service than made the plan.
     ReplanAsked,
 }
 
 impl Event {
     /// Whether it only brings numbers up to date, so that there is nothing to do about it before the next tick.
     pub(super) fn is_quiet(&self) -> bool {
-        matches!(self, Self::Heartbeat { .. } | Self::Measured { .. } | Self::Labelled { .. })
+        matches!(self, Self::Heartbeat { .. } | Self::Measured { .. } | Self::Requested { .. } | Self::Labelled { .. })
     }
 }
 
@@ -79,6 +83,9 @@ impl Event {
 pub enum Effect {
     /// Ask the allocation policy, and answer with `Solved` and the same ticket.
     Solve { ticket: Ticket, problem: Arc<Problem> },
+    /// Ask the allocation policy whether a plan should be made again, for this cause, and answer with `Reviewed` and the same
+    /// ticket. If nobody can be asked, the plan is good enough.
+    Review { ticket: Ticket, cause: Cause, observation: Arc<Observation> },
     /// Load a shard, then say `Loaded` or `LoadFailed`. If the device goes away first, say neither.
     Load { offer: OfferId, shard: ShardId },
     /// Finish what is under way on a shard, drop it, then say `Unloaded`. If the device goes away first, do not say it.

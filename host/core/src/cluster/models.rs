@@ -4,24 +4,31 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Cluster, Effect, ModelRecord, Reason, ShardState, record::need};
 use crate::{
+    cost::refined::StageTimes,
     error::{Error, Fault},
     ids::{DeviceId, ModelId, OfferId},
     model::ModelProfile,
     plan::{Replica, Stage},
     problem::{Exclusion, Placement},
     shard::ShardId,
-    units::Millis,
 };
 
 /// Most refused loads that are remembered for one model; the oldest are forgotten first.
 const EXCLUSIONS_MAX: usize = 256;
-/// Weight of the newest measured stage time against the mean of those before.
-const MEASURED_WEIGHT: f64 = 0.2;
 
 impl Cluster {
     pub(super) fn add_model(&mut self, profile: Arc<ModelProfile>, placement: Placement) {
         let id = profile.id().clone();
-        let record = ModelRecord { profile, placement, refusal: None, bound: 0.0, exclusions: Vec::new(), outgoing: Vec::new(), measured: BTreeMap::new() };
+        let record = ModelRecord {
+            profile,
+            placement,
+            refusal: None,
+            bound: 0.0,
+            exclusions: Vec::new(),
+            outgoing: Vec::new(),
+            measured: StageTimes::default(),
+            foreseen: BTreeMap::new(),
+        };
         self.models.entry(id.clone()).or_insert(record);
         self.size_shards(&id);
         if !self.rejoin.as_ref().is_some_and(|rejoin| rejoin.waits_for(&id)) {
@@ -87,13 +94,5 @@ impl Cluster {
         let id = shard.model.clone();
         self.give_up(|model, replica| *model == id && replica.stages.contains(&refused), &Reason::LoadRefused(offer, shard), effects);
         Ok(())
-    }
-
-    pub(super) fn measure(&mut self, offer: OfferId, shard: ShardId, run: Millis) {
-        let sound = run.0.is_finite() && run.0 >= 0.0;
-        if let Some(model) = self.models.get_mut(&shard.model).filter(|_| sound) {
-            let mean = model.measured.entry((offer, shard)).or_insert(run);
-            mean.0 += MEASURED_WEIGHT * (run.0 - mean.0);
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cluster, DeviceRecord, Effect, Question, Reason, ShardState, record::is_loaded};
+use super::{Cluster, DeviceRecord, Effect, Question, Reason, Refined, ShardState, record::is_loaded};
 use crate::{
     device::DeviceState,
     error::Error,
@@ -39,8 +39,9 @@ impl Cluster {
         let devices: Vec<ProblemDevice> =
             usable.iter().map(|record| ProblemDevice { id: record.device.id.clone(), site: site_index(&record.device.site) }).collect();
         let taken = self.taken(model, kept);
-        let offers: Vec<ProblemOffer> = usable.iter().enumerate().flat_map(|(index, record)| offers_of(record, index_of(index), &taken)).collect();
-        let device_index = |id: &DeviceId| devices.iter().position(|device| device.id == *id).map(index_of);
+        let refined = self.refined(model);
+        let offers: Vec<ProblemOffer> = usable.iter().enumerate().flat_map(|(index, record)| offers_of(record, index_of(index), &taken, &refined)).collect();
+        let device_index = |id: &DeviceId| devices.binary_search_by(|device| device.id.cmp(id)).ok().map(index_of);
         let links = self.links.between(&devices.iter().map(|device| &device.id).collect());
         let measured = links.measured.iter();
         let measured =
@@ -89,8 +90,8 @@ impl Cluster {
             return;
         }
         let wrong = |error: Error| Refusal { reason: error.to_string(), nearest: None, short: Bytes::ZERO };
-        let proved = outcome.and_then(|proposal| Ok((problem.check(&proposal).map_err(wrong)?, proposal.bound)));
-        let (proposed, bound) = match proved {
+        let proved = outcome.and_then(|proposal| Ok((problem.check(&proposal).map_err(wrong)?, proposal)));
+        let (proposed, proposal) = match proved {
             Ok(proved) => proved,
             Err(_) if outdated => {
                 self.to_place.insert(model, reason);
@@ -102,11 +103,12 @@ impl Cluster {
             self.to_place.insert(model, reason);
             return;
         }
+        let mut replicas = self.kept(&model);
         if let Some(record) = self.models.get_mut(&model) {
             record.refusal = None;
-            record.bound = bound;
+            record.bound = proposal.bound;
+            record.foresee(&problem, &proposal.replicas, &proposed, &replicas);
         }
-        let mut replicas = self.kept(&model);
         replicas.extend(proposed);
         let mut models = self.plan.plan().models.clone();
         models.insert(model.clone(), replicas);
@@ -261,7 +263,7 @@ impl Cluster {
     }
 }
 
-fn offers_of(record: &DeviceRecord, device: u32, taken: &BTreeMap<(DeviceId, u32), Bytes>) -> Vec<ProblemOffer> {
+fn offers_of(record: &DeviceRecord, device: u32, taken: &BTreeMap<(DeviceId, u32), Bytes>, refined: &Refined) -> Vec<ProblemOffer> {
     let mut offers: Vec<ProblemOffer> = record
         .device
         .offers
@@ -269,7 +271,8 @@ fn offers_of(record: &DeviceRecord, device: u32, taken: &BTreeMap<(DeviceId, u32
         .map(|offer| {
             let others = taken.get(&(record.device.id.clone(), offer.memory_pool)).copied().unwrap_or_default();
             let capacity = OfferCapacity { memory: offer.memory - others, ..offer.into() };
-            ProblemOffer { id: record.device.offer_id(offer), device, capacity, cost: offer.cost, busy_ratio: 0.0, joined: record.joined }
+            let id = record.device.offer_id(offer);
+            ProblemOffer { cost: refined.cost(&id, offer), id, device, capacity, busy_ratio: 0.0, joined: record.joined }
         })
         .collect();
     offers.sort_by(|a, b| a.id.cmp(&b.id));
@@ -277,6 +280,7 @@ fn offers_of(record: &DeviceRecord, device: u32, taken: &BTreeMap<(DeviceId, u32
 }
 
 fn indexed(replica: &Replica, offers: &[ProblemOffer]) -> Option<ProposedReplica> {
-    let index = |id: &OfferId| offers.iter().position(|offer| offer.id == *id).and_then(|index| u32::try_from(index).ok());
+    // They are sorted: by device, and of each device by accelerator.
+    let index = |id: &OfferId| offers.binary_search_by(|offer| offer.id.cmp(id)).ok().and_then(|index| u32::try_from(index).ok());
     replica.stages.iter().map(|stage| Some(ProposedStage { offer: index(&stage.offer)?, start: stage.range.start(), end: stage.range.end() })).collect()
 }

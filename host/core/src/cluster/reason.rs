@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use super::Cause;
 use crate::{
     ids::{DeviceId, ModelId, OfferId},
     shard::ShardId,
 };
 
 /// What led to a plan.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Reason {
     /// A device joined, or came back.
     Joined(DeviceId),
@@ -36,8 +37,17 @@ pub enum Reason {
     Removed(ModelId),
     /// A device could not load what was planned for it.
     LoadRefused(OfferId, ShardId),
-    /// Another policy is in service, or a person asked.
-    Asked,
+    /// Another allocation policy is in service than made the plan.
+    OtherPolicy,
+    /// The allocation policy was asked to review the plan of a model, and wants another one.
+    Reviewed {
+        /// The model.
+        model: ModelId,
+        /// Why it was asked.
+        cause: Cause,
+        /// Why it wants another plan, in its own words.
+        why: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -56,11 +66,12 @@ impl fmt::Display for Reason {
             Self::Added(model) => write!(f, "model {model} was added"),
             Self::Removed(model) => write!(f, "model {model} was removed"),
             Self::LoadRefused(offer, shard) => write!(f, "{offer} could not load {shard}"),
-            Self::Asked => f.write_str("asked to plan again"),
+            Self::OtherPolicy => f.write_str("another allocation policy is in service"),
+            Self::Reviewed { model, cause, why } => write!(f, "review of {model}, because {cause}: {why}"),
         }
     }
 }
 
-fn names(devices: &BTreeSet<DeviceId>) -> String {
+pub(super) fn names(devices: &BTreeSet<DeviceId>) -> String {
     devices.iter().map(DeviceId::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::flaps::Flaps;
 use crate::{
+    cost::refined::StageTimes,
     device::{Device, DeviceState, Offer, Pressures},
     ids::{AcceleratorName, DeviceId, ModelId, OfferId},
     model::ModelProfile,
@@ -192,16 +193,13 @@ pub struct ModelRecord {
     pub exclusions: Vec<Exclusion>,
     /// Replicas of earlier plans that serve until one of the plan in force is ready.
     pub(super) outgoing: Vec<Replica>,
-    /// Mean of measured run times.
-    pub(super) measured: BTreeMap<(OfferId, ShardId), Millis>,
+    /// What its stages took.
+    pub(super) measured: StageTimes,
+    /// What its stages were expected to take when they became part of the plan.
+    pub(super) foreseen: BTreeMap<(OfferId, ShardId), Millis>,
 }
 
 impl ModelRecord {
-    /// The mean of measured run times of a shard on an offer.
-    pub fn measured(&self, offer: &OfferId, shard: &ShardId) -> Option<Millis> {
-        self.measured.get(&(offer.clone(), shard.clone())).copied()
-    }
-
     pub(super) fn excludes(&self, offer: &OfferId, shard: &ShardId) -> bool {
         self.exclusions.iter().any(|exclusion| exclusion.offer == *offer && exclusion.shard == *shard)
     }

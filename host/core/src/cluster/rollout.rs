@@ -1,7 +1,7 @@
 //! Closes the gap between plan and pool: loads what is missing as memory allows, keeps what serves until its successor
 //! is ready, drops the rest, and says what can be served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Cluster, Effect, HeldShard, ModelRecord, ShardState,
@@ -12,7 +12,6 @@ use crate::{
     plan::{OfferCapacity, Replica},
     shard::ShardId,
     topology::{Segment, ServedModel, Topology, TopologyDevice},
-    units::Millis,
 };
 
 impl Cluster {
@@ -135,17 +134,18 @@ impl Cluster {
             let site = &self.devices.get(*name)?.device.site;
             Some(TopologyDevice { id: (*name).clone(), site: count(sites.iter().position(|known| *known == site)?) })
         });
-        let device_index = |id: &DeviceId| count(names.iter().position(|name| *name == id).unwrap_or(0));
+        let indexes: BTreeMap<&DeviceId, u32> = (0..).zip(&names).map(|(index, name)| (*name, index)).collect();
+        let device_index = |id: &DeviceId| indexes.get(id).copied().unwrap_or(0);
         let models = served.into_iter().map(|(id, model, ready)| self.served_model(id, model, &ready, &device_index)).collect();
         Topology { number: 0, plan: self.plan.plan().number, models, devices: devices.collect(), links: self.links.between(&names) }
     }
 
     fn served_model(&self, id: &ModelId, model: &ModelRecord, ready: &[&Replica], device_index: &dyn Fn(&DeviceId) -> u32) -> ServedModel {
+        let (refined, told) = (self.refined(id), self.told_runs(id));
         let mut segments = Vec::new();
         for (replica, chain) in ready.iter().enumerate() {
             for (position, stage) in chain.stages.iter().enumerate() {
-                let cost = self.devices.get(&stage.offer.device).and_then(|record| record.offer(&stage.offer.accelerator)).map(|offer| offer.cost);
-                let run = cost.map_or(Millis::ZERO, |cost| cost.predict(model.profile.work(stage.range)));
+                let run = self.expected_run(model, &told, &refined, stage);
                 let device = device_index(&stage.offer.device);
                 segments.push(Segment { stage: stage.clone(), device, replica: count(replica), position: count(position), run, divisible: false });
             }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     device::{DeviceState, Pressures},
     ids::AcceleratorName,
-    policy::Refusal,
+    policy::{Refusal, Verdict},
     problem::{Placement, Proposal, ProposedReplica, ProposedStage},
     shard::ShardId,
     testing::{device, device_id, model_id, offer_id, range, uniform_model},
@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod any_events;
+mod at_once;
 mod away;
 mod census;
 mod drain;
@@ -21,7 +22,9 @@ mod flapping;
 mod leases;
 mod links;
 mod pool;
+mod refining;
 mod restart;
+mod reviewing;
 mod world;
 
 /// What a device says that it holds.
@@ -56,6 +59,7 @@ fn settle(cluster: &mut Cluster, effects: Vec<Effect>) -> Vec<Effect> {
             Effect::Solve { ticket, problem } => Some(Event::Solved { ticket, outcome: fill(&problem, 0) }),
             Effect::Load { offer, shard } => Some(Event::Loaded { offer, shard }),
             Effect::Unload { offer, shard } => Some(Event::Unloaded { offer, shard }),
+            Effect::Review { ticket, .. } => Some(Event::Reviewed { ticket, verdict: Verdict::Keep }),
             _ => None,
         };
         seen.push(effect);

@@ -53,11 +53,13 @@ impl Default for LinkSettings {
     }
 }
 
-/// What a measurement changed for planning.
+/// What a measurement changed for policies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkChange {
-    /// Nothing that is worth another plan.
+    /// Nothing that policies are told of.
     None,
+    /// Policies are told of it for the first time, or again because it is not as fast as it was.
+    Told,
     /// Two devices cannot reach each other any more.
     Lost,
     /// They can again.
@@ -103,25 +105,36 @@ impl MeasuredLinks {
                 let pair = self.pairs.entry((source, target)).or_default();
                 pair.latency_ms = Some(smoothed(pair.latency_ms, speed.latency.0, settings));
                 pair.bytes_per_ms = Some(smoothed(pair.bytes_per_ms, speed.bytes_per_ms, settings));
-                pair.tell(fallback, settings);
+                let told = pair.tell(fallback, settings);
                 let regained = pair.failed.take_if(|failed| now - *failed >= settings.relayed_min).is_some();
-                Ok(if regained { LinkChange::Regained } else { LinkChange::None })
+                // What is relayed is as fast as the way over the central, whatever was measured.
+                let told = told && pair.failed.is_none();
+                Ok(if regained {
+                    LinkChange::Regained
+                } else if told {
+                    LinkChange::Told
+                } else {
+                    LinkChange::None
+                })
             }
         }
     }
 
-    /// Notes the round trip between a device and the central, as heartbeats bring it. 0 is one that was not measured.
-    pub(crate) fn note_round_trip(&mut self, device: &DeviceId, round_trip: Millis, settings: &LinkSettings) {
+    /// Notes the round trip between a device and the central, as heartbeats bring it. 0 is one that was not measured. Says whether
+    /// it is news to policies.
+    pub(crate) fn note_round_trip(&mut self, device: &DeviceId, round_trip: Millis, settings: &LinkSettings) -> bool {
         if !(round_trip.0.is_finite() && round_trip.0 > 0.0) {
-            return;
+            return false;
         }
+        let mut news = false;
         let fallback = self.defaults.between_sites;
         let end = Endpoint::Device(device.clone());
         for pair in [(end.clone(), Endpoint::Central), (Endpoint::Central, end)] {
             let pair = self.pairs.entry(pair).or_default();
             pair.latency_ms = Some(smoothed(pair.latency_ms, round_trip.0 / 2.0, settings));
-            pair.tell(fallback, settings);
+            news |= pair.tell(fallback, settings);
         }
+        news
     }
 
     /// The ways between some devices, as policies know them: a pair that cannot reach each other is as slow as the way
@@ -161,17 +174,20 @@ impl From<Links> for MeasuredLinks {
 }
 
 impl Measured {
-    /// Tells policies what the mean is by now, if that is news to them. What was not measured is assumed to be as `fallback`.
-    fn tell(&mut self, fallback: Speed, settings: &LinkSettings) {
+    /// Tells policies what the mean is by now, if that is news to them, and says whether it is. What was not measured is assumed to be
+    /// as `fallback`.
+    fn tell(&mut self, fallback: Speed, settings: &LinkSettings) -> bool {
         let mean = Speed { latency: self.latency_ms.map_or(fallback.latency, Millis), bytes_per_ms: self.bytes_per_ms.unwrap_or(fallback.bytes_per_ms) };
         let far = |new: f64, known: f64, floor: f64| {
             let limitless = new.is_finite() != known.is_finite();
             limitless || (new - known).abs() > settings.change_ratio * known.max(floor)
         };
         let news = |known: &Speed| far(mean.latency.0, known.latency.0, LATENCY_MS_FLOOR) || far(mean.bytes_per_ms, known.bytes_per_ms, 0.0);
-        if self.told.as_ref().is_none_or(news) {
+        let is_news = self.told.as_ref().is_none_or(news);
+        if is_news {
             self.told = Some(mean);
         }
+        is_news
     }
 }
 
@@ -235,6 +251,21 @@ mod tests {
         assert_eq!(speed(&measured(&[(&a, &b, at(10.0, 100.0)), (&a, &b, at(20.0, 100.0))]), "a", "b"), Some((10.0, 100.0)));
         assert_eq!(speed(&measured(&[(&a, &b, at(10.0, 100.0)), (&a, &b, at(30.0, 100.0))]), "a", "b"), Some((14.0, 100.0)));
         assert_eq!(speed(&measured(&[(&a, &b, at(10.0, 100.0))]), "b", "a"), None);
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_small_ones_are_none() {
+        let (a, b, settings) = (end("a"), end("b"), LinkSettings::default());
+        let mut links = MeasuredLinks::default();
+        let cases = [
+            (at(10.0, 100.0), LinkChange::Told),
+            (at(12.0, 100.0), LinkChange::None),
+            (at(40.0, 100.0), LinkChange::Told),
+            (at(16.0, 100.0), LinkChange::None),
+        ];
+        for (reach, change) in cases {
+            assert_eq!(links.note(a.clone(), b.clone(), reach, Millis(0.0), &settings), Ok(change), "{reach:?}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use host_wire::oip::ErrorBody;
 
 use crate::error::{Error, ErrorKind, Fault};
 
-/// What a client that was shed should wait, in seconds.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+/// What a client should wait, in seconds, where nothing more is known.
+const RETRY_AFTER_S: u32 = 1;
 
 /// The status of an error.
 pub fn status(error: &Error) -> StatusCode {
@@ -41,7 +41,9 @@ impl IntoResponse for Error {
         }
         let mut response = (status, Json(ErrorBody { error: self.to_string() })).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
+            // Whole seconds, rounded up; `as` turns what is out of range into the nearest that there is.
+            let seconds = self.retry_after().map_or(RETRY_AFTER_S, |wait| (wait.0 / 1e3).ceil() as u32);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(RETRY_AFTER_S)));
         }
         response
     }

@@ -25,6 +25,8 @@ use crate::{
 
 /// Says which routing plugin chose the path of an answer.
 pub(super) const POLICY_HEADER: HeaderName = HeaderName::from_static("x-host-policy");
+/// Names the routing policy that shall choose the path, for clients and bodies that have no parameters.
+const ROUTING_HEADER: HeaderName = HeaderName::from_static("x-host-routing");
 /// Bodies above this are read on a thread for work that takes long; below, changing threads costs more than reading.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 /// Content types that are no pictures.
@@ -50,7 +52,7 @@ async fn answer(door: &Door, model: Arc<Model>, RawQuery(query): RawQuery, heade
     let trace = door.traces.request(headers, &model.id);
     let count = Count { metrics: &door.metrics, trace, model: &model, started: clock::now(), outcome: Outcome::Cancelled };
     let done = attempt(door, &count.trace, &model, query.as_deref(), headers, body).await;
-    count.done(done.as_ref().map_or_else(|error| error.kind().into(), |_| Outcome::Success));
+    count.done(done.as_ref().map_or_else(Outcome::of, |_| Outcome::Success));
     done
 }
 
@@ -66,7 +68,7 @@ async fn attempt(door: &Door, trace: &Trace, model: &Arc<Model>, query: Option<&
         }
         BodyForm::Protocol { header_length } => protocol(model, &body, header_length)?,
     };
-    let request = asked.request(door, trace, model.clone(), stated)?;
+    let request = asked.request(door, trace, model.clone(), stated, routing_header(headers)?)?;
     let answer = door.service.infer(request).await?;
     let policy = answer.policy.clone();
     trace.policy(&policy);
@@ -95,7 +97,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn request(&self, door: &Door, trace: &Trace, model: Arc<Model>, query: oip::InferQuery) -> Result<Request, Error> {
+    fn request(&self, door: &Door, trace: &Trace, model: Arc<Model>, query: oip::InferQuery, policy: Option<&str>) -> Result<Request, Error> {
         let fault = |what, reason: &str| Error::from(Fault::Query { what, reason: reason.to_owned() });
         let timeout = match self.parameters.get("timeout") {
             None | Some(Parameter::Integer(0)) => None,
@@ -104,7 +106,7 @@ impl Asked {
         };
         let priority = match self.parameters.get("priority") {
             None | Some(Parameter::Integer(0)) => None,
-            Some(Parameter::Integer(level)) => Some(u32::try_from(*level).unwrap_or(u32::MAX)),
+            Some(Parameter::Integer(level)) => Some(*level),
             Some(_) => return Err(fault("parameter `priority`", "it must be a whole number")),
         };
         let exclusive = match self.parameters.get("exclusive") {
@@ -112,11 +114,15 @@ impl Asked {
             Some(Parameter::Boolean(exclusive)) => *exclusive || query.exclusive,
             Some(_) => return Err(fault("parameter `exclusive`", "it must be true or false")),
         };
-        let routing = match self.parameters.get("routing") {
-            None => None,
-            Some(Parameter::Text(name)) => Some(name.clone()),
-            Some(_) => return Err(fault("parameter `routing`", "it must be the name of a routing slot")),
+        let policy = match (self.parameters.get("routing"), policy) {
+            (None, policy) => policy,
+            (Some(Parameter::Text(name)), Some(policy)) if name != policy => {
+                return Err(fault("header `x-host-routing`", &format!("it is `{policy}`, but parameter `routing` is `{name}`")));
+            }
+            (Some(Parameter::Text(name)), _) => Some(name.as_str()),
+            (Some(_), _) => return Err(fault("parameter `routing`", "it must be the name of a routing policy")),
         };
+        let routing = door.service.routing(&model, policy)?;
         Ok(Request {
             model,
             inputs: self.inputs.clone(),
@@ -128,6 +134,12 @@ impl Asked {
             trace: trace.clone(),
         })
     }
+}
+
+/// The routing policy that the header names.
+fn routing_header(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    let unread = |_| Fault::Query { what: "header `x-host-routing`", reason: "it must be the name of a routing policy".to_owned() };
+    Ok(headers.get(ROUTING_HEADER).map(HeaderValue::to_str).transpose().map_err(unread)?)
 }
 
 /// How a body is to be read.
@@ -184,11 +196,17 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
-/// Below 2^31 and never 0, which stands for no sequence.
+/// The key of a sequence that a query names: the same as that of a parameter, whether it is a number there or a text.
+pub(super) fn sequence_key_of(text: &str) -> u32 {
+    sequence_key(&text.parse::<i64>().map_or_else(|_| Parameter::Text(text.to_owned()), Parameter::Integer))
+}
+
+/// Below 2^31; 0 for no sequence, which protocols say with 0 or an empty text.
 fn sequence_key(id: &Parameter) -> u32 {
     let mut hasher = DefaultHasher::new();
     match id {
         Parameter::Integer(0) => return 0,
+        Parameter::Text(text) if text.is_empty() => return 0,
         Parameter::Integer(number) => hasher.write_i64(*number),
         Parameter::Text(text) => hasher.write(text.as_bytes()),
         Parameter::Number(number) => hasher.write_u64(number.to_bits()),
@@ -216,5 +234,28 @@ impl Drop for Count<'_> {
     fn drop(&mut self) {
         self.metrics.request(&self.model.id, self.outcome, self.started.elapsed());
         self.trace.end(self.outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_is_no_text_names_no_policy() {
+        let mut headers = HeaderMap::new();
+        assert!(routing_header(&headers).is_ok_and(|policy| policy.is_none()));
+        headers.insert(ROUTING_HEADER, HeaderValue::from_bytes(b"st\xe9cky").expect("bytes that HTTP takes"));
+        let error = routing_header(&headers).expect_err("no text").to_string();
+        assert_eq!(error, "header `x-host-routing` is not understood: it must be the name of a routing policy");
+    }
+
+    #[test]
+    fn a_sequence_has_one_key_and_no_sequence_has_none() {
+        let text = |text: &str| sequence_key(&Parameter::Text(text.to_owned()));
+        assert_eq!([sequence_key(&Parameter::Integer(0)), text(""), sequence_key_of(""), sequence_key_of("0")], [0; 4]);
+        assert_eq!((sequence_key_of("7"), sequence_key_of("chat-7")), (sequence_key(&Parameter::Integer(7)), text("chat-7")));
+        let keys: std::collections::BTreeSet<u32> = (1..=1_000).map(|id| sequence_key(&Parameter::Integer(id))).collect();
+        assert!(keys.len() == 1_000 && keys.iter().all(|key| (1..1 << 31).contains(key)));
     }
 }

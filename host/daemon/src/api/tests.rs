@@ -32,6 +32,8 @@ struct Counting {
     ready: bool,
     /// Those of the requests so far.
     accesses: Mutex<Vec<Access>>,
+    /// Those of the requests so far.
+    routings: Mutex<Vec<Option<String>>>,
 }
 
 impl Service for Counting {
@@ -57,14 +59,18 @@ impl Service for Counting {
     fn deadline(&self, timeout: Option<Millis>) -> Millis {
         timeout.unwrap_or(Millis(1e3))
     }
-    fn class(&self, priority: Option<u32>) -> Result<u32, Error> {
-        Ok(priority.unwrap_or(0))
+    fn class(&self, priority: Option<i64>) -> Result<u32, Error> {
+        Ok(priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(0))
+    }
+    fn routing(&self, _: &Model, asked: Option<&str>) -> Result<Option<String>, Error> {
+        Ok(asked.map(str::to_owned))
     }
     fn infer(&self, request: Request) -> Pending<'_, Answer> {
         if !self.ready {
             return Box::pin(async { Err(Fault::Draining.into()) });
         }
         self.accesses.lock().expect("nobody panics while it holds this").push(request.access);
+        self.routings.lock().expect("nobody panics while it holds this").push(request.routing.clone());
         let rows = request.inputs[0].1.shape()[0];
         let counted = |spec: &TensorSpec| {
             let width: usize = spec.shape[1..].iter().filter_map(|dimension| dimension.fixed()).product();
@@ -74,8 +80,9 @@ impl Service for Counting {
         let outputs = request.model.outputs.iter().map(counted).collect();
         Box::pin(async move { Ok(Answer { outputs, policy: "round-robin-routing generation 3 sha256:abc".into() }) })
     }
-    fn schedule(&self, strategy: &str, model: Option<&str>) -> Result<schedule::Answer, Error> {
-        Ok(schedule::Answer { device: "local-1".into(), address: String::new(), strategy: strategy.into(), model: model.map(str::to_owned) })
+    fn schedule(&self, strategy: &schedule::Strategy, model: Option<&str>, sequence_key: u32) -> Result<schedule::Answer, Error> {
+        let device = if sequence_key == 0 { "local-1" } else { "local-2" };
+        Ok(schedule::Answer { device: device.into(), address: String::new(), strategy: strategy.word().into(), model: model.map(str::to_owned) })
     }
     fn status(&self) -> admin::Status {
         let state = |model: &Arc<Model>| admin::ModelState { name: model.id.name.to_string(), version: 1, ready: self.ready, reason: String::new() };
@@ -97,6 +104,9 @@ impl Service for Counting {
     fn explain(&self, name: &str) -> Result<admin::Explanation, Error> {
         Err(Fault::UnknownModel { name: name.into() }.into())
     }
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        self.explain(name)
+    }
     fn split(&self, _: &str, _: Vec<u32>, _: PathBuf) -> Pending<'_, Vec<String>> {
         Box::pin(async { Ok(Vec::new()) })
     }
@@ -114,8 +124,12 @@ fn models() -> Vec<Arc<Model>> {
     MODELS.get_or_init(|| vec![load("digits"), load("mlp")]).clone()
 }
 
+fn counting(ready: bool) -> Counting {
+    Counting { models: models(), ready, accesses: Mutex::default(), routings: Mutex::default() }
+}
+
 fn door(ready: bool) -> Door {
-    door_of(Arc::new(Counting { models: models(), ready, accesses: Mutex::default() }))
+    door_of(Arc::new(counting(ready)))
 }
 
 fn door_of(service: Arc<Counting>) -> Door {
@@ -158,6 +172,7 @@ async fn metadata_and_health_read_like_the_protocol() {
                 "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 16]}], "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 4]}]}),
         ),
         (&up, "/schedule?stargety=roundrobin", 200, json!({"device": "local-1", "address": "", "strategy": "roundrobin"})),
+        (&up, "/schedule?strategy=sticky&sequence_id=7", 200, json!({"device": "local-2", "address": "", "strategy": "sticky"})),
     ];
     for (door, path, status, body) in cases {
         let response = send(door, get_at(path)).await;
@@ -212,7 +227,7 @@ async fn a_picture_goes_through_the_models_preprocessing_and_comes_back_as_label
 
 #[tokio::test]
 async fn a_request_asks_for_its_devices_alone_in_its_parameters_or_in_the_query() {
-    let service = Arc::new(Counting { models: models(), ready: true, accesses: Mutex::default() });
+    let service = Arc::new(counting(true));
     let door = door_of(service.clone());
     let body = |parameters: Value| json!({"parameters": parameters, "inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": vec![1; 16]}]});
     let picture = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/digits/samples/000_9.png")).expect("in the repository");
@@ -230,6 +245,31 @@ async fn a_request_asks_for_its_devices_alone_in_its_parameters_or_in_the_query(
         let asked = format!("{} {}", request.uri(), access.word());
         assert_eq!(send(&door, request).await.status(), StatusCode::OK, "{asked}");
         assert_eq!(service.accesses.lock().expect("nobody panics while it holds this").pop(), Some(access), "{asked}");
+    }
+}
+
+/// A request that asks for a routing policy in its parameters.
+fn asking(policy: &str) -> Value {
+    json!({"parameters": {"routing": policy}, "inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": vec![1; 16]}]})
+}
+
+#[tokio::test]
+async fn a_request_asks_for_a_routing_policy_in_a_header_or_in_its_parameters() {
+    let service = Arc::new(counting(true));
+    let door = door_of(service.clone());
+    let plain = json!({"inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": vec![1; 16]}]}).to_string();
+    let mlp = "/v2/models/mlp/infer";
+    let raw = [("inference-header-content-length", "0"), ("x-host-routing", "sticky")];
+    let cases: Vec<(HttpRequest<Body>, Option<&str>)> = vec![
+        (post_to(mlp, &[], plain.clone()), None),
+        (post_to(mlp, &[("x-host-routing", "random")], plain), Some("random")),
+        (post_to(mlp, &[], asking("sticky").to_string()), Some("sticky")),
+        (post_to(mlp, &[("x-host-routing", "sticky")], asking("sticky").to_string()), Some("sticky")),
+        (post_to(mlp, &raw, vec![0; 64]), Some("sticky")),
+    ];
+    for (request, routing) in cases {
+        assert_eq!(send(&door, request).await.status(), StatusCode::OK, "{routing:?}");
+        assert_eq!(service.routings.lock().expect("nobody panics while it holds this").pop(), Some(routing.map(str::to_owned)));
     }
 }
 
@@ -267,7 +307,11 @@ async fn bad_input_gets_the_right_status_and_names_what_disagrees() {
         (get_at("/v2/models/mlp/versions/x"), 404, "Request for unknown model: 'mlp' version x is not found, loaded are [1]"),
         (get_at("/v3"), 404, "there is nothing at /v3"),
         (get_at(infer), 405, "/v2/models/mlp/infer cannot be asked with GET"),
-        (get_at("/schedule?strategy=best"), 400, "strategy `best` is not known, it must be one of load, roundrobin"),
+        (
+            post_to(infer, &[("x-host-routing", "st\u{e9}cky")], x(&[1, 16], "FP32", 16)),
+            400,
+            "header `x-host-routing` is not understood: it must be the name of a routing policy",
+        ),
         (post_to("/v2/repository/models/mlp/load", &[], ""), 501, "loading and unloading on demand is not offered"),
     ];
     for (request, status, message) in cases {
@@ -285,6 +329,16 @@ async fn a_host_that_stops_says_when_to_come_again() {
     let response = send(&door(false), post_to("/v2/models/mlp/infer", &[], body.to_string())).await;
     assert_eq!((response.status(), response.headers()["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"1"[..]));
     assert_eq!(json_of(&response)["error"], "the host is stopping and takes no new requests");
+}
+
+#[test]
+fn who_is_turned_away_is_told_in_whole_seconds_when_to_come_again() {
+    let late = || Error::from(crate::stage_fault::StageFault::Late { doing: "waiting for its turn" });
+    let cases = [(late(), "1"), (late().with_retry_after(Millis(1.0)), "1"), (late().with_retry_after(Millis(2_001.0)), "3")];
+    for (error, seconds) in cases {
+        let response = axum::response::IntoResponse::into_response(error);
+        assert_eq!((response.status(), response.headers()["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, seconds.as_bytes()));
+    }
 }
 
 #[tokio::test]

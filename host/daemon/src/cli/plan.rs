@@ -1,8 +1,10 @@
 //! `host plan`.
 
+mod explain;
+
 use clap::Subcommand;
-use host_core::units::{Bytes, Millis};
-use host_wire::admin::{ExplainedReplica, Explanation, HistoryQuery, Plan, PlanRecord, PlannedModel, Stage};
+use host_core::units::Millis;
+use host_wire::admin::{ExpectedModel, ExplainQuery, Explanation, HistoryQuery, Plan, PlanRecord, PlannedModel, Stage};
 
 use super::{Global, client::Admin, screen::Screen};
 use crate::error::Error;
@@ -11,12 +13,15 @@ use crate::error::Error;
 pub(super) enum PlanCommand {
     /// Show which device holds which blocks
     Show,
-    /// Say why a model is where it is: stage times, the bottleneck, the bound and the gap
+    /// Say why a model is where it is, or why it is nowhere: stage times, the bottleneck, the bound, and what would help
     Explain {
         /// Name of the model
         model: String,
+        /// Do not ask the allocation policy what would help
+        #[arg(long)]
+        no_advice: bool,
     },
-    /// List earlier plans
+    /// List earlier plans: when and why each was made, what it changed and what was expected of it
     History {
         /// How many of the newest
         #[arg(long, default_value_t = 20)]
@@ -31,9 +36,9 @@ pub(super) async fn plan(global: &Global, screen: &mut Screen, command: PlanComm
             let plan: Plan = admin.get("/plan").await?;
             if screen.is_json() { screen.json(&plan) } else { show(screen, &plan, |_| true) }
         }
-        PlanCommand::Explain { model } => {
-            let explanation: Explanation = admin.get(&format!("/plan/explain/{model}")).await?;
-            if screen.is_json() { screen.json(&explanation) } else { explain(screen, &explanation) }
+        PlanCommand::Explain { model, no_advice } => {
+            let explanation: Explanation = admin.query(&format!("/plan/explain/{model}"), &ExplainQuery { advise: !no_advice }).await?;
+            if screen.is_json() { screen.json(&explanation) } else { explain::print(screen, &explanation) }
         }
         PlanCommand::History { count } => {
             let records: Vec<PlanRecord> = admin.query("/plan/history", &HistoryQuery { count: Some(count), slot: None }).await?;
@@ -60,45 +65,35 @@ pub(super) fn show(screen: &mut Screen, plan: &Plan, wanted: impl Fn(&PlannedMod
     screen.table(["model", "replica", "stage", "offer", "blocks"], &rows)
 }
 
-fn explain(screen: &mut Screen, explanation: &Explanation) -> Result<(), Error> {
-    screen.line(&format!("{}@{}: {} blocks, plan {}", explanation.model, explanation.version, explanation.blocks, explanation.plan))?;
-    screen.line(&format!("placed by {} (generation {}), objective {}", explanation.policy, explanation.generation, explanation.objective))?;
-    for (index, replica) in explanation.replicas.iter().enumerate() {
-        screen.line("")?;
-        screen.line(&format!("replica {index}"))?;
-        self::replica(screen, replica)?;
-    }
-    screen.line("")?;
-    screen.line(&format!("throughput  {:.1} requests/s expected", explanation.throughput_per_s))?;
-    if explanation.bound_per_s > 0.0 {
-        screen.line(&format!("bound       {:.1} requests/s, which no plan can exceed", explanation.bound_per_s))?;
-        screen.line(&format!("gap         {:.1} %", explanation.gap_ratio() * 100.0))?;
-    }
-    explanation.notes.iter().try_for_each(|note| screen.line(&format!("note        {note}")))
-}
-
-fn replica(screen: &mut Screen, replica: &ExplainedReplica) -> Result<(), Error> {
-    let mut rows = Vec::new();
-    for (position, stage) in replica.stages.iter().enumerate() {
-        let hop = replica.hops_ms.get(position).map_or_else(String::new, |hop| Millis(*hop).to_string());
-        let measured = stage.measured_ms.map_or_else(|| "-".to_owned(), |ms| Millis(ms).to_string());
-        let slowest = if replica.bottleneck as usize == position && replica.stages.len() > 1 { "bottleneck" } else { "" };
-        let memory = format!("{} of {}", Bytes(stage.memory_bytes), Bytes(stage.memory_bytes_max));
-        let predicted = Millis(stage.predicted_ms).to_string();
-        rows.push([position.to_string(), place(&stage.stage), blocks(&stage.stage), predicted, measured, hop, memory, slowest.to_owned()]);
-    }
-    screen.table(["stage", "offer", "blocks", "predicted", "measured", "hop", "memory", ""], &rows)?;
-    screen.line(&format!("one request takes {}, one is answered each {}", Millis(replica.latency_ms), Millis(replica.period_ms)))
-}
-
+/// A few lines for each plan: reasons may be long.
 fn history(screen: &mut Screen, records: &[PlanRecord]) -> Result<(), Error> {
-    let row = |record: &PlanRecord| {
-        let stages = |model: &PlannedModel| model.replicas.iter().map(|replica| replica.stages.len().to_string()).collect::<Vec<_>>().join("+");
-        let models: Vec<String> = record.plan.models.iter().map(|model| format!("{}@{} in {} stages", model.name, model.version, stages(model))).collect();
-        [record.plan.number.to_string(), utc(record.made_at_ms), record.reason.clone(), models.join(", ")]
-    };
-    let rows: Vec<[String; 4]> = records.iter().map(row).collect();
-    screen.table(["plan", "made (UTC)", "why", "models"], &rows)
+    records.iter().try_for_each(|record| told(record).iter().try_for_each(|line| screen.line(line)))
+}
+
+fn told(record: &PlanRecord) -> Vec<String> {
+    let by = record.policy.as_ref().map_or_else(String::new, |policy| format!(", by {}", policy.plugin));
+    let mut lines = vec![format!("plan {}, made {} (UTC){by}", record.plan.number, utc(record.made_at_ms)), format!("  why      {}", record.reason)];
+    lines.extend(record.changes.iter().map(|change| format!("  changed  {change}")));
+    for model in &record.plan.models {
+        let expected = record.expected.iter().find(|expected| (&expected.name, expected.version) == (&model.name, model.version));
+        lines.push(format!("  {}", planned(model, expected)));
+    }
+    lines
+}
+
+/// `digits@1 in 2+1 stages, 120.3 requests/s and 8.30 ms a request expected, for balanced`
+fn planned(model: &PlannedModel, expected: Option<&ExpectedModel>) -> String {
+    let name = format!("{}@{}", model.name, model.version);
+    if model.replicas.is_empty() {
+        return format!("{name} does not fit");
+    }
+    let stages = model.replicas.iter().map(|replica| replica.stages.len().to_string()).collect::<Vec<_>>().join("+");
+    let worth = expected.map_or_else(String::new, |expected| {
+        let ExpectedModel { throughput_per_s, latency_ms, objective, .. } = expected;
+        format!(", {throughput_per_s:.1} requests/s and {} a request expected, for {objective}", Millis(*latency_ms))
+    });
+    let word = if stages == "1" { "stage" } else { "stages" };
+    format!("{name} in {stages} {word}{worth}")
 }
 
 fn place(stage: &Stage) -> String {
@@ -127,6 +122,30 @@ pub(super) fn utc(at_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_in_history_says_when_and_why_and_what_it_changed() {
+        let json = r#"{
+            "made_at_ms": 1772366405000,
+            "reason": "model digits@1 was added",
+            "policy": { "plugin": "balanced-allocation", "digest": "d", "config": "{}" },
+            "expected": [{ "name": "digits", "version": 1, "objective": "balanced", "throughput_per_s": 120.34, "latency_ms": 8.3 }],
+            "changes": ["digits@1 gets a/cpu[0..9)"],
+            "plan": { "number": 3, "models": [
+                { "name": "digits", "version": 1, "replicas": [{ "stages": [{ "device": "a", "accelerator": "cpu", "start": 0, "end": 9 }] }] },
+                { "name": "mlp", "version": 2, "replicas": [] }
+            ] }
+        }"#;
+        let record: PlanRecord = serde_json::from_str(json).expect("a record");
+        let expected = [
+            "plan 3, made 2026-03-01 12:00:05 (UTC), by balanced-allocation",
+            "  why      model digits@1 was added",
+            "  changed  digits@1 gets a/cpu[0..9)",
+            "  digits@1 in 1 stage, 120.3 requests/s and 8.30 ms a request expected, for balanced",
+            "  mlp@2 does not fit",
+        ];
+        assert_eq!(told(&record), expected);
+    }
 
     #[test]
     fn a_time_is_written_as_a_calendar_has_it() {

@@ -21,7 +21,7 @@ use std::{
 use clap::{Args, Subcommand};
 use host_core::units::{Bytes, Millis};
 use host_engine::Engines;
-use host_plugin::{BUILTIN_PLUGINS, PluginHost, PluginSource, SlotName, Workbench};
+use host_plugin::{BUILTIN_PLUGINS, Identified, PluginHost, PluginSource, SlotName, Workbench};
 use host_wire::admin::{Changed, Compared, InstallQuery, Installed, Plugin, PluginQuery, Rehearsal, RollbackQuery, SlotQuery};
 
 use super::{Global, client::Admin, screen::Screen};
@@ -307,7 +307,7 @@ impl How {
 }
 
 /// A file, or a built-in plugin where no file has its name.
-fn source(plugin: &Path) -> Result<PluginSource, Error> {
+pub(super) fn source(plugin: &Path) -> Result<PluginSource, Error> {
     let name = plugin.display().to_string();
     if BUILTIN_PLUGINS.contains(&name.as_str()) && !plugin.is_file() { Ok(PluginSource::builtin(&name)?) } else { component::read(plugin) }
 }
@@ -323,9 +323,13 @@ fn installed(screen: &mut Screen, installed: &Installed) -> Result<(), Error> {
     })?;
     screen.line(&format!("digest sha256:{}", installed.digest))?;
     if let Some(rehearsal) = &installed.rehearsal {
-        let Rehearsal { calls, recorded, call_us_p99, .. } = rehearsal;
+        let Rehearsal { calls, recorded, call_us_p99, is_known, .. } = rehearsal;
         let p99 = if *call_us_p99 > 0.0 { format!(", p99 {}", Millis(call_us_p99 / 1e3)) } else { String::new() };
-        screen.line(&format!("rehearsed with {calls} calls, {recorded} of them on recorded questions{p99}"))?;
+        screen.line(&if *is_known {
+            format!("has passed its rehearsal before{p99}; now asked {recorded} recorded questions")
+        } else {
+            format!("rehearsed with {calls} calls, {recorded} of them on recorded questions{p99}")
+        })?;
         rehearsal.compared.as_ref().map_or(Ok(()), |compared| screen.line(&against(compared)))?;
     }
     screen.line(&format!("prepared in {}, swapped in {}", Millis(installed.prepare_ms), Millis(installed.swap_ms)))
@@ -345,7 +349,11 @@ fn against(compared: &Compared) -> String {
 
 fn list(screen: &mut Screen, plugins: &[Plugin]) -> Result<(), Error> {
     let row = |plugin: &Plugin| {
-        let origin = if plugin.built_in { "built in".to_owned() } else { plugin.source.clone() };
+        let origin = match (plugin.built_in, plugin.is_earlier) {
+            (true, _) => "built in".to_owned(),
+            (false, true) => format!("{} (replaced since)", plugin.source),
+            (false, false) => plugin.source.clone(),
+        };
         let digest = plugin.digest.chars().take(12).collect();
         [plugin.name.clone(), plugin.version.clone(), plugin.kinds.join(", "), plugin.slots.join(", "), digest, origin]
     };
@@ -383,7 +391,8 @@ async fn from_host(global: &Global, name: &str) -> Result<Plugin, Error> {
     let plugins: Vec<Plugin> = Admin::find(global)?.get("/plugins").await?;
     let known = plugins.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>().join(", ");
     let missing = Fault::Unknown { what: "plugin", name: name.to_owned(), known };
-    plugins.into_iter().find(|plugin| plugin.name == name).ok_or_else(|| missing.into())
+    let of_name = plugins.into_iter().filter(|plugin| plugin.name == name);
+    of_name.min_by_key(|plugin| plugin.is_earlier).ok_or_else(|| missing.into())
 }
 
 /// A file, with the signature beside it held against the config.
@@ -391,8 +400,8 @@ async fn of_file(global: &Global, path: PathBuf, config: Option<PathBuf>) -> Res
     let config = config::load(config, global.flags())?.config;
     let from = path.display().to_string();
     let fetched = Origin::File(path).fetch(&config.plugin_fetch, usize::MAX).await?;
-    let trusted = shelf::verify(&config.plugin_trust, &from, &fetched.bytes, None, fetched.signature.as_deref(), Reach::Local);
-    let file = PluginSource { name: fetched.name, bytes: fetched.bytes, manifest: fetched.manifest };
+    let file = Identified::of(fetched.component());
+    let trusted = shelf::verify(&config.plugin_trust, &from, &file, None, fetched.signature.as_deref(), Reach::Local);
     let plugin = component::describe(&file, &from, &config.plugin_limits.guest)?;
     Ok(match trusted {
         Ok(signer) => Plugin { signer: signer.unwrap_or_default(), ..plugin },

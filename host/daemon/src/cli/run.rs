@@ -3,6 +3,7 @@
 use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
+use host_plugin::PluginHost;
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -204,6 +205,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
         doors.spawn(warn_insecure(address, closing.clone()));
     }
     announce(&central, address, started.elapsed());
+    start_rest(central.shelf().plugins().clone());
     stop.cancelled().await;
     tracing::info!("stopping");
     drop(watch);
@@ -217,6 +219,15 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     // The next host makes its own; leaving it would only show commands a door that nobody opens.
     let _ = std::fs::remove_file(admin::socket_path(&config.data));
     Ok(())
+}
+
+/// Starts in the background what few requests ask for.
+fn start_rest(plugins: Arc<PluginHost>) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = plugins.start_rest() {
+            tracing::warn!(%error, "a built-in routing policy could not be started");
+        }
+    });
 }
 
 async fn bind(what: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {

@@ -10,14 +10,14 @@ use std::{
 
 use host_core::{
     device::Roles,
-    ids::{AcceleratorName, DeviceId, NAME_BYTES_MAX},
+    ids::{AcceleratorName, DeviceId},
     link::Speed,
     profile::{ComputeSpeed, DeviceProfile, Fluctuation, Outage, Outages, Pace},
     units::{Bytes, Millis},
 };
-use toml::{Table, Value};
+use toml::Value;
 
-use super::{Config, resolve::shown};
+use super::{Config, section::Section};
 use crate::error::{Error, Fault};
 
 /// Largest profile; more is a wrong file.
@@ -56,7 +56,7 @@ pub(super) fn read_all(config: &Config) -> Result<BTreeMap<PathBuf, DeviceProfil
 }
 
 /// Reads one file, or says all that is wrong with it.
-fn read(path: &Path) -> Result<DeviceProfile, Vec<String>> {
+pub fn read(path: &Path) -> Result<DeviceProfile, Vec<String>> {
     let fault = |reason: String| vec![format!("{}: {reason}", path.display())];
     let bytes = fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
     if bytes > FILE_BYTES_MAX {
@@ -69,24 +69,27 @@ fn read(path: &Path) -> Result<DeviceProfile, Vec<String>> {
 
 /// Pure: the same text gives the same profile, or the same list of faults.
 fn parse(file: &str, name: &str, text: &str) -> Result<DeviceProfile, Vec<String>> {
-    let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-        vec![format!("{file}: line {line}: {}", error.message())]
-    })?;
     let mut faults = Vec::new();
-    let mut section = Section { file, prefix: String::new(), table, known: Vec::new(), faults: &mut faults };
-    let profile = DeviceProfile {
+    let profile = Section::whole_file(file, text, &mut faults).map(|mut section| {
+        let profile = described(&mut section, name);
+        section.finish();
+        profile
+    });
+    profile.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+/// The profile that a table describes; the caller finishes the table.
+pub fn described(section: &mut Section<'_>, name: &str) -> DeviceProfile {
+    DeviceProfile {
         name: section.word("name", |text| DeviceId::parse(text).ok()).map_or_else(|| name.to_owned(), |name| name.to_string()),
         accelerator: section.word("accelerator", |text| AcceleratorName::parse(text).ok()),
-        roles: roles(&mut section),
+        roles: roles(section),
         memory: section.whole("memory_bytes", MEMORY_BYTES).map(Bytes),
-        network: network(&mut section),
+        network: network(section),
         compute: section.inner("compute", compute).unwrap_or(ComputeSpeed::Slowdown(1.0)),
         fluctuation: section.inner("fluctuation", fluctuation).unwrap_or(Fluctuation::NONE),
-        outages: outages(&mut section),
-    };
-    section.finish();
-    if faults.is_empty() { Ok(profile) } else { Err(faults) }
+        outages: outages(section),
+    }
 }
 
 fn roles(section: &mut Section<'_>) -> Roles {
@@ -100,7 +103,8 @@ fn roles(section: &mut Section<'_>) -> Roles {
     Roles { head: has("head"), body: has("body"), tail: has("tail") }
 }
 
-fn network(section: &mut Section<'_>) -> Speed {
+/// The way that `latency_ms` and `bandwidth_bytes_per_s` describe; what is not said is no limit.
+pub fn network(section: &mut Section<'_>) -> Speed {
     let bandwidth = section.number("bandwidth_bytes_per_s", BANDWIDTH_BYTES_PER_S);
     let latency = section.number("latency_ms", LATENCY_MS).map_or(Speed::FREE.latency, Millis);
     Speed { latency, bytes_per_ms: bandwidth.map_or(Speed::FREE.bytes_per_ms, |bytes| bytes / 1e3) }
@@ -128,7 +132,7 @@ fn fluctuation(section: &mut Section<'_>) -> Fluctuation {
 
 /// A list of them, or one in every stretch of time.
 fn outages(section: &mut Section<'_>) -> Outages {
-    if !matches!(section.table.get("outages"), Some(Value::Array(_))) {
+    if !section.is_list("outages") {
         return section.inner("outages", repeated).unwrap_or(Outages::NONE);
     }
     let Some(Value::Array(entries)) = section.take("outages") else { return Outages::NONE };
@@ -157,87 +161,6 @@ fn repeated(section: &mut Section<'_>) -> Outages {
         section.fault("for_ms", &lasting, &format!("it must be less than outages.every_ms, which is {every}"));
     }
     Outages::Repeated { every: Millis(every), lasting: Millis(lasting), seed: section.whole("seed", SEED).unwrap_or(0) }
-}
-
-/// A table of the file, of which the keys that are read are taken out.
-struct Section<'a> {
-    file: &'a str,
-    prefix: String,
-    table: Table,
-    known: Vec<&'static str>,
-    faults: &'a mut Vec<String>,
-}
-
-impl Section<'_> {
-    fn take(&mut self, key: &'static str) -> Option<Value> {
-        self.known.push(key);
-        self.table.remove(key)
-    }
-
-    fn fault(&mut self, key: &str, value: &dyn std::fmt::Display, expected: &str) {
-        self.faults.push(format!("{}: {}{key} is {}, {expected}", self.file, self.prefix, shown(&value.to_string())));
-    }
-
-    fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
-        let value = self.take(key)?;
-        let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64)).filter(|number| range.contains(number));
-        if number.is_none() {
-            self.fault(key, &value, &format!("it must be a number from {} to {}", range.start(), range.end()));
-        }
-        number
-    }
-
-    fn whole(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        let value = self.take(key)?;
-        let number = value.as_integer().and_then(|whole| u64::try_from(whole).ok()).filter(|number| range.contains(number));
-        if number.is_none() {
-            self.fault(key, &value, &format!("it must be a whole number from {} to {}", range.start(), range.end()));
-        }
-        number
-    }
-
-    /// A number without which the others say nothing. The smallest there may be stands for one that is wrong.
-    fn needed(&mut self, key: &'static str, range: RangeInclusive<f64>) -> f64 {
-        if !self.table.contains_key(key) {
-            self.faults.push(format!("{}: {}{key} is missing, it must be a number from {} to {}", self.file, self.prefix, range.start(), range.end()));
-        }
-        let smallest = *range.start();
-        self.number(key, range).unwrap_or(smallest)
-    }
-
-    fn word<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let value = self.take(key)?;
-        let word = value.as_str().and_then(read);
-        if word.is_none() {
-            let expected = format!("it must be 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_` and `.`, the first a letter or digit");
-            self.fault(key, &value, &expected);
-        }
-        word
-    }
-
-    fn inner<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
-        let value = self.take(key)?;
-        self.within(key, value, read)
-    }
-
-    /// Reads a value that must be a table, and names the keys that it should not have.
-    fn within<T>(&mut self, name: &str, value: Value, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
-        let Value::Table(table) = value else {
-            self.fault(name, &value, "it must be a table of keys and values");
-            return None;
-        };
-        let prefix = format!("{}{name}.", self.prefix);
-        let mut inner = Section { file: self.file, prefix, table, known: Vec::new(), faults: self.faults };
-        let read = read(&mut inner);
-        inner.finish();
-        Some(read)
-    }
-
-    fn finish(self) {
-        for key in self.table.keys() {
-            self.faults.push(format!("{}: key `{}{key}` is not known, there are {}", self.file, self.prefix, self.known.join(", ")));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -160,6 +160,11 @@ impl Resolver {
                 leases.lost_after_ms, leases.heartbeat_ms
             ));
         }
+        let review = &config.review;
+        if review.pause_ms_max < review.pause_ms_min {
+            self.faults
+                .push(format!("review.pause_ms_max is {}, it must be at least review.pause_ms_min, which is {}", review.pause_ms_max, review.pause_ms_min));
+        }
         self.check_join();
         self.check_devices();
     }
@@ -292,7 +297,7 @@ mod tests {
         assert_eq!(
             faults(&sources),
             [
-                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, links, cache, peers, store, traces, log",
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, routing, routing_models, routing_requests, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, review, links, predictions, cache, peers, store, traces, log",
                 "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
                 "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
                 "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",
@@ -301,6 +306,12 @@ mod tests {
                 "--set: there is no setting `colour`; `host config show` lists them",
             ]
         );
+    }
+
+    #[test]
+    fn the_longest_pause_between_plans_is_no_shorter_than_the_first() {
+        let said = faults(&sources("review: { pause_ms_min: 5000, pause_ms_max: 1000 }"));
+        assert_eq!(said, ["review.pause_ms_max is 1000, it must be at least review.pause_ms_min, which is 5000"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use host_core::ids::DeviceId;
 use host_wire::join::JoinToken;
 use serde_json::{Value, json};
 
-use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device};
+use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device, routing};
 use crate::{peer::ECHO_BYTES_MAX, pki::Subject, shelf};
 
 const MINUTE_MS: u64 = 60_000;
@@ -78,11 +78,19 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "requests.priority_levels", set: |c, v| number(&mut c.requests.priority_levels, v, 1..=64), get: |c| json!(c.requests.priority_levels) },
     Setting { key: "requests.priority_default", set: |c, v| number(&mut c.requests.priority_default, v, 1..=64), get: |c| json!(c.requests.priority_default) },
+    Setting {
+        key: "requests.retry_after_ms_max",
+        set: |c, v| number(&mut c.requests.retry_after_ms_max, v, 1_000..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.requests.retry_after_ms_max),
+    },
     Setting { key: "requests.image_pixels_max", set: |c, v| number(&mut c.requests.image_pixels_max, v, 1..=GIB), get: |c| json!(c.requests.image_pixels_max) },
     Setting { key: "local_devices", set: |c, v| local_device::read(&mut c.local_devices, v), get: |c| json!(c.local_devices) },
     Setting { key: "profile", set: |c, v| path(c.profile.get_or_insert_default(), v), get: |c| json!(c.profile) },
     Setting { key: "profile_time_ratio", set: |c, v| ratio(&mut c.profile_time_ratio, v, 1.0..=10_000.0), get: |c| json!(c.profile_time_ratio) },
     Setting { key: "slots", set: |c, v| slots(&mut c.slots, v), get: |c| json!(c.slots) },
+    Setting { key: "routing", set: |c, v| routing::policy(&mut c.routing.default, v), get: |c| json!(c.routing.default) },
+    Setting { key: "routing_models", set: |c, v| routing::by_model(&mut c.routing.models, v), get: |c| json!(c.routing.models) },
+    Setting { key: "routing_requests", set: |c, v| routing::allowed(&mut c.routing.requests, v), get: |c| c.routing.requests.shown() },
     Setting {
         key: "plugin_limits.component_bytes_max",
         set: |c, v| number(&mut c.plugin_limits.guest.component_bytes_max, v, 1024..=GIB),
@@ -273,6 +281,31 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.plugin_limits.rehearsed_problems_max, v, 0..=10_000),
         get: |c| json!(c.plugin_limits.rehearsed_problems_max),
     },
+    Setting {
+        key: "plugin_limits.brief_rehearsal_questions_max",
+        set: |c, v| number(&mut c.plugin_limits.brief_rehearsal_questions_max, v, 0..=10_000),
+        get: |c| json!(c.plugin_limits.brief_rehearsal_questions_max),
+    },
+    Setting {
+        key: "plugin_limits.brief_rehearsal_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.brief_rehearsal_ms_max, v, 0..=MINUTE_MS),
+        get: |c| json!(c.plugin_limits.brief_rehearsal_ms_max),
+    },
+    Setting {
+        key: "plugin_limits.spare_plugins_max",
+        set: |c, v| number(&mut c.plugin_limits.spare_plugins_max, v, 0..=64),
+        get: |c| json!(c.plugin_limits.spare_plugins_max),
+    },
+    Setting {
+        key: "plugin_limits.spare_memory_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.spare_memory_bytes_max, v, 0..=1024 * GIB),
+        get: |c| json!(c.plugin_limits.spare_memory_bytes_max),
+    },
+    Setting {
+        key: "plugin_limits.spare_ms_max",
+        set: |c, v| number(&mut c.plugin_limits.spare_ms_max, v, 0..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.plugin_limits.spare_ms_max),
+    },
     Setting { key: "plugin_trust.keys", set: |c, v| keys(&mut c.plugin_trust.keys, v), get: |c| json!(c.plugin_trust.keys) },
     Setting {
         key: "plugin_trust.allow_unsigned",
@@ -307,6 +340,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "join.id_taken_ms_max", set: |c, v| number(&mut c.join.id_taken_ms_max, v, 0..=60 * MINUTE_MS), get: |c| json!(c.join.id_taken_ms_max) },
     Setting { key: "join.announce", set: |c, v| parsed(&mut c.join.announce, v, "true or false"), get: |c| json!(c.join.announce) },
+    Setting { key: "join.search_after_ms", set: |c, v| number(&mut c.join.search_after_ms, v, 100..=60 * MINUTE_MS), get: |c| json!(c.join.search_after_ms) },
     Setting { key: "join.discover_ms_max", set: |c, v| number(&mut c.join.discover_ms_max, v, 100..=10 * MINUTE_MS), get: |c| json!(c.join.discover_ms_max) },
     Setting {
         key: "join.discover_interface",
@@ -335,12 +369,64 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "leases.damp_ms", set: |c, v| number(&mut c.leases.damp_ms, v, 1..=24 * 60 * MINUTE_MS), get: |c| json!(c.leases.damp_ms) },
     Setting { key: "leases.damp_ms_max", set: |c, v| number(&mut c.leases.damp_ms_max, v, 1..=24 * 60 * MINUTE_MS), get: |c| json!(c.leases.damp_ms_max) },
+    Setting { key: "review.interval_ms", set: |c, v| number(&mut c.review.interval_ms, v, 100..=365 * DAY_MS), get: |c| json!(c.review.interval_ms) },
+    Setting { key: "review.cause_ms_min", set: |c, v| number(&mut c.review.cause_ms_min, v, 100..=DAY_MS), get: |c| json!(c.review.cause_ms_min) },
+    Setting { key: "review.pause_ms_min", set: |c, v| number(&mut c.review.pause_ms_min, v, 100..=365 * DAY_MS), get: |c| json!(c.review.pause_ms_min) },
+    Setting { key: "review.pause_ms_max", set: |c, v| number(&mut c.review.pause_ms_max, v, 100..=365 * DAY_MS), get: |c| json!(c.review.pause_ms_max) },
+    Setting { key: "review.drift_ratio", set: |c, v| ratio(&mut c.review.drift_ratio, v, 0.01..=1_000.0), get: |c| json!(c.review.drift_ratio) },
+    Setting { key: "review.runs_min", set: |c, v| number(&mut c.review.runs_min, v, 1..=1_000_000), get: |c| json!(c.review.runs_min) },
+    Setting {
+        key: "review.rebalance_threshold",
+        set: |c, v| ratio(&mut c.review.rebalance_threshold, v, 0.01..=1.0),
+        get: |c| json!(c.review.rebalance_threshold),
+    },
+    Setting { key: "review.memory_ms", set: |c, v| number(&mut c.review.memory_ms, v, 100..=DAY_MS), get: |c| json!(c.review.memory_ms) },
     Setting { key: "links.measure_ms", set: |c, v| number(&mut c.links.measure_ms, v, 100..=DAY_MS), get: |c| json!(c.links.measure_ms) },
     Setting { key: "links.at_once_max", set: |c, v| number(&mut c.links.at_once_max, v, 1..=1_000), get: |c| json!(c.links.at_once_max) },
     Setting { key: "links.pause_ms", set: |c, v| number(&mut c.links.pause_ms, v, 0..=MINUTE_MS), get: |c| json!(c.links.pause_ms) },
     Setting { key: "links.echo_ms", set: |c, v| number(&mut c.links.echo_ms, v, 1..=10_000), get: |c| json!(c.links.echo_ms) },
     Setting { key: "links.bytes_max", set: |c, v| number(&mut c.links.bytes_max, v, 1024..=ECHO_BYTES_MAX), get: |c| json!(c.links.bytes_max) },
     Setting { key: "links.answer_ms_max", set: |c, v| number(&mut c.links.answer_ms_max, v, 100..=MINUTE_MS), get: |c| json!(c.links.answer_ms_max) },
+    Setting {
+        key: "predictions.memory_runs",
+        set: |c, v| number(&mut c.predictions.refining.memory_runs, v, 1..=1_000_000),
+        get: |c| json!(c.predictions.refining.memory_runs),
+    },
+    Setting {
+        key: "predictions.runs_min",
+        set: |c, v| number(&mut c.predictions.refining.runs_min, v, 1..=1_000_000),
+        get: |c| json!(c.predictions.refining.runs_min),
+    },
+    Setting {
+        key: "predictions.stray_ratio",
+        set: |c, v| ratio(&mut c.predictions.refining.stray_ratio, v, 1.01..=1_000.0),
+        get: |c| json!(c.predictions.refining.stray_ratio),
+    },
+    Setting {
+        key: "predictions.factor_max",
+        set: |c, v| ratio(&mut c.predictions.refining.factor_max, v, 1.0..=1_000_000.0),
+        get: |c| json!(c.predictions.refining.factor_max),
+    },
+    Setting {
+        key: "predictions.retell_ratio",
+        set: |c, v| ratio(&mut c.predictions.refining.retell_ratio, v, 0.0..=10.0),
+        get: |c| json!(c.predictions.refining.retell_ratio),
+    },
+    Setting {
+        key: "predictions.model_timing_ms_max",
+        set: |c, v| number(&mut c.predictions.model_timing_ms_max, v, 0..=60 * MINUTE_MS),
+        get: |c| json!(c.predictions.model_timing_ms_max),
+    },
+    Setting {
+        key: "predictions.what_if_asks_max",
+        set: |c, v| number(&mut c.predictions.what_if_asks_max, v, 0..=10_000),
+        get: |c| json!(c.predictions.what_if_asks_max),
+    },
+    Setting {
+        key: "predictions.what_if_ms_max",
+        set: |c, v| number(&mut c.predictions.what_if_ms_max, v, 0..=60 * MINUTE_MS),
+        get: |c| json!(c.predictions.what_if_ms_max),
+    },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
     Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
     Setting { key: "peers.port", set: |c, v| number(&mut c.peers.port, v, 0..=65_535), get: |c| json!(c.peers.port) },
@@ -354,6 +440,11 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "peers.resume_ms_max", set: |c, v| number(&mut c.peers.resume_ms_max, v, 0..=MINUTE_MS), get: |c| json!(c.peers.resume_ms_max) },
     Setting { key: "peers.held_bytes_max", set: |c, v| number(&mut c.peers.held_bytes_max, v, 65_536..=1024 * GIB), get: |c| json!(c.peers.held_bytes_max) },
     Setting { key: "peers.sources_max", set: |c, v| number(&mut c.peers.sources_max, v, 0..=64), get: |c| json!(c.peers.sources_max) },
+    Setting {
+        key: "store.earlier_plugins_kept_max",
+        set: |c, v| number(&mut c.store.earlier_plugins_kept_max, v, 0..=1_000),
+        get: |c| json!(c.store.earlier_plugins_kept_max),
+    },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
     Setting {

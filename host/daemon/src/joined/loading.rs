@@ -76,12 +76,14 @@ impl Joined {
         let unknown = || format!("this device has no accelerator {}", load.at.accelerator);
         let compute = self.0.computes.get(&load.at.accelerator).ok_or_else(unknown)?;
         if self.0.held.has(&load.at, Digest(load.file.digest)) {
+            self.0.desk.holdings.hold(load.at, load.plan);
             return Ok(());
         }
         let (file, shard) = self.bring(&load, say).await.map_err(|error| error.to_string())?;
         let wiring = Wiring::given(&load.feeds, &load.yields);
         compute.load(Arc::new(shard), wiring).await.map_err(|error| error.to_string())?;
         tracing::info!(shard = %load.at.shard, accelerator = %load.at.accelerator, bytes = file.size().0, "a shard is loaded");
+        self.0.desk.holdings.hold(load.at.clone(), load.plan);
         self.0.held.put(load.at, file);
         Ok(())
     }
@@ -133,6 +135,7 @@ impl Joined {
     pub(super) async fn unload(&self, at: &pb::ShardAt) {
         let Ok(at) = ShardAt::try_from(at.clone()) else { return };
         self.0.held.remove(&at);
+        self.0.desk.holdings.let_go(&at);
         if let Some(compute) = self.0.computes.get(&at.accelerator)
             && let Err(error) = compute.unload(at.shard).await
         {

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use host_core::units::Millis;
-use host_wire::{admin, schedule};
+use host_wire::{
+    admin,
+    schedule::{self, Strategy},
+};
 
 use super::Joined;
 use crate::{
@@ -39,15 +42,19 @@ impl Service for Joined {
         timeout.unwrap_or(Millis::ZERO)
     }
 
-    fn class(&self, _priority: Option<u32>) -> Result<u32, Error> {
+    fn class(&self, _priority: Option<i64>) -> Result<u32, Error> {
         Err(asked_elsewhere("a priority"))
+    }
+
+    fn routing(&self, _model: &Model, _asked: Option<&str>) -> Result<Option<String>, Error> {
+        Err(asked_elsewhere("a routing policy"))
     }
 
     fn infer(&self, _request: Request) -> Pending<'_, Answer> {
         Box::pin(async { Err(asked_elsewhere("inference")) })
     }
 
-    fn schedule(&self, _strategy: &str, _model: Option<&str>) -> Result<schedule::Answer, Error> {
+    fn schedule(&self, _strategy: &Strategy, _model: Option<&str>, _sequence_key: u32) -> Result<schedule::Answer, Error> {
         Err(asked_elsewhere("a schedule"))
     }
 
@@ -59,7 +66,7 @@ impl Service for Joined {
             uptime_ms: self.uptime().0 as u64,
             data: self.data().display().to_string(),
             devices: vec![self.id().to_string()],
-            central: Some(self.central().to_owned()),
+            central: Some(self.central()),
             peers: Some(self.address().to_owned()),
             slots: self.shelf().slots(),
             blobs: Some(self.blobs()),
@@ -85,6 +92,10 @@ impl Service for Joined {
 
     fn explain(&self, _name: &str) -> Result<admin::Explanation, Error> {
         Err(asked_elsewhere("a plan"))
+    }
+
+    fn advise(&self, name: &str) -> Result<admin::Explanation, Error> {
+        Service::explain(self, name)
     }
 
     fn split(&self, _name: &str, _cuts: Vec<u32>, _folder: PathBuf) -> Pending<'_, Vec<String>> {

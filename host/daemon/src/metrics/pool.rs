@@ -44,7 +44,7 @@ fn parts<T>(supply: Supply<T>) -> impl Iterator<Item = (&'static str, T)> {
 }
 
 /// One gauge for each value of a label.
-fn family<'a, N: EncodeGaugeValue>(
+pub(super) fn family<'a, N: EncodeGaugeValue>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

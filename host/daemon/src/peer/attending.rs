@@ -11,7 +11,7 @@ use std::{
 
 use host_core::{
     cluster::Event,
-    ids::{AcceleratorName, DeviceId, OfferId},
+    ids::{AcceleratorName, DeviceId, OfferId, PlanNumber},
     shard::ShardId,
     units::Bytes,
 };
@@ -179,6 +179,11 @@ impl Attending {
         }
     }
 
+    /// Tells every device something.
+    pub fn tell_all(&self, says: &Says) {
+        self.lock().values().for_each(|attendance| attendance.tell(says.clone()));
+    }
+
     /// The devices that hold a file and that a peer can reach.
     pub fn holders(&self, file: Digest) -> Vec<Source> {
         let holds = |attendance: &&Arc<Attendance>| lock(&attendance.held).values().any(|held| *held == file);
@@ -221,8 +226,16 @@ impl Attendance {
     }
 
     /// Has a shard loaded, whose file the device fetches from one of the sources or from this host. Answered when the device says
-    /// that it can run, or why not; never, if its stream ends before.
-    pub async fn load(&self, accelerator: &AcceleratorName, shard: &Arc<Shard>, wiring: &Wiring, files: &Files, sources: Vec<Source>) -> Result<(), Error> {
+    /// that it can run, or why not; never, if its stream ends before. `plan` is the one in force.
+    pub async fn load(
+        &self,
+        accelerator: &AcceleratorName,
+        shard: &Arc<Shard>,
+        wiring: &Wiring,
+        files: &Files,
+        sources: Vec<Source>,
+        plan: PlanNumber,
+    ) -> Result<(), Error> {
         let at = ShardAt { accelerator: accelerator.clone(), shard: shard.id.clone() };
         let (done, loaded) = oneshot::channel();
         let progress = LoadProgress { at: at.clone(), bytes: Bytes::ZERO, bytes_total: Bytes(shard.file.len() as u64) };
@@ -235,7 +248,7 @@ impl Attendance {
             }
         };
         let file = files.offer(&shard.id, shard.file.clone(), shard.digest);
-        let load = Load { at, file, golden, feeds: wiring.feeds(), yields: wiring.yields(), sources };
+        let load = Load { at, file, golden, feeds: wiring.feeds(), yields: wiring.yields(), sources, plan };
         self.tell(Says::Load(load.into()));
         let offer = || OfferId { device: self.id.clone(), accelerator: accelerator.clone() };
         match loaded.await {

@@ -18,7 +18,7 @@ use super::{
     attending::{Admitted, Attendance, Attending, Events, Shards},
     awaited::Awaited,
     concluded,
-    dismissal::REMOVED,
+    dismissal::{REMOVED, revoked_says},
     door::Caller,
     enrolling::Enrolling,
     files::Files,
@@ -152,7 +152,7 @@ impl central_server::Central for CentralService {
         self.device_of(&request)?;
         let stuck = Stuck::from(request.into_inner());
         let way = self.0.resumes.find(&stuck).await;
-        self.0.metrics.resume(!way.is_empty());
+        self.0.metrics.resume(!way.hops.is_empty());
         Ok(Response::new(way.into()))
     }
 
@@ -180,6 +180,7 @@ impl CentralService {
         let parts = &self.0;
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         attendance.tell(Says::Welcome(pb::Welcome { heartbeat_ms: ms(parts.heartbeat), lease_ms: ms(parts.lease), central: parts.run }));
+        attendance.tell(revoked_says(&parts.revoked));
         parts.attending.introduce();
         tracing::info!(device = %attendance.id, release = hello.release, address = hello.address.as_deref().unwrap_or("none"), "a device attends");
         let held = self.recognise(attendance, hello.held).await;
@@ -290,9 +291,9 @@ impl CentralService {
         attendance.tell(Says::HeartbeatSeen(pb::HeartbeatSeen { number: beat.number }));
         let device = attendance.id.clone();
         self.send(Event::Heartbeat { device: device.clone(), pressures: beat.pressures, now: self.0.clock.millis() }).await;
-        for Run { at, run } in beat.runs {
+        for Run { at, run, runs } in beat.runs {
             let offer = OfferId { device: device.clone(), accelerator: at.accelerator };
-            self.send(Event::Measured { offer, shard: at.shard, run }).await;
+            self.send(Event::Measured { offer, shard: at.shard, run, runs }).await;
         }
     }
 

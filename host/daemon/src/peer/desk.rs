@@ -1,4 +1,4 @@
-//! Where activations arrive on a device: each is held against what this device is, handed to its compute thread once, and
+//! Where activations arrive on a device: each is held against what this device is and holds, handed to its compute thread once, and
 //! answered when the stage has computed it. What the passage comes to is told to the central.
 
 use std::{
@@ -15,10 +15,11 @@ use host_core::{
     error::ErrorKind,
     ids::{AcceleratorName, DeviceId, OfferId},
 };
-use host_wire::peer::{Activation, Conclusion, Outcome, Stopped};
+use host_wire::peer::{Activation, Conclusion, Outcome, ShardAt, Stopped};
 use tokio::runtime::Handle;
 
 use super::{
+    holdings::Holdings,
     links::{LinkFault, Links},
     parcel,
     post::Post,
@@ -65,6 +66,8 @@ pub struct Desk {
     parts: DeskParts,
     /// The run of the central that this device attends.
     central: AtomicU64,
+    /// What this device is meant to hold.
+    pub holdings: Holdings,
     held_bytes: AtomicUsize,
     running: Mutex<Running>,
     runtime: Handle,
@@ -84,12 +87,13 @@ impl Desk {
     /// Takes nothing until it attends a central. Made in a runtime.
     pub fn new(parts: DeskParts) -> Arc<Self> {
         let (central, held_bytes) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Arc::new(Self { parts, central, held_bytes, running: Mutex::default(), runtime: Handle::current() })
+        Arc::new(Self { parts, central, holdings: Holdings::default(), held_bytes, running: Mutex::default(), runtime: Handle::current() })
     }
 
     /// Says which run of the central this device attends. Passages of another one are over.
     pub fn attend(&self, central: u64) {
         if self.central.swap(central, Ordering::AcqRel) != central {
+            self.holdings.attend_anew();
             for (_, given_up) in self.lock().given_up.drain() {
                 given_up.store(true, Ordering::Release);
             }
@@ -131,7 +135,10 @@ impl Desk {
         }
         let offer = &activation.hop().offer;
         let wrong = || format!("the stage is on {offer}, this device is {} with {}", self.parts.id, accelerators(&self.parts.computes));
-        self.here(offer).ok_or_else(|| (ErrorKind::Invalid, wrong()))
+        let handle = self.here(offer).ok_or_else(|| (ErrorKind::Invalid, wrong()))?;
+        let at = ShardAt { accelerator: offer.accelerator.clone(), shard: activation.shard() };
+        self.holdings.check(&at, activation.plan).map_err(|reason| (ErrorKind::Unavailable, reason))?;
+        Ok(handle)
     }
 
     fn here(&self, offer: &OfferId) -> Option<ComputeHandle> {

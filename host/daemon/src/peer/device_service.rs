@@ -8,6 +8,10 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{central_service::echo, desk::Desk, door::Caller, files::Files, rpc::peer_server};
+use crate::pki::Revoked;
+
+/// What a device hears that the central has removed, over a connection of before.
+const REMOVED: &str = "the certificate was revoked, as it is when somebody removes the device";
 
 /// Answers peers. A cheap handle.
 #[derive(Clone, Debug)]
@@ -16,15 +20,20 @@ pub struct DeviceService {
     pub desk: Arc<Desk>,
     /// Files that peers may fetch.
     pub files: Arc<Files>,
+    /// Certificates that count no more, as the central says.
+    pub revoked: Revoked,
 }
 
 type Answered<T> = Result<Response<T>, Status>;
 
-/// Whoever shows a certificate of the authority is a host of the pool.
-fn known<T>(request: &Request<T>) -> Result<(), Status> {
-    match request.extensions().get::<Caller>().and_then(Caller::subject) {
-        Some(_) => Ok(()),
-        None => Err(Status::unauthenticated("the connection has shown no certificate")),
+impl DeviceService {
+    /// Whoever shows a certificate of the authority is a host of the pool, until it is removed. Its connection may be older than that.
+    fn known<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        match request.extensions().get::<Caller>().and_then(|caller| caller.certificate.as_ref()) {
+            Some(certificate) if self.revoked.contains(certificate.serial()) => Err(Status::permission_denied(REMOVED)),
+            Some(_) => Ok(()),
+            None => Err(Status::unauthenticated("the connection has shown no certificate")),
+        }
     }
 }
 
@@ -33,7 +42,7 @@ impl peer_server::Peer for DeviceService {
     type FetchStream = Pin<Box<dyn Stream<Item = Result<pb::Chunk, Status>> + Send>>;
 
     async fn push(&self, request: Request<pb::Activation>) -> Answered<pb::Taken> {
-        known(&request)?;
+        self.known(&request)?;
         let taken = match Activation::try_from(request.into_inner()) {
             Ok(activation) => self.desk.take(activation).await,
             Err(error) => Err((ErrorKind::Invalid, error.to_string())),
@@ -42,12 +51,12 @@ impl peer_server::Peer for DeviceService {
     }
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Answered<Self::FetchStream> {
-        known(&request)?;
+        self.known(&request)?;
         Ok(Response::new(Box::pin(self.files.chunks(request.into_inner()).await?)))
     }
 
     async fn echo(&self, request: Request<pb::EchoRequest>) -> Answered<pb::EchoReply> {
-        known(&request)?;
+        self.known(&request)?;
         echo(request.get_ref())
     }
 }

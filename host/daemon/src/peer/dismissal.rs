@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use host_core::ids::DeviceId;
+use host_wire::peer::{REVOKED_MAX, Revocations, pb::central_message::Says};
 
 use super::{attending::Remotes, links::Links};
 use crate::{
     clock,
     error::{Error, Fault},
-    pki::{Revoked, Subject},
+    pki::{Revoked, Serial, Subject},
     store::{JoinRefusal, Store},
 };
 
@@ -22,6 +23,16 @@ pub struct Ties {
     pub links: Arc<Links>,
     /// Certificates that count no more.
     pub revoked: Revoked,
+}
+
+/// What devices are told of certificates that count no more: where all refuse them, a device that was removed reaches nobody.
+pub(super) fn revoked_says(revoked: &Revoked) -> Says {
+    let mut serials: Vec<[u8; 16]> = revoked.all().into_iter().map(Serial::bytes).collect();
+    if serials.len() > REVOKED_MAX {
+        tracing::error!(count = serials.len(), REVOKED_MAX, "more certificates are revoked than devices can be told of");
+        serials.truncate(REVOKED_MAX);
+    }
+    Says::Revoked(Revocations(serials).into())
 }
 
 impl Remotes {
@@ -48,6 +59,7 @@ impl Remotes {
         if let Some(ties) = &self.ties {
             // All of them: those of this device may have been written down by a call that has not come so far yet.
             ties.revoked.add(&store.revoked_certificates(now_ms)?);
+            self.attending.tell_all(&revoked_says(&ties.revoked));
         }
         self.attending.readmit(device);
         Ok(())
@@ -59,7 +71,7 @@ mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use host_core::{device::Device, ids::SiteName};
-    use host_wire::peer::{Hello, pb, pb::central_message::Says};
+    use host_wire::peer::{Hello, pb};
     use tokio::sync::mpsc::error::TryRecvError;
 
     use super::{

@@ -89,12 +89,11 @@ impl Post {
             }
             let stuck = Stuck { central: activation.central, passage: activation.passage, at, reason: reason.clone() };
             let way = self.resume.find(stuck, passage).await.map_err(|_| unreachable(reason))?;
-            if way.is_empty() {
-                return Ok(());
-            }
-            tracing::info!(to = %way[0].offer, "a passage goes on another way");
+            let Some(first) = way.hops.first() else { return Ok(()) };
+            tracing::info!(to = %first.offer, plan = way.plan.0, "a passage goes on another way");
             activation.hops.truncate(at);
-            activation.hops.extend(way);
+            activation.hops.extend(way.hops);
+            activation.plan = way.plan;
             activation.left = Millis((passage.deadline - self.clock.millis()).0.max(0.0));
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use host_wire::peer::{Hop, Stuck, pb, way};
+use host_wire::peer::{Stuck, Way, pb};
 
 use super::{
     awaited::Awaited,
@@ -25,7 +25,7 @@ use crate::{
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The stages to go on with; none if there are none, and then whoever waits for the passage knows.
-pub type Found<'a> = Pin<Box<dyn Future<Output = Result<Vec<Hop>, LinkFault>> + Send + 'a>>;
+pub type Found<'a> = Pin<Box<dyn Future<Output = Result<Way, LinkFault>> + Send + 'a>>;
 
 /// Finds where a stuck passage goes on.
 pub trait Resume: fmt::Debug + Send + Sync {
@@ -49,23 +49,23 @@ pub struct Resumes {
 impl Resumes {
     /// Another way, at once if there is one. While no replica is left at all, it waits for one that takes up at the same block; as
     /// soon as there is a whole one instead, the passage ends, so that the request is replayed there.
-    pub async fn find(&self, stuck: &Stuck) -> Vec<Hop> {
+    pub async fn find(&self, stuck: &Stuck) -> Way {
         let id = PassageId { central: stuck.central, number: stuck.passage };
-        let Some(place) = self.awaited.stuck(id, stuck.at, self.each_max) else { return Vec::new() };
+        let Some(place) = self.awaited.stuck(id, stuck.at, self.each_max) else { return Way::default() };
         let device = &place.offer.device;
         let end = clock::now() + self.wait_max;
         loop {
             let serving = self.serving.load_full();
             if let Some((hops, on_the_way)) = serving.take_from(&place.model, place.from, device) {
-                let way = hops.iter().map(parcel::hop).collect();
-                return if self.awaited.resume(id, stuck.at, &hops, on_the_way) { way } else { Vec::new() };
+                let way = Way { hops: hops.iter().map(parcel::hop).collect(), plan: serving.plan() };
+                return if self.awaited.resume(id, stuck.at, &hops, on_the_way) { way } else { Way::default() };
             }
             let left = end.saturating_duration_since(clock::now());
             let changed = tokio::time::timeout(left, self.serving.differs_from(&serving.snapshot().topology));
             if serving.serves_without(&place.model, device) || changed.await.is_err() {
                 let error = StageFault::Unreachable { offer: place.offer, reason: stuck.reason.clone() };
                 self.awaited.conclude(id, Err(Error::from(error)));
-                return Vec::new();
+                return Way::default();
             }
         }
     }
@@ -94,7 +94,7 @@ impl Resume for CentralResumes {
             let answer = tokio::time::timeout(self.wait_max + ANSWER_MAX, client.resume(pb::Stuck::from(stuck))).await;
             let answer = answer.map_err(|_| LinkFault::Unreachable("the central did not answer in time".to_owned()))?;
             let answer = answer.map_err(|status| LinkFault::of(&status))?.into_inner();
-            way(answer, &passage.model, from).map_err(|error| LinkFault::Unreachable(error.to_string()))
+            Way::read(answer, &passage.model, from).map_err(|error| LinkFault::Unreachable(error.to_string()))
         })
     }
 }

@@ -14,6 +14,7 @@ use super::{
     renewing::{RETRY_FIRST, RETRY_MAX, due},
     rpc::central_client::CentralClient,
     simulated::Network,
+    whereabouts::Whereabouts,
 };
 use crate::{
     config::Config,
@@ -35,7 +36,7 @@ pub struct Standing {
     /// Over what it is reached.
     pub network: Network,
     /// Where the central is.
-    pub central: String,
+    pub central: Whereabouts,
     /// Who this device is.
     pub device: DeviceId,
     /// What it shows.
@@ -98,7 +99,7 @@ impl Standing {
     /// On disk first: a device that is killed in between comes back with the new one.
     async fn keep(&self, chain: Vec<Vec<u8>>) -> Result<Identity, Error> {
         let (folder, device, fingerprint) = (self.folder.clone(), self.device.clone(), self.badge.authority());
-        let central = self.central.clone();
+        let central = self.central.address();
         let kept = tokio::task::spawn_blocking(move || {
             let [certificate, authority] = chain.as_slice() else {
                 let reason = format!("it sent {} certificates, there must be 2", chain.len());
@@ -118,7 +119,7 @@ impl Standing {
 
     async fn enrol_again(&self) -> Result<(), Error> {
         let lapsed = Lapsed { device: Some(self.device.clone()), why: enrol::ended(&self.badge.certificate()) };
-        match enrol::anew(&self.config, &self.folder, &self.network, &self.central, Some(&lapsed)).await {
+        match enrol::anew(&self.config, &self.folder, &self.network, &self.central.address(), Some(&lapsed)).await {
             Ok(identity) => {
                 tracing::info!(serial = %identity.certificate().serial(), "the certificate had ended, and the device has enrolled again");
                 self.show(&identity)

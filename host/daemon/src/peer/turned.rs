@@ -12,6 +12,7 @@ use super::{
     door::{Connection, Turned, among_hosts},
     links::Links,
     rpc::peer_server::PeerServer,
+    whereabouts::Whereabouts,
 };
 use crate::{clock, pki::Subject};
 
@@ -27,7 +28,7 @@ pub struct Reachable {
     /// Opens connections.
     pub dialer: Dialer,
     /// The central.
-    pub central: String,
+    pub central: Whereabouts,
     /// What answers on them.
     pub service: PeerServer<DeviceService>,
     /// A connection on which nothing comes for so long is cut.
@@ -62,7 +63,7 @@ impl Reachable {
                 Some(_) => pause = RETRY_FIRST,
                 None => {}
             }
-            let opened = self.dialer.turned(&self.central, lane).await.map_err(|error| error.to_string()).and_then(|stream| {
+            let opened = self.dialer.turned(&self.central.address(), lane).await.map_err(|error| error.to_string()).and_then(|stream| {
                 let address = stream.get_ref().0.peer_addr().map_err(|error| error.to_string())?;
                 Connection::new(stream.into(), address, permit)
             });

@@ -10,6 +10,7 @@ use host_core::{
     plan::Stage,
     shard::BlockRange,
     topology::{Segment, ServedModel, Topology, TopologyDevice},
+    turns::TurnLimits,
 };
 use host_engine::{ElementType, Engines};
 use host_plugin::{EventSink, PluginConfig};
@@ -131,7 +132,8 @@ fn pipeline(limits: PipelineLimits, replicas: &[(&str, &Arc<Pretender>)]) -> Arc
     let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new()));
     let served = Arc::new(Served::default());
     served.store(serving(&Serving::default(), replicas));
-    let admitted = AdmissionLimits { running_max: 64, waiting_max: 64, classes: 1 };
+    let turns = TurnLimits { running_max: 64, waiting_max: 64, classes: 1 };
+    let admitted = AdmissionLimits { turns, retry_after_max: Millis(60e3) };
     Arc::new(Pipeline {
         limits,
         clock: clock.clone(),
@@ -192,6 +194,16 @@ async fn a_device_that_does_not_answer_costs_time_and_no_answer() {
     let answer = answered(ask(&pipeline, Access::Shared)).await;
     assert_eq!((silent.came(), other.came()), (1, 1));
     assert!(answer.policy.starts_with("least-loaded-routing") && answer.policy.ends_with(", detour"), "{}", answer.policy);
+}
+
+#[tokio::test]
+async fn where_replicas_share_stages_the_shortest_way_is_chosen_and_else_the_replica_with_the_least_work() {
+    let device = Pretender::new(Conduct::Answers);
+    for (devices, policy) in [(["a", "b"], "least-loaded-routing"), (["a", "a"], "shortest-path-routing")] {
+        let pipeline = pipeline(PATIENT, &devices.map(|name| (name, &device)));
+        let answer = answered(ask(&pipeline, Access::Shared)).await;
+        assert!(answer.policy.starts_with(policy), "{} for {devices:?}", answer.policy);
+    }
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::{fmt, path::Path, time::Duration};
 
 use host_core::ids::DeviceId;
 use host_engine::Digest;
-use host_wire::join::Fingerprint;
+use host_wire::{der, join::Fingerprint};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
     SerialNumber, date_time_ymd, string::Ia5String,
 };
 use rustls::pki_types::CertificateDer;
 
-use super::{Certificate, Identity, PkiFault, Serial, SigningRequest, Subject, Validity, der, files};
+use super::{Certificate, Identity, PkiFault, Serial, SigningRequest, Subject, Validity, files};
 use crate::error::Error;
 
 const FOLDER: &str = "ca";

@@ -4,6 +4,7 @@
 use std::{fmt, time::Duration};
 
 use host_engine::Digest;
+use host_wire::der;
 use rustls::{
     RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
@@ -11,7 +12,7 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use super::{PkiFault, Subject, der, handshake, random};
+use super::{PkiFault, Subject, handshake, random};
 use crate::error::Error;
 
 /// Clocks differ: a certificate is good from so long before it was made, but no more than this part of its life.
@@ -61,12 +62,13 @@ impl Serial {
     }
 
     /// Reads the number of a certificate.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bits = u128::from_be_bytes(bytes.try_into().ok()?);
         (bits & Self::FIXED_BITS == Self::FIXED).then_some(Self(bits))
     }
 
-    pub(super) fn bytes(self) -> [u8; 16] {
+    /// As it stands in the certificate.
+    pub fn bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }

@@ -2,10 +2,11 @@
 //! the names and usages that it asks for are never looked at.
 
 use host_engine::Digest;
+use host_wire::der;
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
 use rustls::pki_types::{SignatureVerificationAlgorithm, alg_id};
 
-use super::{PkiFault, der, handshake};
+use super::{PkiFault, handshake};
 use crate::error::Error;
 
 /// Largest request. One of a device has about 250 bytes.

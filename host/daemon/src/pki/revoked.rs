@@ -17,6 +17,16 @@ impl Revoked {
         self.0.rcu(|before| before.iter().chain(serials).copied().collect::<BTreeSet<Serial>>());
     }
 
+    /// Refuses these from now on, and no others.
+    pub fn replace(&self, serials: &[Serial]) {
+        self.0.store(Arc::new(serials.iter().copied().collect()));
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Serial> {
+        self.0.load().iter().copied().collect()
+    }
+
     /// Whether a certificate no longer counts.
     pub fn contains(&self, serial: Serial) -> bool {
         self.0.load().contains(&serial)

@@ -82,6 +82,13 @@ fn of_several_ways_the_one_with_the_fewest_requests_is_taken_and_counted() {
 }
 
 #[test]
+fn replicas_share_a_stage_where_it_has_the_same_blocks_on_the_same_device() {
+    let shares = |replicas: &[&[(&str, u32, u32)]]| serving(replicas).shares_stages(0);
+    assert!(shares(&[&[("a", 0, 3), ("b", 3, 9)], &[("a", 0, 3), ("c", 3, 9)]]));
+    assert!(!shares(&[&[("a", 0, 3), ("b", 3, 9)], &[("a", 0, 4), ("c", 4, 9)]]) && !shares(&[&[("a", 0, 9)], &[("b", 0, 9)]]));
+}
+
+#[test]
 fn a_replica_without_a_device_uses_it_in_no_stage() {
     let one = serving(&[&[("a", 0, 3), ("b", 3, 9)]]);
     assert!(!one.serves_without(&model(), &device("b")) && one.serves_without(&model(), &device("c")));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use host_plugin::Package;
+use host_plugin::{Package, PluginSource};
 use oci_client::{
     Client as Registry, Reference,
     client::{Certificate as RegistryCertificate, CertificateEncoding, ClientConfig, ClientProtocol, Config as ImageConfig, ImageLayer},
@@ -60,6 +60,13 @@ pub struct Fetched {
     pub manifest: Option<String>,
     /// The text of a signature beside it.
     pub signature: Option<String>,
+}
+
+impl Fetched {
+    /// The component and its manifest; the bytes are shared.
+    pub fn component(&self) -> PluginSource {
+        PluginSource { name: self.name.clone(), bytes: self.bytes.clone(), manifest: self.manifest.clone() }
+    }
 }
 
 impl Origin {

@@ -1,8 +1,8 @@
 //! What is said of plugins to people: every installed one, every slot and what its plugin did, log and audit lines.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use host_plugin::{BUILTIN_PLUGINS, Bearer, Limits, Manifest, PluginSource, Prepared, SlotStatus, TrialKind, TrialStatus};
+use host_plugin::{BUILTIN_PLUGINS, Bearer, Identified, Limits, Manifest, PluginHost, Prepared, SlotStatus, TrialKind, TrialStatus};
 use host_wire::admin;
 
 use super::Shelf;
@@ -18,7 +18,7 @@ impl Shelf {
         let slots = self.0.plugins.list();
         let limits = &self.0.config.plugin_limits.guest;
         let built_in = BUILTIN_PLUGINS.iter().filter_map(|name| {
-            let source = PluginSource::builtin(name).ok()?;
+            let source = Identified::builtin(name).ok()?;
             described(&source, BUILT_IN, &slots, limits)
         });
         let mut plugins: Vec<admin::Plugin> = built_in.collect();
@@ -30,8 +30,23 @@ impl Shelf {
             let plugin = described(&self.stored(record).ok()?, &record.source, &slots, limits)?;
             Some(admin::Plugin { enabled: record.enabled, signer: record.signer.clone().unwrap_or_default(), ..plugin })
         }));
+        plugins.extend(self.earlier(&slots));
         plugins.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
         plugins
+    }
+
+    /// Those that serve though others have their names now.
+    fn earlier(&self, slots: &[SlotStatus]) -> Vec<admin::Plugin> {
+        let limits = &self.0.config.plugin_limits.guest;
+        let records = self.0.store.earlier_plugins().unwrap_or_else(|error| {
+            tracing::error!(%error, "plugins that were replaced could not be read");
+            Vec::new()
+        });
+        let shown = records.iter().filter_map(|record| {
+            let plugin = described(&self.stored(record).ok()?, &record.source, slots, limits)?;
+            Some(admin::Plugin { is_earlier: true, enabled: record.enabled, signer: record.signer.clone().unwrap_or_default(), ..plugin })
+        });
+        shown.filter(|plugin| !plugin.slots.is_empty()).collect()
     }
 
     /// What is in every slot.
@@ -97,8 +112,20 @@ pub(super) fn rehearsal(prepared: &Prepared) -> admin::Rehearsal {
         call_us_p99: told.p99.map_or(0.0, us),
         recorded: told.recorded,
         memory_bytes: told.memory_bytes,
+        is_known: told.is_known,
         compared: told.compared.as_ref().map(compared),
     }
+}
+
+/// The most linear memory that a guest of each plugin in service has had, in whatever slot.
+pub(super) fn memory(plugins: &PluginHost) -> BTreeMap<String, u64> {
+    let mut bytes = BTreeMap::new();
+    for status in plugins.list() {
+        let Some(bearer) = status.current else { continue };
+        let most = bytes.entry(bearer.plugin.to_string()).or_default();
+        *most = status.counts.memory_bytes.max(*most);
+    }
+    bytes
 }
 
 /// What a plugin asked for and was granted, in words.
@@ -108,8 +135,8 @@ pub(super) fn granted(manifest: &Manifest, limits: &Limits) -> String {
 }
 
 /// What a plugin says of itself, and the slots that it serves.
-fn described(source: &PluginSource, from: &str, slots: &[SlotStatus], limits: &Limits) -> Option<admin::Plugin> {
-    let plugin = component::describe(source, from, limits).ok()?;
+fn described(component: &Identified, from: &str, slots: &[SlotStatus], limits: &Limits) -> Option<admin::Plugin> {
+    let plugin = component::describe(component, from, limits).ok()?;
     let serves = slots.iter().filter(|status| status.current.as_ref().is_some_and(|bearer| bearer.digest.to_string() == plugin.digest));
     Some(admin::Plugin { built_in: from == BUILT_IN, slots: serves.map(|status| status.slot.to_string()).collect(), ..plugin })
 }

@@ -1,10 +1,10 @@
 //! What the store remembers of plugins and slots, and how it is brought back when the host starts again.
 
-use std::sync::mpsc::Receiver;
+use std::sync::{PoisonError, mpsc::Receiver};
 
 use host_core::ids::Generation;
 use host_engine::Digest;
-use host_plugin::{BUILTIN_PLUGINS, Package, PluginSource, SlotName, SwapReason};
+use host_plugin::{BUILTIN_PLUGINS, Identified, Package, PluginSource, SlotName, SwapReason};
 
 use super::{Found, Shelf, journal::OwnSwap};
 use crate::{
@@ -18,7 +18,7 @@ const EARLIER_MAX: u32 = 64;
 impl Shelf {
     /// Before the swap, so that a crash comes back with the old plugin or the new one, whole.
     pub(super) fn kept(&self, source: &str, file: &PluginSource, package: &Package, signer: Option<String>) -> Result<Option<PluginRecord>, Error> {
-        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && PluginSource::builtin(&file.name)?.bytes == file.bytes {
+        if BUILTIN_PLUGINS.contains(&file.name.as_str()) && Identified::builtin(&file.name)?.digest() == package.digest {
             return Ok(None);
         }
         self.0.store.put_blob(package.digest, &file.bytes)?;
@@ -72,21 +72,52 @@ impl Shelf {
             self.0.plugins.count_from(&slot, Generation(generation.generation));
             return Ok(());
         }
-        let record = self.0.store.plugins()?.into_iter().find(|record| record.name == generation.plugin && record.digest == generation.digest);
-        let source = match record {
-            Some(record) if !record.enabled => return Err(Fault::Disabled { plugin: record.name }.into()),
-            Some(record) => self.stored(&record)?,
-            None => self.superseded(generation).map_or_else(|| PluginSource::builtin(&generation.plugin).map_err(Error::from), Ok)?,
-        };
-        let prepared = self.0.plugins.prepare(&source, Some(slot), generation.config.clone())?;
-        self.0.plugins.restore(prepared, Generation(generation.generation));
+        let component = self.component_of(generation)?;
+        let prepared = self.0.plugins.prepare_told(&component, Some(slot.clone()), generation.config.clone(), &mut |_| ())?;
+        let restored = self.0.plugins.restore(prepared, Generation(generation.generation));
+        self.0.restored.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, restored.generation);
         Ok(())
+    }
+
+    /// The component that a generation was of, with the manifest that came with it.
+    pub(super) fn component_of(&self, generation: &GenerationRecord) -> Result<Identified, Error> {
+        let mut records = self.0.store.plugins()?.into_iter().chain(self.0.store.earlier_plugins()?);
+        let record = records.find(|record| record.name == generation.plugin && record.digest == generation.digest);
+        match record {
+            Some(record) if !record.enabled => Err(Fault::Disabled { plugin: record.name }.into()),
+            Some(record) => self.stored(&record),
+            None => self.superseded(generation).map_or_else(|| Identified::builtin(&generation.plugin).map_err(Error::from), Ok),
+        }
+    }
+
+    /// Where the slot itself does not know what it held before, because this host has been started again since: the generation that
+    /// is asked for, or the last one of another plugin that is still there and did not fail its way out.
+    pub(super) fn held_before(&self, slot: &SlotName, to: Option<u64>) -> Result<Option<(Identified, GenerationRecord)>, Error> {
+        let Some(status) = self.0.plugins.list().into_iter().find(|status| status.slot == *slot) else { return Ok(None) };
+        let restored = self.0.restored.lock().unwrap_or_else(PoisonError::into_inner).get(slot).copied();
+        let is_known = match to {
+            Some(to) => status.history.iter().any(|bearer| bearer.generation.0 == to),
+            None => restored.is_none() || status.current.is_none_or(|bearer| Some(bearer.generation) != restored),
+        };
+        if is_known {
+            return Ok(None);
+        }
+        let held = self.0.store.generations(&slot.to_string(), EARLIER_MAX)?;
+        let present = held.first().map(|record| record.digest.clone()).unwrap_or_default();
+        let failed = [SwapReason::Strikes.word(), SwapReason::Worse.word()];
+        let brought_down: Vec<String> = held.windows(2).filter(|pair| failed.contains(&pair[0].reason.as_str())).map(|pair| pair[1].digest.clone()).collect();
+        let is_meant = |record: &GenerationRecord| match to {
+            Some(generation) => record.generation == generation,
+            None => record.digest != present && !brought_down.contains(&record.digest),
+        };
+        let mut meant = held.into_iter().filter(|record| !record.plugin.is_empty() && is_meant(record));
+        Ok(meant.find_map(|record| Some((self.component_of(&record).ok()?, record))))
     }
 
     /// A plugin that is part of the host or was installed before.
     pub(super) fn named(&self, name: &str) -> Result<Found, Error> {
         if BUILTIN_PLUGINS.contains(&name) {
-            return Ok(Found::Known(PluginSource::builtin(name)?, None));
+            return Ok(Found::Known(Identified::builtin(name)?, None));
         }
         let record = self.record_of(name)?;
         if !record.enabled {
@@ -106,16 +137,19 @@ impl Shelf {
         records.into_iter().find(|record| record.name == name).ok_or_else(|| missing.into())
     }
 
-    pub(super) fn stored(&self, record: &PluginRecord) -> Result<PluginSource, Error> {
-        Ok(PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest_of(record)?)?, manifest: record.manifest.clone() })
+    pub(super) fn stored(&self, record: &PluginRecord) -> Result<Identified, Error> {
+        let digest = digest_of(record)?;
+        let source = PluginSource { name: record.name.clone(), bytes: self.0.store.blob(digest)?, manifest: record.manifest.clone() };
+        Ok(Identified::known(source, digest))
     }
 
-    /// A component that still serves a slot though another one was installed under its name since.
-    fn superseded(&self, generation: &GenerationRecord) -> Option<PluginSource> {
-        let bytes = self.0.store.blob(Digest::parse(&generation.digest)?).ok()?;
+    /// A component that a host kept without a record, which earlier ones did of plugins that were replaced.
+    fn superseded(&self, generation: &GenerationRecord) -> Option<Identified> {
+        let digest = Digest::parse(&generation.digest)?;
+        let bytes = self.0.store.blob(digest).ok()?;
         let records = self.0.store.plugins().ok()?;
         let manifest = records.into_iter().find(|record| record.name == generation.plugin).and_then(|record| record.manifest);
-        Some(PluginSource { name: generation.plugin.clone(), bytes, manifest })
+        Some(Identified::known(PluginSource { name: generation.plugin.clone(), bytes, manifest }, digest))
     }
 }
 

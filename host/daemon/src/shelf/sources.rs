@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use host_engine::Digest;
-use host_plugin::{Entry, PluginHost, PluginSource, SlotName};
+use host_plugin::{Entry, Identified, PluginHost, SlotName};
 
-use super::{CONFIG, Candidate, FOLDER, Found, Origin, Shelf, folder};
+use super::{CONFIG, Candidate, FOLDER, Fetched, Found, Origin, Shelf, folder};
 use crate::error::{Error, Fault};
 
 impl Shelf {
@@ -13,15 +13,13 @@ impl Shelf {
     pub(super) fn file_changed(&self, path: &Path) {
         let source = path.display().to_string();
         let result = self.traced(FOLDER, "install", &source, |trail| {
-            let file = crate::component::read(path)?;
-            let slot = PluginHost::inspect(&file)?.slot(None)?;
+            let (found, digest, slot) = self.claim(path)?;
             if self.0.config.slots.contains_key(&slot.to_string()) {
                 return Err(Fault::BoundByConfig { slot: slot.to_string(), path: source.clone() }.into());
             }
             self.refuse_second_claim(path, &slot)?;
-            let found = Found::At(Origin::File(path.to_owned()));
             let candidate = Candidate { source: source.clone(), found, slot: Some(slot), config: None, digest: None, entry: Entry::Probation };
-            if self.serves_already(&candidate, &file)? { Ok(None) } else { self.put_in_service(candidate, trail).map(Some) }
+            if self.serves_already(&candidate, digest)? { Ok(None) } else { self.put_in_service(candidate, trail).map(Some) }
         });
         match result {
             Ok(Some(installed)) => tracing::info!(path = source, plugin = installed.plugin, slot = installed.slot, "a plugin from the folder serves"),
@@ -55,11 +53,38 @@ impl Shelf {
 
     fn refuse_second_claim(&self, path: &Path, slot: &SlotName) -> Result<(), Error> {
         let folder = self.0.config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), folder::components)?;
-        let claims = |other: &Path| PluginHost::inspect(&crate::component::read(other).ok()?).ok()?.slot(None).ok();
-        match folder.iter().find(|other| *other != path && claims(other).as_ref() == Some(slot)) {
+        let claims = |other: &Path| self.claim(other).is_ok_and(|(_, _, claimed)| claimed == *slot);
+        match folder.iter().find(|other| *other != path && claims(other)) {
             Some(other) => Err(Fault::TwoClaims { slot: slot.to_string(), one: other.display().to_string(), two: path.display().to_string() }.into()),
             None => Ok(()),
         }
+    }
+
+    /// A file of the plugins folder with its digest, and the slot that it claims.
+    fn claim(&self, path: &Path) -> Result<(Found, Digest, SlotName), Error> {
+        let (fetched, digest) = self.local(&Origin::File(path.to_owned()))?;
+        let slot = PluginHost::inspect_identified(&Identified::known(fetched.component(), digest))?.slot(None)?;
+        Ok((Found::Here(fetched, Some(digest)), digest, slot))
+    }
+
+    /// A plugin that the config names, with its digest where no network is between.
+    fn bound(&self, plugin: &str) -> Result<(Found, Option<Digest>), Error> {
+        match self.named(plugin) {
+            Ok(Found::Known(component, signer)) if !Path::new(plugin).is_file() => {
+                let digest = component.digest();
+                Ok((Found::Known(component, signer), Some(digest)))
+            }
+            _ => match Origin::parse(plugin)? {
+                file @ Origin::File(_) => self.local(&file).map(|(fetched, digest)| (Found::Here(fetched, Some(digest)), Some(digest))),
+                remote => Ok((Found::At(remote), None)),
+            },
+        }
+    }
+
+    fn local(&self, file: &Origin) -> Result<(Fetched, Digest), Error> {
+        let fetched = self.brought(file)?;
+        let digest = self.0.store.identify(&fetched.bytes)?;
+        Ok((fetched, digest))
     }
 
     /// What the config binds and what lies in the plugins folder, each with who asks for it. Two files that claim one slot are an error that names both.
@@ -69,25 +94,16 @@ impl Shelf {
         for (slot, binding) in &config.slots {
             let settings = binding.config.as_ref().map(ToString::to_string);
             let slot = Some(SlotName::parse(slot)?);
-            let place = match self.named(&binding.plugin) {
-                Ok(known) if !Path::new(&binding.plugin).is_file() => known,
-                _ => Found::At(Origin::parse(&binding.plugin)?),
-            };
+            let (place, digest) = self.bound(&binding.plugin)?;
             let candidate =
                 Candidate { source: binding.plugin.clone(), found: place, slot, config: settings, digest: binding.digest.clone(), entry: Entry::Settled };
-            let same = match &candidate.found {
-                Found::Known(file, _) => self.serves_already(&candidate, file)?,
-                Found::At(Origin::File(path)) => self.serves_already(&candidate, &crate::component::read(path)?)?,
-                _ => false,
-            };
-            if !same {
+            if !digest.map_or(Ok(false), |digest| self.serves_already(&candidate, digest))? {
                 found.push((CONFIG, candidate));
             }
         }
         let mut claims = BTreeMap::new();
         for path in config.plugins.as_deref().map_or_else(|| Ok(Vec::new()), folder::components)? {
-            let file = crate::component::read(&path)?;
-            let slot = PluginHost::inspect(&file)?.slot(None)?;
+            let (place, digest, slot) = self.claim(&path)?;
             if config.slots.contains_key(&slot.to_string()) {
                 continue;
             }
@@ -95,8 +111,8 @@ impl Shelf {
                 return Err(Fault::TwoClaims { slot: slot.to_string(), one: other, two: path.display().to_string() }.into());
             }
             let source = path.display().to_string();
-            let candidate = Candidate { source, found: Found::At(Origin::File(path)), slot: Some(slot), config: None, digest: None, entry: Entry::Settled };
-            if !self.serves_already(&candidate, &file)? {
+            let candidate = Candidate { source, found: place, slot: Some(slot), config: None, digest: None, entry: Entry::Settled };
+            if !self.serves_already(&candidate, digest)? {
                 found.push((FOLDER, candidate));
             }
         }
@@ -104,10 +120,9 @@ impl Shelf {
     }
 
     /// Whether just that plugin, with just that configuration, is what the slot holds.
-    fn serves_already(&self, candidate: &Candidate, file: &PluginSource) -> Result<bool, Error> {
+    fn serves_already(&self, candidate: &Candidate, digest: Digest) -> Result<bool, Error> {
         let Some(slot) = &candidate.slot else { return Ok(false) };
         let newest = self.0.store.generations(&slot.to_string(), 1)?.into_iter().next();
-        let digest = Digest::of(&file.bytes);
         let serves = self.0.plugins.list().into_iter().any(|status| status.slot == *slot && status.current.is_some_and(|bearer| bearer.digest == digest));
         Ok(serves && newest.is_some_and(|newest| newest.digest == digest.to_string() && newest.config == candidate.config))
     }

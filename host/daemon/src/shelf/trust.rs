@@ -1,7 +1,7 @@
 //! Whether a plugin comes from somebody who is trusted: minisign signatures by keys that the config names, and what may go
 //! without one.
 
-use host_engine::Digest;
+use host_plugin::Identified;
 use minisign_verify::{PublicKey, Signature};
 
 use crate::{
@@ -19,9 +19,16 @@ pub enum Reach {
 }
 
 /// Proves digest and signature of a component. Gives the trusted key that signed it, and nothing for one that may go unsigned.
-pub fn verify(trust: &PluginTrust, source: &str, bytes: &[u8], digest: Option<&str>, signature: Option<&str>, reach: Reach) -> Result<Option<String>, Error> {
+pub fn verify(
+    trust: &PluginTrust,
+    source: &str,
+    component: &Identified,
+    digest: Option<&str>,
+    signature: Option<&str>,
+    reach: Reach,
+) -> Result<Option<String>, Error> {
     if let Some(expected) = digest {
-        let found = Digest::of(bytes).to_string();
+        let found = component.digest().to_string();
         let expected = expected.trim().trim_start_matches("sha256:");
         if !expected.eq_ignore_ascii_case(&found) {
             return Err(Fault::Digest { source: source.to_owned(), expected: expected.to_owned(), found }.into());
@@ -39,7 +46,7 @@ pub fn verify(trust: &PluginTrust, source: &str, bytes: &[u8], digest: Option<&s
         return if allowed { Ok(None) } else { Err(untrusted(reason())) };
     };
     let signature = Signature::decode(text).map_err(|error| untrusted(format!("its signature cannot be read: {error}")))?;
-    let signed = |key: &&String| PublicKey::from_base64(key).is_ok_and(|key| key.verify(bytes, &signature, false).is_ok());
+    let signed = |key: &&String| PublicKey::from_base64(key).is_ok_and(|key| key.verify(&component.source().bytes, &signature, false).is_ok());
     match trust.keys.iter().find(signed) {
         Some(key) => Ok(Some(key.clone())),
         None => Err(untrusted(format!("its signature is by none of the {} keys in plugin_trust.keys, or its bytes were changed", trust.keys.len()))),
@@ -53,7 +60,14 @@ pub fn is_key(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use host_engine::Digest;
+    use host_plugin::PluginSource;
+
     use super::*;
+
+    fn component(bytes: &'static [u8]) -> Identified {
+        Identified::of(PluginSource { name: "x".into(), bytes: bytes::Bytes::from_static(bytes), manifest: None })
+    }
 
     /// Made with minisign 0.11 over the five bytes `hello`, by a key that exists for this test only.
     const KEY: &str = include_str!("trust/test.pub");
@@ -70,17 +84,17 @@ mod tests {
     #[test]
     fn a_signature_by_a_trusted_key_names_the_key() {
         let trust = trust(vec![key()], AllowUnsigned::Never);
-        assert_eq!(verify(&trust, "x", b"hello", None, Some(SIGNATURE), Reach::Remote).expect("signed"), Some(key()));
+        assert_eq!(verify(&trust, "x", &component(b"hello"), None, Some(SIGNATURE), Reach::Remote).expect("signed"), Some(key()));
     }
 
     #[test]
     fn changed_bytes_and_unknown_keys_are_refused_even_where_nothing_needs_a_signature() {
         let lax = AllowUnsigned::Always;
         for (keys, bytes) in [(vec![key()], &b"hullo"[..]), (Vec::new(), b"hello")] {
-            let error = verify(&trust(keys, lax), "x", bytes, None, Some(SIGNATURE), Reach::Local).expect_err("not trusted").to_string();
+            let error = verify(&trust(keys, lax), "x", &component(bytes), None, Some(SIGNATURE), Reach::Local).expect_err("not trusted").to_string();
             assert!(error.starts_with("`x` is not trusted: its signature is by none of the"), "{error}");
         }
-        let error = verify(&trust(Vec::new(), lax), "x", b"hello", None, Some("scribble"), Reach::Local).expect_err("unreadable").to_string();
+        let error = verify(&trust(Vec::new(), lax), "x", &component(b"hello"), None, Some("scribble"), Reach::Local).expect_err("unreadable").to_string();
         assert!(error.contains("cannot be read"), "{error}");
     }
 
@@ -93,7 +107,7 @@ mod tests {
             (AllowUnsigned::Always, Reach::Remote, true),
         ];
         for (allow, reach, may) in cases {
-            assert_eq!(verify(&trust(Vec::new(), allow), "x", b"hello", None, None, reach).is_ok(), may, "{allow:?} {reach:?}");
+            assert_eq!(verify(&trust(Vec::new(), allow), "x", &component(b"hello"), None, None, reach).is_ok(), may, "{allow:?} {reach:?}");
         }
     }
 
@@ -101,8 +115,8 @@ mod tests {
     fn another_digest_is_named_with_the_one_that_was_found() {
         let trust = trust(Vec::new(), AllowUnsigned::Always);
         let digest = Digest::of(b"hello").to_string();
-        assert!(verify(&trust, "x", b"hello", Some(&format!("sha256:{digest}")), None, Reach::Remote).is_ok());
-        let error = verify(&trust, "x", b"hullo", Some(&digest), None, Reach::Remote).expect_err("changed").to_string();
+        assert!(verify(&trust, "x", &component(b"hello"), Some(&format!("sha256:{digest}")), None, Reach::Remote).is_ok());
+        let error = verify(&trust, "x", &component(b"hullo"), Some(&digest), None, Reach::Remote).expect_err("changed").to_string();
         assert!(error.contains(&digest) && error.contains(&Digest::of(b"hullo").to_string()), "{error}");
     }
 }

@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 
 use host_core::{
     cluster::{Cluster, ModelRecord},
+    cost::refined::StageTime,
     ids::{DeviceId, ModelId},
     predict::ReplicaPrediction,
     problem::{Objective, Problem, ProposedReplica, ProposedStage},
     shard::{BlockRange, ShardId},
     units::Millis,
 };
-use host_wire::admin::{ExplainedReplica, ExplainedStage, Explanation, Stage};
+use host_wire::admin::{ExplainedReplica, ExplainedStage, Explanation, PredictionError, Stage};
 
 /// Explains the plan in force for a model. None if the model is not known.
 pub fn explain(cluster: &Cluster, model: &ModelId) -> Option<Explanation> {
     let record = cluster.models().get(model)?;
     let problem = cluster.problem_in_force(model)?;
-    let replicas = problem.current.iter().filter_map(|replica| explained(cluster, record, &problem, replica)).collect();
+    let replicas: Vec<ExplainedReplica> = problem.current.iter().filter_map(|replica| explained(cluster, record, &problem, replica)).collect();
     let throughput = problem.throughput(&problem.current) * 1e3;
     let bound = if record.bound > 0.0 && problem.placement.objective != Objective::Latency { record.bound } else { problem.throughput_bound() };
     Some(Explanation {
@@ -28,9 +29,12 @@ pub fn explain(cluster: &Cluster, model: &ModelId) -> Option<Explanation> {
         generation: 0,
         objective: word(problem.placement.objective).to_owned(),
         blocks: problem.model.whole().end(),
+        prediction: error_of(&replicas),
         replicas,
         throughput_per_s: throughput,
         bound_per_s: if bound.is_finite() { bound * 1e3 } else { 0.0 },
+        refused: None,
+        helps: Vec::new(),
         notes: notes(cluster, record, &problem),
     })
 }
@@ -43,10 +47,14 @@ fn explained(cluster: &Cluster, record: &ModelRecord, problem: &Problem, replica
         let range = BlockRange::new(proposed.start, proposed.end).ok()?;
         let shard = ShardId { model: record.profile.id().clone(), range };
         let total = cluster.devices().get(&offer.id.device)?.device.offers.iter().find(|known| known.accelerator == offer.id.accelerator)?.memory;
+        let measured = record.measured(&offer.id, &shard);
         stages.push(ExplainedStage {
             stage: Stage { device: offer.id.device.to_string(), accelerator: offer.id.accelerator.to_string(), start: range.start(), end: range.end() },
             predicted_ms: predicted.0,
-            measured_ms: record.measured(&offer.id, &shard).map(|run| run.0),
+            planned_ms: record.foreseen(&offer.id, &shard).map(|time| time.0),
+            measured_ms: measured.map(|time| time.mean().0),
+            error_ratio: measured.map(|time| predicted.0 / time.mean().0 - 1.0).filter(|error| error.is_finite()),
+            runs: measured.map_or(0, StageTime::runs),
             memory_bytes: offer.capacity.need(&record.profile, range).0,
             memory_bytes_max: total.0,
         });
@@ -59,6 +67,14 @@ fn explained(cluster: &Cluster, record: &ModelRecord, problem: &Problem, replica
         period_ms: prediction.period().0,
         bottleneck: u32::try_from(prediction.bottleneck).unwrap_or(u32::MAX),
     })
+}
+
+/// Over all stages that were measured.
+fn error_of(replicas: &[ExplainedReplica]) -> Option<PredictionError> {
+    let errors: Vec<f64> = replicas.iter().flat_map(|replica| &replica.stages).filter_map(|stage| stage.error_ratio).map(f64::abs).collect();
+    let max_ratio = errors.iter().copied().reduce(f64::max)?;
+    let stages = u32::try_from(errors.len()).unwrap_or(u32::MAX);
+    Some(PredictionError { stages, mean_ratio: errors.iter().sum::<f64>() / f64::from(stages), max_ratio })
 }
 
 fn notes(cluster: &Cluster, record: &ModelRecord, problem: &Problem) -> Vec<String> {
@@ -82,9 +98,7 @@ fn notes(cluster: &Cluster, record: &ModelRecord, problem: &Problem) -> Vec<Stri
         notes.push(format!("{names} share the cores of one machine and were calibrated together: each is slower while the others compute"));
     }
     notes.extend(relayed(cluster, problem));
-    for exclusion in &record.exclusions {
-        notes.push(format!("{} refused {}: {}", exclusion.offer, exclusion.shard, exclusion.reason));
-    }
+    notes.extend(record.exclusions.iter().map(super::advice::exclusion));
     notes
 }
 
@@ -96,7 +110,7 @@ fn relayed(cluster: &Cluster, problem: &Problem) -> BTreeSet<String> {
     relayed.map(|(source, target)| format!("{source} cannot reach {target}: the central relays what it sends there")).collect()
 }
 
-fn word(objective: Objective) -> &'static str {
+pub(super) fn word(objective: Objective) -> &'static str {
     match objective {
         Objective::Latency => "latency",
         Objective::Throughput => "throughput",

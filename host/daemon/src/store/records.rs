@@ -5,11 +5,11 @@ use std::path::Path;
 use host_wire::admin;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{devices, tokens};
+use super::{devices, earlier, plans, tokens};
 use crate::error::{Error, Fault};
 
 /// The version of the tables that this host writes.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// The tables of version 2. Times are SQLite's own, in milliseconds since 1970: the store is not asked to believe a caller's clock.
 const VERSION_2: &str = "
@@ -106,43 +106,22 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
                 1 => FROM_VERSION_1,
                 _ => "",
             };
-            // Version 3 added tables and changed none.
-            let (tokens, devices) = (tokens::TABLES, devices::TABLES);
-            let script = format!("BEGIN IMMEDIATE; {to_version_2} {tokens} {devices} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+            // Version 3 added tables and changed none; version 4 added columns to the plans.
+            let (tokens, devices) = if found < 3 { (tokens::TABLES, devices::TABLES) } else { ("", "") };
+            let plans = plans::FROM_VERSION_3;
+            let script = format!("BEGIN IMMEDIATE; {to_version_2} {tokens} {devices} {plans} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
             connection.execute_batch(&script).map_err(fault)?;
         }
         _ => return Err(Fault::StoreVersion { path: path.display().to_string(), found, known: SCHEMA_VERSION }.into()),
     }
+    connection.execute_batch(earlier::TABLE).map_err(fault)?;
     Ok(connection)
-}
-
-pub(super) fn put_plan(connection: &Connection, plan: &admin::Plan, reason: &str, kept_max: u32) -> rusqlite::Result<()> {
-    let json = serde_json::to_string(plan).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    let number = signed(plan.number);
-    connection.prepare_cached("INSERT OR REPLACE INTO plan (number, reason, json) VALUES (?1, ?2, ?3)")?.execute(params![number, reason, json])?;
-    connection.prepare_cached("DELETE FROM plan WHERE number <= ?1")?.execute(params![number - i64::from(kept_max)])?;
-    Ok(())
-}
-
-pub(super) fn plans(connection: &Connection, count_max: u32) -> rusqlite::Result<Vec<admin::PlanRecord>> {
-    let read = |row: &Row<'_>| {
-        let json: String = row.get(2)?;
-        let plan = serde_json::from_str(&json).map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into()))?;
-        Ok(admin::PlanRecord { made_at_ms: unsigned(row.get(0)?), reason: row.get(1)?, plan })
-    };
-    let mut statement = connection.prepare_cached("SELECT made_at_ms, reason, json FROM plan ORDER BY number DESC LIMIT ?1")?;
-    statement.query_map(params![count_max], read)?.collect()
 }
 
 pub(super) fn put_plugin(connection: &Connection, plugin: &PluginRecord) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO plugin (name, version, digest, source, manifest, enabled, signer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let values = params![plugin.name, plugin.version, plugin.digest, plugin.source, plugin.manifest, plugin.enabled, plugin.signer];
     connection.prepare_cached(sql)?.execute(values)?;
-    Ok(())
-}
-
-pub(super) fn remove_plugin(connection: &Connection, name: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM plugin WHERE name = ?1")?.execute(params![name])?;
     Ok(())
 }
 

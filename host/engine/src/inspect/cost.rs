@@ -11,6 +11,7 @@ use host_core::{
 use super::{
     Border,
     classify::Class,
+    flops::flops,
     piece::{Piece, View},
 };
 use crate::{
@@ -37,7 +38,7 @@ pub(super) fn blocks(view: &View<'_>, pieces: &[Piece], borders: &[Border], outp
         let own = piece.weights().into_iter().filter(|name| !shared.contains(name));
         Block {
             name: leaving.first().copied().unwrap_or_default().to_owned(),
-            flops: nodes().map(|node| flops(view, node)).sum(),
+            flops: nodes().map(|node| flops(node, &|name| view.facts.shape(name))).sum(),
             weights: own.map(|name| weight_size(view, name)).sum(),
             activations: nodes().map(|node| activations(view, node)).sum(),
             border: leaving.into_iter().map(|name| Bytes(view.facts.size_bytes(name))).sum(),
@@ -106,43 +107,4 @@ fn output_shape<'a>(view: &View<'a>, node: &NodeProto) -> Option<&'a [usize]> {
 
 fn kernel_shape<'a>(view: &View<'a>, node: &NodeProto) -> Option<&'a [usize]> {
     view.facts.shape(node.input.get(1)?)
-}
-
-/// Operations of a node: two for each multiplication that is added up, else some for each element of the output.
-fn flops(view: &View<'_>, node: &NodeProto) -> f64 {
-    let elements =
-        |name: Option<&String>| name.and_then(|name| view.facts.shape(name)).map_or(0.0, |shape| shape.iter().map(|&length| length as f64).product::<f64>());
-    let written = elements(node.output.first());
-    let last_axis = || node.input.first().and_then(|name| view.facts.shape(name)).and_then(|shape| shape.last().copied()).unwrap_or(1) as f64;
-    match node.op_type() {
-        "Conv" | "ConvInteger" | "QLinearConv" | "FusedConv" => {
-            let place = if node.op_type() == "QLinearConv" { 3 } else { 1 };
-            let kernel = node.input.get(place).and_then(|name| view.facts.shape(name)).unwrap_or_default();
-            2.0 * written * kernel.iter().skip(1).product::<usize>() as f64
-        }
-        "ConvTranspose" => 2.0 * elements(node.input.first()) * kernel_shape(view, node).unwrap_or_default().iter().skip(1).product::<usize>() as f64,
-        "MatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" | "FusedMatMul" | "MatMulNBits" => {
-            2.0 * written * last_axis()
-        }
-        "Gemm" => {
-            let axis = usize::from(graph::integer(node, "transA", 0) == 0);
-            let summed = node.input.first().and_then(|name| view.facts.shape(name)).and_then(|shape| shape.get(axis).copied()).unwrap_or(1);
-            2.0 * written * summed as f64
-        }
-        "LSTM" | "GRU" | "RNN" | "Attention" | "MultiHeadAttention" | "GroupQueryAttention" | "Einsum" => recurrent(view, node, written),
-        "Softmax" | "LogSoftmax" => 5.0 * written,
-        "LayerNormalization" | "SimplifiedLayerNormalization" | "InstanceNormalization" | "GroupNormalization" => 8.0 * written,
-        "Erf" | "Sigmoid" | "Tanh" | "Exp" | "Log" | "Sin" | "Cos" | "Gelu" | "Pow" | "Sqrt" => 10.0 * written,
-        "MaxPool" | "AveragePool" | "GlobalAveragePool" | "ReduceMean" | "ReduceSum" | "ReduceMax" => elements(node.input.first()).max(written),
-        "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Identity" | "Gather" | "Slice" | "Concat" | "Split" | "Cast" | "Expand" | "Flatten" => 0.0,
-        _ => written,
-    }
-}
-
-/// Operators with many products inside: every weight once for each row of the output.
-fn recurrent(view: &View<'_>, node: &NodeProto, written: f64) -> f64 {
-    let weights: f64 =
-        graph::reads(node).into_iter().filter_map(|name| view.index.initializers.get(name)).map(|tensor| tensor.dims.iter().product::<i64>() as f64).sum();
-    let rows = output_shape(view, node).map_or(1.0, |shape| shape.iter().rev().skip(1).map(|&length| length as f64).product::<f64>());
-    (2.0 * weights * rows).max(written)
 }

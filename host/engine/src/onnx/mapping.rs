@@ -16,7 +16,7 @@ pub fn map(path: &Path) -> Result<Bytes, Error> {
         return Ok(Bytes::new());
     }
     // SAFETY: the mapping is private and read only. Another process that shortens or rewrites the file under it could make
-    // reads fault or change; model files and cached blobs are written once, under another name, and renamed (see `split::write`).
+    // reads fault or change; model files and blobs are written once, under another name, and renamed (see `split::write`).
     let mapping = unsafe { Mmap::map(&file) }.map_err(|error| fault("map").because(error))?;
     Ok(Bytes::from_owner(mapping))
 }

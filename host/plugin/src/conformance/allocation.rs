@@ -52,7 +52,7 @@ impl Suite for AllocationPolicy {
     }
 
     fn examine(program: &Program<Self>, _context: &(), input: &Problem, elder: Option<(&mut Warm<Self>, u32)>) -> Examination {
-        examine_policy(program, input, "allocate", elder)
+        examine_policy(program, input, &["review", "allocate"], elder)
     }
 
     fn smaller(input: &Problem) -> Vec<Problem> {
@@ -66,15 +66,16 @@ impl Suite for AllocationPolicy {
 
 impl PolicySuite for AllocationPolicy {
     fn answers(warm: &mut Warm<Self>, input: &Problem, way: Way) -> Vec<Answer<Reply>> {
-        let mut answers = Vec::new();
-        if !way.short {
-            let observation = observation(input);
-            answers.push(policy::AllocationPolicy::review(warm, &observation).map(|verdict| Ok(Reply::Verdict(verdict))));
+        let observation = observation(input);
+        let review = |warm: &mut Warm<Self>| policy::AllocationPolicy::review(warm, &observation).map(|verdict| Ok(Reply::Verdict(verdict)));
+        let allocate = |warm: &mut Warm<Self>| policies::allocate(warm, input).map(|answer| answer.map(|found| Reply::Proposal(found.proposal)));
+        if way.short {
+            let placed = allocate(warm);
+            // A failed instance answers nothing any more; the last answers are compared.
+            return if warm.failed() { vec![placed] } else { vec![review(warm), placed] };
         }
-        if !warm.failed() {
-            answers.push(policies::allocate(warm, input).map(|answer| answer.map(|found| Reply::Proposal(found.proposal))));
-        }
-        answers
+        let reviewed = review(warm);
+        if warm.failed() { vec![reviewed] } else { vec![reviewed, allocate(warm)] }
     }
 
     fn decoy() -> Result<Problem, Broken> {
@@ -82,16 +83,21 @@ impl PolicySuite for AllocationPolicy {
     }
 
     fn judge(program: &Program<Self>, input: &Problem, answers: &[Answer<Reply>], seen: &mut Examination) {
-        let mut proposed = None;
+        let (mut proposed, mut replans) = (None, false);
         for answer in answers.iter().flatten() {
             match answer {
                 Ok(Reply::Verdict(Verdict::Replan(reason))) if reason.trim().is_empty() => {
                     seen.hold(Rule::SoundRefusal, Err("review: it wants another plan and gives no reason".to_owned()));
                 }
+                Ok(Reply::Verdict(verdict)) => replans = matches!(verdict, Verdict::Replan(_)),
                 Ok(Reply::Proposal(proposal)) => proposed = Some(proposal),
                 Err(refusal) => seen.refusal(refusal, input.offers.len()),
                 Ok(_) => {}
             }
+        }
+        if replans {
+            let same = proposed.is_none_or(|proposal: &Proposal| proposal.replicas == input.current);
+            seen.note("its review wants another plan where it has no other one to propose", same);
         }
         match proposed {
             Some(proposal) => {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use host_core::{
     decision::Reply,
     error::Error as Broken,
-    policy::{Answer, Arrival, ClassState},
+    policy::{Answer, Arrival, ClassState, LineState},
     units::Millis,
 };
 
@@ -30,19 +30,20 @@ impl Suite for QueueingPolicy {
     }
 
     fn examine(program: &Program<Self>, _context: &(), input: &Arrival, elder: Option<(&mut Warm<Self>, u32)>) -> Examination {
-        examine_policy(program, input, "admit", elder)
+        examine_policy(program, input, &["admit"], elder)
     }
 
     fn smaller(input: &Arrival) -> Vec<Arrival> {
         let classes = input.classes.len();
         let mut found: Vec<Arrival> = (0..classes).filter_map(|gone| without(input, gone)).collect();
-        let simpler: [fn(&mut Arrival); 6] = [
+        let simpler: [fn(&mut Arrival); 7] = [
             |arrival| arrival.ordinal = 0,
             |arrival| arrival.deadline = None,
             |arrival| arrival.now = Millis(0.0),
             |arrival| arrival.expected = Millis(1.0),
             |arrival| arrival.classes.iter_mut().for_each(|class| class.last_rank = 0.0),
             |arrival| arrival.classes.iter_mut().for_each(|class| class.depth /= 2),
+            |arrival| arrival.line = LineState::default(),
         ];
         for simplify in simpler {
             let mut simple = input.clone();
@@ -57,7 +58,10 @@ impl Suite for QueueingPolicy {
         let mut text = format!("arrival {} of class {} at {}, expected to take {}", input.ordinal, input.class, input.now, input.expected);
         let deadline = input.deadline.map_or_else(|| ", without a deadline".to_owned(), |deadline| format!(", worthless in {deadline}"));
         // Writing to a text cannot fail.
-        let _ = write!(text, "{deadline}; {} may wait", input.depth_max);
+        let _ = write!(text, "{deadline}; {} may wait, rank {} had its turn last", input.depth_max, input.line.served_rank);
+        if let Some(turn) = input.line.turn {
+            let _ = write!(text, ", one turn in {turn}");
+        }
         for (index, class) in input.classes.iter().enumerate() {
             let _ = write!(text, "\nclass {index}: {} wait, last rank {}", class.depth, class.last_rank);
         }
@@ -106,6 +110,10 @@ pub(crate) fn arrival(source: &mut Source, classes_max: u32) -> Arrival {
         expected: Millis(source.pick(&[0.0, 0.01, 5.0, 60_000.0])),
         classes: (0..count).map(|_| class(source)).collect(),
         depth_max,
+        line: LineState {
+            served_rank: source.pick(&[0.0, now, -now, 1e300]),
+            turn: source.pick(&[None, Some(Millis(0.0)), Some(Millis(2.5)), Some(Millis(1e4))]),
+        },
     }
 }
 

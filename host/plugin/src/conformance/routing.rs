@@ -58,7 +58,7 @@ impl Suite for RoutingPolicy {
     }
 
     fn examine(program: &Program<Self>, _context: &(), input: &Arena, elder: Option<(&mut Warm<Self>, u32)>) -> Examination {
-        examine_policy(program, input, "route", elder)
+        examine_policy(program, input, &["route"], elder)
     }
 
     fn smaller(input: &Arena) -> Vec<Arena> {

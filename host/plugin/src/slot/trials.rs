@@ -59,10 +59,15 @@ impl<W: World> Slot<W> {
     /// Puts the plugin on trial in service.
     pub(crate) fn promote(&self) -> Result<Arc<Bearer>, Error> {
         let clock = Clock::start();
-        let mut book = lock(&self.book);
-        let trial = self.trial.load_full().filter(|trial| trial.kind != TrialKind::Probation);
-        let trial = trial.ok_or_else(|| Fault::NothingOnTrial { slot: self.name.clone() })?;
+        let on_trial = || self.trial.load_full().filter(|trial| trial.kind != TrialKind::Probation);
+        let nothing = || Error::from(Fault::NothingOnTrial { slot: self.name.clone() });
+        let trial = on_trial().ok_or_else(nothing)?;
+        // Starting takes milliseconds, and nobody waits for the book so long.
         let warm = trial.beside.tenant.program.start()?;
+        let mut book = lock(&self.book);
+        if !on_trial().is_some_and(|under_way| Arc::ptr_eq(&under_way, &trial)) {
+            return Err(nothing());
+        }
         Ok(self.swap(&mut book, Arc::clone(&trial.beside.tenant), vec![warm], SwapReason::Promoted, clock))
     }
 
@@ -75,11 +80,13 @@ impl<W: World> Slot<W> {
     }
 
     /// Ends the trial that is under way, or only this one. Whoever calls holds the book, so that no two end it.
-    pub(super) fn end_trial(&self, _book: &mut Book<W>, only: Option<&Arc<Trial<W>>>, end: TrialEnd) {
+    pub(super) fn end_trial(&self, book: &mut Book<W>, only: Option<&Arc<Trial<W>>>, end: TrialEnd) {
         let under_way = self.trial.load_full();
         let Some(trial) = under_way.filter(|trial| only.is_none_or(|only| Arc::ptr_eq(only, trial))) else { return };
         self.trial.store(None);
-        trial.beside.retire(&self.around.keeper);
+        // On probation the one beside is the one before, whatever is found out of the other.
+        let is_sound = trial.kind == TrialKind::Probation || matches!(end, TrialEnd::Passed | TrialEnd::Stopped);
+        self.set_aside(book, &trial.beside, is_sound);
         let bearer = Bearer::clone(&trial.beside.bearer);
         self.around.events.send(PluginEvent::TrialEnded { kind: trial.kind, bearer, end, comparison: trial.status().comparison });
         self.around.keeper.drop_later(trial);

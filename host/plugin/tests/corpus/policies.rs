@@ -2,7 +2,7 @@
 //! rolled back and the plugin tried again.
 
 use host_core::{
-    policy::{Arrival, ClassState, PolicyFault, StrikeKind},
+    policy::{Arrival, ClassState, LineState, Observation, PolicyFault, StrikeKind},
     problem::{Exclusion, Problem},
     shard::{BlockRange, ShardId},
     units::Millis,
@@ -77,7 +77,7 @@ const ESCAPING: &[Case] = &[
     case("clock", TRAP, "it called `wasi:clocks/monotonic-clock@"),
     case("wall-clock", TRAP, "it called `wasi:clocks/"),
     case("sleep", TRAP, "it called `wasi:clocks/monotonic-clock@"),
-    case("random", TRAP, "it called `wasi:random/"),
+    case("hash-seed", TRAP, "it called `wasi:random/"),
     case("exit", TRAP, "it called `wasi:cli/exit@"),
 ];
 
@@ -222,6 +222,29 @@ fn four_rounds_of_allocation(case: &Case) {
     four_rounds(case, &SlotName::Allocation, guest("misbehaving-allocation"), ask, || slot().status());
 }
 
+const REVIEW: &[Case] = &[
+    case("review-trap", TRAP, "this policy never reviews"),
+    case("review-huge", MEMORY, "it handed over more than 1048576 bytes"),
+    Case { manifest: Some("call_ms_max = 2\n"), ..case("review-loop", LATE, "review did not answer within 2 ms") },
+];
+
+#[test]
+fn reviews_that_a_policy_fails_on_are_made_by_the_built_in_one() {
+    Crowd::get().under_load(&[REVIEW], |cases| cases.iter().for_each(four_rounds_of_reviews));
+}
+
+fn four_rounds_of_reviews(case: &Case) {
+    let slot = || Crowd::get().host.allocation();
+    let observation = Observation { problem: problem(2, 1), stages: Vec::new(), pressure_max: 0.5, pressure_mean: 0.5, arrival: Millis(3.0) };
+    let ask = |_: u32| {
+        let decided = slot().review(&observation).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        assert!(decided.answer.is_ok(), "{}: {decided:?}", case.name);
+        assert_eq!(&*decided.by.plugin == "balanced-allocation", decided.fallback.is_some(), "{}: {decided:?}", case.name);
+        decided.fallback
+    };
+    four_rounds(case, &SlotName::Allocation, guest("misbehaving-allocation"), ask, || slot().status());
+}
+
 const QUEUEING: &[Case] = &[
     case("not-a-number", INVALID, "the rank is NaN"),
     case("infinite", INVALID, "the rank is inf"),
@@ -251,6 +274,7 @@ fn strikes_of_queueing(case: &Case) {
             expected: Millis(1.0),
             classes: vec![ClassState { depth: 1, last_rank: 0.0 }],
             depth_max: 400,
+            line: LineState::default(),
         };
         let decided = crowd.host.queueing().admit(&arrival).unwrap();
         assert_eq!((decided.answer.unwrap(), &*decided.by.plugin), (f64::from(ordinal), "arrival-order"), "{}", case.name);

@@ -188,6 +188,7 @@ fn configurations() -> Vec<Case> {
         configured("refuse-configuration", configure, "this configuration is refused"),
         configured("trap-unrehearsed", rehearsal, "index out of bounds"),
         configured("wrong-index-unrehearsed", rehearsal, "segment 4000000000 does not exist"),
+        configured("refuse-unrehearsed", rehearsal, "questions that have an answer, the last one with `this plugin never finds a path`"),
     ]
 }
 

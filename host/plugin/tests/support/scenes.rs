@@ -47,7 +47,8 @@ pub fn snapshot(number: u32, replicas: u32, pressure: f64) -> RoutingSnapshot {
         links: Links::default(),
         ..Topology::default()
     };
-    let pressures = PressureTable { number: (pressure * 10.0) as u64 + 1, devices: vec![(0, Pressures { cpu: pressure, ..Pressures::default() })] };
+    let pressure_of = |index: u32| Pressures { cpu: if index == 0 { pressure } else { 0.0 }, ..Pressures::default() };
+    let pressures = PressureTable { number: (pressure * 10.0) as u64 + 1, devices: (0..replicas).map(|index| (index, pressure_of(index))).collect() };
     RoutingSnapshot { topology: Arc::new(topology), pressures: Arc::new(pressures) }
 }
 

@@ -51,14 +51,50 @@ pub struct Stage {
 }
 
 /// A plan with its place in history.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// When it was made, in milliseconds since 1970.
     pub made_at_ms: u64,
     /// Why it was made.
     pub reason: String,
+    /// The allocation policy that was asked about all of it last. None until all of it is answered, and of plans that hosts kept
+    /// before they noted it.
+    #[serde(default)]
+    pub policy: Option<PlanPolicy>,
+    /// What was expected of each model when it was made.
+    #[serde(default)]
+    pub expected: Vec<ExpectedModel>,
+    /// What differs from the plan before it, a sentence for each model. Empty where that one is forgotten.
+    #[serde(default)]
+    pub changes: Vec<String>,
     /// The plan.
     pub plan: Plan,
+}
+
+/// An allocation policy as it served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlanPolicy {
+    /// The plugin's name.
+    pub plugin: String,
+    /// SHA-256 of its file, as hexadecimal digits.
+    pub digest: String,
+    /// What it was configured with, as JSON.
+    pub config: String,
+}
+
+/// What a plan should do for one model, by the costs that were known when it was made.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ExpectedModel {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// `latency`, `throughput` or `balanced`.
+    pub objective: String,
+    /// Requests per second over all replicas.
+    pub throughput_per_s: f64,
+    /// Time of one request through an idle replica, the mean over them by their share of the throughput.
+    pub latency_ms: f64,
 }
 
 /// Where one model is, what that should cost, and how far it is from the best there could be.
@@ -84,6 +120,15 @@ pub struct Explanation {
     pub throughput_per_s: f64,
     /// Requests per second that no plan can exceed; 0 where none is known.
     pub bound_per_s: f64,
+    /// How far predicted stage times are from measured ones; none before any was measured.
+    #[serde(default)]
+    pub prediction: Option<PredictionError>,
+    /// Why it could not be placed, or not better, when it was last tried.
+    #[serde(default)]
+    pub refused: Option<Refused>,
+    /// What would make the plan better, the most helpful first. Empty unless it was asked for.
+    #[serde(default)]
+    pub helps: Vec<Help>,
     /// Sentences that a reader should know, such as which devices share cores, or why the model is not placed.
     pub notes: Vec<String>,
 }
@@ -109,14 +154,88 @@ pub struct ExplainedStage {
     /// Where and which blocks.
     #[serde(flatten)]
     pub stage: Stage,
-    /// What the cost model says.
+    /// What a plan made now would reckon with: the cost model, refined by what stages of the model were measured to take.
     pub predicted_ms: f64,
+    /// What was expected when the stage became part of the plan; none after a restart of the central.
+    #[serde(default)]
+    pub planned_ms: Option<f64>,
     /// What was measured, once there are runs.
     pub measured_ms: Option<f64>,
+    /// How much more is predicted than was measured: 0.1 for a tenth, below 0 where it takes longer than predicted.
+    #[serde(default)]
+    pub error_ratio: Option<f64>,
+    /// Runs behind what was measured.
+    #[serde(default)]
+    pub runs: u32,
     /// Memory that the shard takes there.
     pub memory_bytes: u64,
     /// Memory that the offer's pool has.
     pub memory_bytes_max: u64,
+}
+
+/// How far predictions of stages are from what was measured, without the direction.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PredictionError {
+    /// Stages that were measured.
+    pub stages: u32,
+    /// The mean over them: 0.1 for a tenth.
+    pub mean_ratio: f64,
+    /// The largest.
+    pub max_ratio: f64,
+}
+
+/// Why a model has no plan, or keeps the one before.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// What the policy said.
+    pub reason: String,
+    /// What fails: `memory`, `roles`, `stages_min`, `exclusions` or `devices`; empty if there is room and the policy had a reason of
+    /// its own.
+    pub constraint: String,
+    /// The same in a sentence, with how much is missing where it is nearest to being enough.
+    pub shortfall: String,
+    /// The offer that is nearest to being enough.
+    pub nearest: Option<String>,
+    /// Memory that it lacks; 0 where memory is not what fails.
+    pub short_bytes: u64,
+    /// What each offer could hold.
+    pub rooms: Vec<Room>,
+    /// Loads that were refused and are not tried again, each with its reason.
+    pub exclusions: Vec<String>,
+}
+
+/// What one offer could hold of a model.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Room {
+    /// Which offer.
+    pub offer: String,
+    /// Memory that is left for the model.
+    pub free_bytes: u64,
+    /// Memory that all of it would take there.
+    pub whole_bytes: u64,
+    /// The most consecutive blocks that fit.
+    pub blocks: u32,
+    /// Places in a chain that the offer does not take.
+    pub missing_roles: Vec<String>,
+}
+
+/// Something that would make a plan better.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Help {
+    /// What is changed, such as `one more device like pi-4`.
+    pub change: String,
+    /// `anew`, `device`, `memory` or `link`.
+    pub kind: String,
+    /// What is gained in the model's objective: 0.5 for half as much again; none where the model could be served at all only so.
+    pub gain_ratio: Option<f64>,
+}
+
+/// The query of `GET /plan/explain/MODEL`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ExplainQuery {
+    /// Whether to ask the allocation policy what would help.
+    #[serde(default)]
+    pub advise: bool,
 }
 
 impl Explanation {

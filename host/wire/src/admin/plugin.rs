@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Plugin {
     /// Its name.
     pub name: String,
+    /// Whether another one was installed under its name since. Shown as long as it serves.
+    #[serde(default)]
+    pub is_earlier: bool,
     /// The version that it says it has.
     pub version: String,
     /// What it says it does.
@@ -332,6 +335,9 @@ pub struct Rehearsal {
     pub recorded: u32,
     /// The most memory that it had.
     pub memory_bytes: u64,
+    /// Whether it had passed a rehearsal before; then it was asked recorded questions only, and the p99 is of that time.
+    #[serde(default)]
+    pub is_known: bool,
     /// Against the plugin that it replaces.
     pub compared: Option<Compared>,
 }

@@ -122,6 +122,15 @@ pub struct Stuck {
     pub reason: String,
 }
 
+/// Where a passage that is stuck goes on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Way {
+    /// The stages, in place of the one that cannot be reached and those behind it; none if there is no way.
+    pub hops: Vec<Hop>,
+    /// The plan that they are of.
+    pub plan: PlanNumber,
+}
+
 /// How a passage ended.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Conclusion {
@@ -256,17 +265,19 @@ impl From<Stuck> for pb::Stuck {
     }
 }
 
-/// The stages that a passage goes on with; each must continue the one before, beginning at a block.
-pub fn way(wire: pb::Way, model: &ModelId, from: u32) -> Result<Vec<Hop>, Error> {
-    at_most(&wire.hops, HOPS_MAX, "stages")?;
-    let hops = wire.hops.iter().map(hop).collect::<Result<Vec<_>, _>>()?;
-    follow(model, &hops, from)?;
-    Ok(hops)
+impl Way {
+    /// Reads it. Each stage must continue the one before, beginning at a block.
+    pub fn read(wire: pb::Way, model: &ModelId, from: u32) -> Result<Self, Error> {
+        at_most(&wire.hops, HOPS_MAX, "stages")?;
+        let hops = wire.hops.iter().map(hop).collect::<Result<Vec<_>, _>>()?;
+        follow(model, &hops, from)?;
+        Ok(Self { hops, plan: PlanNumber(wire.plan) })
+    }
 }
 
-impl From<Vec<Hop>> for pb::Way {
-    fn from(hops: Vec<Hop>) -> Self {
-        Self { hops: hops.into_iter().map(Into::into).collect() }
+impl From<Way> for pb::Way {
+    fn from(way: Way) -> Self {
+        Self { hops: way.hops.into_iter().map(Into::into).collect(), plan: way.plan.0 }
     }
 }
 

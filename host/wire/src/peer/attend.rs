@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use host_core::{
     cost::CostModel,
     device::{Device, Offer, Pressures, Roles},
-    ids::{AcceleratorName, DeviceId, SiteName},
+    ids::{AcceleratorName, DeviceId, PlanNumber, SiteName},
     shard::ShardId,
     units::{Bytes, Millis},
 };
@@ -18,6 +18,8 @@ use crate::error::{Error, Fault};
 
 /// Most offers, labels or held shards of one device.
 const THINGS_MAX: usize = 4096;
+/// Most certificates that are revoked and have not ended.
+pub const REVOKED_MAX: usize = 65_536;
 /// Longest label, word or reason, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -65,13 +67,15 @@ pub struct Heartbeat {
     pub runs: Vec<Run>,
 }
 
-/// Mean time of a shard's runs.
+/// A shard's runs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Run {
     /// Which shard.
     pub at: ShardAt,
-    /// How long one took.
+    /// How long one took: the median.
     pub run: Millis,
+    /// How many there were.
+    pub runs: u32,
 }
 
 /// An order to load a shard.
@@ -89,6 +93,8 @@ pub struct Load {
     pub yields: Vec<Option<usize>>,
     /// Peers that hold its file, nearest first. The central has it too.
     pub sources: Vec<Source>,
+    /// The plan in force.
+    pub plan: PlanNumber,
 }
 
 /// A device that a file can be fetched from.
@@ -99,6 +105,10 @@ pub struct Source {
     /// Where it is reached: HOST:PORT.
     pub address: String,
 }
+
+/// The numbers of all certificates that count no more although they have not ended.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Revocations(pub Vec<[u8; 16]>);
 
 /// A file by what is in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -238,7 +248,7 @@ impl TryFrom<pb::Heartbeat> for Heartbeat {
             bandwidth: ratio(wire.bandwidth, "bandwidth")?,
             latency: Millis(finite(wire.latency_ms, "latency_ms")?),
         };
-        let run = |run: pb::Run| Ok(Run { at: needed(run.shard, "shard")?.try_into()?, run: Millis(finite(run.run_ms, "run_ms")?) });
+        let run = |run: pb::Run| Ok(Run { at: needed(run.shard, "shard")?.try_into()?, run: Millis(finite(run.run_ms, "run_ms")?), runs: run.runs.max(1) });
         Ok(Self { number: wire.number, pressures, runs: wire.runs.into_iter().map(run).collect::<Result<_, Error>>()? })
     }
 }
@@ -246,7 +256,7 @@ impl TryFrom<pb::Heartbeat> for Heartbeat {
 impl From<Heartbeat> for pb::Heartbeat {
     fn from(beat: Heartbeat) -> Self {
         let Pressures { cpu, memory, accelerator, bandwidth, latency } = beat.pressures;
-        let runs = beat.runs.into_iter().map(|run| pb::Run { shard: Some(run.at.into()), run_ms: run.run.0 }).collect();
+        let runs = beat.runs.into_iter().map(|run| pb::Run { shard: Some(run.at.into()), run_ms: run.run.0, runs: run.runs }).collect();
         Self { number: beat.number, cpu, memory, accelerator, bandwidth, latency_ms: latency.0, runs }
     }
 }
@@ -266,6 +276,7 @@ impl TryFrom<pb::Load> for Load {
             feeds: wire.feeds.into_iter().map(position).collect(),
             yields: wire.yields.into_iter().map(position).collect(),
             sources: wire.sources.into_iter().map(Source::try_from).collect::<Result<_, _>>()?,
+            plan: PlanNumber(wire.plan),
         })
     }
 }
@@ -280,6 +291,7 @@ impl From<Load> for pb::Load {
             feeds: load.feeds.into_iter().map(position).collect(),
             yields: load.yields.into_iter().map(position).collect(),
             sources: load.sources.into_iter().map(Into::into).collect(),
+            plan: load.plan.0,
         }
     }
 }
@@ -299,6 +311,23 @@ impl From<Source> for pb::PeerAddress {
     }
 }
 
+impl TryFrom<pb::Revoked> for Revocations {
+    type Error = Error;
+
+    fn try_from(wire: pb::Revoked) -> Result<Self, Error> {
+        at_most(&wire.serials, REVOKED_MAX, "revoked certificates")?;
+        let serial = |wire: &Vec<u8>| <[u8; 16]>::try_from(wire.as_slice());
+        let wrong = |wire: &Vec<u8>| Error::from(Fault::Length { what: "the number of a certificate", need: 16, have: wire.len() });
+        Ok(Self(wire.serials.iter().map(|wire| serial(wire).map_err(|_| wrong(wire))).collect::<Result<_, _>>()?))
+    }
+}
+
+impl From<Revocations> for pb::Revoked {
+    fn from(revocations: Revocations) -> Self {
+        Self { serials: revocations.0.into_iter().map(|serial| serial.to_vec()).collect() }
+    }
+}
+
 fn file(wire: &pb::File) -> Result<File, Error> {
     Ok(File { digest: digest(&wire.digest)?, bytes: wire.bytes })
 }
@@ -310,5 +339,19 @@ fn digest(wire: &[u8]) -> Result<[u8; 32], Error> {
 impl From<File> for pb::File {
     fn from(file: File) -> Self {
         Self { digest: file.digest.to_vec(), bytes: file.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_certificates_have_sixteen_bytes_and_are_not_too_many() {
+        let sent = Revocations(vec![[0x4a; 16], [7; 16]]);
+        assert_eq!(Revocations::try_from(pb::Revoked::from(sent.clone())), Ok(sent));
+        let refused = |serials| Revocations::try_from(pb::Revoked { serials }).expect_err("it breaks a rule").to_string();
+        assert!(refused(vec![vec![7; 15]]).contains("15"), "{}", refused(vec![vec![7; 15]]));
+        assert!(refused(vec![vec![7; 16]; REVOKED_MAX + 1]).contains(&(REVOKED_MAX + 1).to_string()));
     }
 }

@@ -6,7 +6,7 @@ use host_core::units::Millis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A number that comes back as it went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Exact(pub f64);
 
 impl PartialEq for Exact {

@@ -159,3 +159,13 @@ fn what_a_reader_cannot_know_is_named() {
     let error = Decoder::default().decode(Line::Header(Header { format: 9, host: String::new() })).expect_err("too new").to_string();
     assert_eq!(error, "the recording cannot be read: it has format 9, this host reads 1");
 }
+
+#[test]
+fn arrivals_come_back_with_the_pace_of_the_line_and_from_recordings_that_do_not_say_it() {
+    let text = r#"{"ordinal":1,"class":0,"now_ms":2.0,"deadline_ms":null,"expected_ms":1.0,"classes":[[3,0.5]],"depth_max":4}"#;
+    let silent = policy::Arrival::from(serde_json::from_str::<Arrival>(text).expect("read"));
+    assert_eq!(silent.line, policy::LineState::default());
+    let told = policy::Arrival { line: policy::LineState { served_rank: -0.1, turn: Some(Millis(0.3)) }, ..silent };
+    let text = serde_json::to_string(&Arrival::from(&told)).expect("written");
+    assert_eq!(policy::Arrival::from(serde_json::from_str::<Arrival>(&text).expect("read again")), told);
+}

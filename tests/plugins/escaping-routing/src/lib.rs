@@ -41,7 +41,7 @@ impl Escaping {
             "clock" => drop(black_box(std::time::Instant::now())),
             "wall-clock" => drop(black_box(std::time::SystemTime::now())),
             "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
-            "random" => drop(black_box(std::collections::HashMap::<u32, u32>::new())),
+            "hash-seed" => drop(black_box(std::collections::HashMap::<u32, u32>::new())),
             "exit" => std::process::exit(0),
             _ => {}
         }

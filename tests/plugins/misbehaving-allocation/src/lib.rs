@@ -1,9 +1,9 @@
-//! Refuses in rehearsal, which is sound, and then breaks the rule that its configuration names. For tests only.
+//! Answers the simplest problem of its rehearsal and refuses the others, which is sound, and then breaks the rule that its configuration names. For tests only.
 
 use std::hint::black_box;
 
 use shardhost_sdk::{
-    allocation::{AllocationPolicy, Problem, Proposal, Refusal, Replica, Stage},
+    allocation::{AllocationPolicy, Observation, Problem, Proposal, Refusal, Replica, Stage, Verdict},
     export_allocation,
 };
 
@@ -21,12 +21,11 @@ impl AllocationPolicy for Misbehaving {
 
     #[allow(clippy::panic, reason = "to panic is what it is for")]
     fn allocate(&mut self, problem: &Problem) -> Result<Proposal, Refusal> {
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let blocks = count(problem.blocks.len());
         let chain = |stages: Vec<Stage>| Ok(Proposal { replicas: vec![Replica { stages }], bound: 0.0, attributes: Vec::new() });
         let whole = Stage { offer: 0, start: 0, end: blocks };
         if problem.model.starts_with("rehearsal") {
-            return Err(Refusal::because("not in rehearsal"));
+            return if problem.offers.len() == 1 && self.how != "refuse-unrehearsed" { chain(vec![whole]) } else { Err(Refusal::because("not in rehearsal")) };
         }
         self.offers = self.offers.max(count(problem.offers.len()));
         let bound = |bound| Ok(Proposal { replicas: vec![Replica { stages: vec![whole] }], bound, attributes: Vec::new() });
@@ -55,9 +54,53 @@ impl AllocationPolicy for Misbehaving {
             "loop" => loop {
                 black_box(0);
             },
+            "review-stubborn" if problem.current.is_empty() => Err(Refusal::because("there is no plan to keep")),
+            "review-stubborn" => Ok(Proposal { replicas: problem.current.clone(), bound: 0.0, attributes: Vec::new() }),
+            "review-always" | "review-drift" => chain(even(problem, elsewhere(problem))),
+            how if how.starts_with("review-") => chain(even(problem, 0)),
             _ => chain(vec![whole]),
         }
     }
+
+    #[allow(clippy::panic, reason = "to panic is what it is for")]
+    fn review(&mut self, observed: &Observation) -> Verdict {
+        if observed.problem.model.starts_with("rehearsal") {
+            return Verdict::Keep;
+        }
+        let slow = observed.stages.iter().find(|stage| stage.measured_ms > 1.5 * stage.predicted_ms);
+        match (self.how.as_str(), slow) {
+            ("review-always" | "review-stubborn", _) => Verdict::Replan("it is never content".to_owned()),
+            ("review-drift", Some(slow)) => Verdict::Replan(format!("stage {} of replica {} is slow", slow.stage, slow.replica)),
+            ("review-silent", _) => Verdict::Replan(String::new()),
+            ("review-huge", _) => Verdict::Replan("x".repeat(2 << 20)),
+            ("review-trap", _) => panic!("this policy never reviews"),
+            ("review-loop", _) => loop {
+                black_box(0);
+            },
+            _ => Verdict::Keep,
+        }
+    }
+}
+
+/// As few stages as there may be, as even as can be, on one offer after another from this one on.
+fn even(problem: &Problem, first: u32) -> Vec<Stage> {
+    let (blocks, stages) = (count(problem.blocks.len()), problem.placement.stages_min.max(1));
+    let stage = |index: u32| Stage { offer: (first + index) % offers(problem), start: index * blocks / stages, end: (index + 1) * blocks / stages };
+    (0..stages).map(stage).collect()
+}
+
+/// The offer after the one that the plan in force begins on.
+fn elsewhere(problem: &Problem) -> u32 {
+    let stage = problem.current.first().and_then(|replica| replica.stages.first());
+    stage.map_or(0, |stage| (stage.offer + 1) % offers(problem))
+}
+
+fn offers(problem: &Problem) -> u32 {
+    count(problem.offers.len()).max(1)
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 export_allocation!(Misbehaving);

@@ -27,6 +27,9 @@ impl QueueingPolicy for Misbehaving {
     #[allow(clippy::panic, reason = "to panic is what it is for")]
     fn admit(&mut self, arrival: &Arrival) -> Decision {
         self.arrivals += 1;
+        if self.how == "refuse-unrehearsed" {
+            return Decision::Refuse(Refusal::because("nobody may wait"));
+        }
         if arrival.depth_max == REHEARSAL_DEPTH_MAX && self.arrivals <= REHEARSED {
             return Decision::Admit(arrival.now_ms);
         }

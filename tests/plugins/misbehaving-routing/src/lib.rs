@@ -175,6 +175,7 @@ impl RoutingPolicy for Misbehaving {
         match self.how.as_str() {
             "trap-unrehearsed" => trap(request.ordinal),
             "wrong-index-unrehearsed" => Ok(vec![4_000_000_000]),
+            "refuse-unrehearsed" => Err(Refusal::because("this plugin never finds a path")),
             _ => self.misbehave(request),
         }
     }

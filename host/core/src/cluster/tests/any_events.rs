@@ -27,6 +27,10 @@ enum Step {
     Add(usize, usize),
     Withdraw(usize),
     Replan,
+    /// So many requests for a model.
+    Request(usize, u32),
+    /// What a device holds takes so many milliseconds.
+    Measure(usize, u8),
     Stale,
     /// The central starts anew; what was on its way is done or not.
     Restart(bool),
@@ -51,6 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..MODELS.len(), 1_usize..6).prop_map(|(model, blocks)| Step::Add(model, blocks)),
         1 => (0..MODELS.len()).prop_map(Step::Withdraw),
         1 => Just(Step::Replan),
+        3 => (0..MODELS.len(), 0_u32..100).prop_map(|(model, requests)| Step::Request(model, requests)),
+        2 => (device(), any::<u8>()).prop_map(|(device, ms)| Step::Measure(device, ms)),
         1 => Just(Step::Stale),
         1 => any::<bool>().prop_map(Step::Restart),
         16 => (any::<usize>(), any::<u8>()).prop_map(|(which, how)| Step::Answer(which, how)),
@@ -78,7 +84,12 @@ fn take(world: &mut World, step: Step, manner: fn(u8) -> Manner) {
         Step::Add(model, blocks) => world.add(model, blocks),
         Step::Withdraw(model) => world.remove(model),
         Step::Replan => world.apply(Event::ReplanAsked),
-        Step::Stale => world.apply(Event::Solved { ticket: Ticket(u64::MAX), outcome: Ok(Proposal::default()) }),
+        Step::Request(model, requests) => world.request(model, requests),
+        Step::Measure(device, ms) => world.measure(device, f64::from(ms)),
+        Step::Stale => {
+            world.apply(Event::Solved { ticket: Ticket(u64::MAX), outcome: Ok(Proposal::default()) });
+            world.apply(Event::Reviewed { ticket: Ticket(u64::MAX), verdict: Verdict::Replan("late".into()) });
+        }
         Step::Restart(performed) => world.restart(performed),
         Step::Answer(which, how) => world.answer(which, manner(how)),
     }

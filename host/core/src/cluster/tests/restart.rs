@@ -105,6 +105,19 @@ fn a_newcomer_has_everything_placed_again_after_the_waiting() {
 }
 
 #[test]
+fn another_policy_than_made_the_plan_is_asked_once_the_devices_are_back() {
+    let (old, plan) = before(&[("a", 2), ("b", 2)], &[("m", 4)]);
+    let mut cluster = restarted(&plan, &[]);
+    let mut effects = after(&mut cluster, added("m", 4));
+    effects.extend(after(&mut cluster, Event::ReplanAsked));
+    effects.extend(after(&mut cluster, joined("b", 2, shards_of(&old, "b"), 0.0)));
+    assert_eq!(costly(&effects), [""; 0], "not before they are");
+    let effects = after(&mut cluster, joined("a", 2, shards_of(&old, "a"), 0.0));
+    assert_eq!((costly(&effects), served(&cluster, "m")), (vec!["solve m@1".to_owned()], vec!["a[0..2)".to_owned(), "b[2..4)".to_owned()]));
+    assert_eq!(cluster.plan().plan(), &plan, "it wants what is there");
+}
+
+#[test]
 fn without_a_plan_of_before_there_is_nothing_to_wait_for() {
     let mut cluster = restarted(&Plan { number: PlanNumber(3), ..Plan::default() }, &[]);
     after(&mut cluster, joined("a", 4, vec![], 0.0));

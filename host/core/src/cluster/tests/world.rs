@@ -51,7 +51,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Record { plan, .. } => self.stored = plan.plan().clone(),
-                Effect::Load { .. } | Effect::Unload { .. } | Effect::Solve { .. } => self.open.push(effect),
+                Effect::Load { .. } | Effect::Unload { .. } | Effect::Solve { .. } | Effect::Review { .. } => self.open.push(effect),
                 _ => {}
             }
         }
@@ -99,6 +99,18 @@ impl World {
         self.apply(Event::Tick { now: self.now });
     }
 
+    pub(super) fn request(&mut self, model: usize, requests: u32) {
+        self.apply(Event::Requested { model: model_id(MODELS[model]), requests, now: self.now });
+    }
+
+    pub(super) fn measure(&mut self, device: usize, ms: f64) {
+        let shards: Vec<Held> =
+            self.cluster.devices().get(&device_id(DEVICES[device])).map(|record| record.shards.keys().cloned().collect()).unwrap_or_default();
+        for (accelerator, shard) in shards {
+            self.apply(Event::Measured { offer: OfferId { device: device_id(DEVICES[device]), accelerator }, shard, run: Millis(ms), runs: 1 });
+        }
+    }
+
     pub(super) fn beat(&mut self, device: usize) {
         self.apply(Event::Heartbeat { device: device_id(DEVICES[device]), pressures: Pressures::default(), now: self.now });
     }
@@ -124,6 +136,7 @@ impl World {
             Effect::Load { offer, shard } if fails => Event::LoadFailed { offer, shard, reason: "no".into() },
             Effect::Load { offer, shard } => Event::Loaded { offer, shard },
             Effect::Unload { offer, shard } => Event::Unloaded { offer, shard },
+            Effect::Review { ticket, .. } => Event::Reviewed { ticket, verdict: verdict(manner) },
             other => unreachable!("{other:?} is not answered"),
         };
         if !matches!(event, Event::LoadFailed { .. }) {
@@ -249,7 +262,18 @@ impl World {
 
 /// Short times, so that much happens in few steps.
 fn settings() -> ClusterSettings {
-    ClusterSettings { flaps: FlapSettings { damp: Millis(2_000.0), damp_max: Millis(20_000.0), ..FlapSettings::default() }, ..ClusterSettings::default() }
+    ClusterSettings {
+        flaps: FlapSettings { damp: Millis(2_000.0), damp_max: Millis(20_000.0), ..FlapSettings::default() },
+        reviews: ReviewSettings {
+            interval: Millis(1_000.0),
+            cause_min: Millis(200.0),
+            pause_min: Millis(500.0),
+            pause_max: Millis(4_000.0),
+            runs_min: 1,
+            ..ReviewSettings::default()
+        },
+        ..ClusterSettings::default()
+    }
 }
 
 fn is_here(cluster: &Cluster, device: &DeviceId) -> bool {
@@ -267,11 +291,20 @@ fn place(effect: &Effect) -> Option<(OfferId, ShardId)> {
 fn devices_of(effect: &Effect) -> Vec<DeviceId> {
     match effect {
         Effect::Load { offer, .. } | Effect::Unload { offer, .. } => vec![offer.device.clone()],
+        Effect::Review { observation, .. } => observation.problem.devices.iter().map(|device| device.id.clone()).collect(),
         Effect::Solve { problem, .. } => problem.devices.iter().map(|device| device.id.clone()).collect(),
         Effect::Serve { topology } => topology.devices.iter().map(|device| device.id.clone()).collect(),
         Effect::Record { plan, .. } => plan.plan().shards().into_iter().map(|(offer, _)| offer.device).collect(),
         Effect::Drained { device } => vec![device.clone()],
         Effect::Removed { .. } | Effect::Refused { .. } | Effect::Rejected { .. } => vec![],
+    }
+}
+
+/// What a policy says of a plan in force: another one, with an even number from the test.
+fn verdict(manner: Manner) -> Verdict {
+    match manner {
+        Manner::Good(number) | Manner::Any(number) if number % 2 == 0 => Verdict::Replan("why not".into()),
+        _ => Verdict::Keep,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use host_core::units::Bytes;
-use host_plugin::{Package, Parts, PluginSource, pack};
+use host_plugin::{Identified, Package, Parts, PluginSource, pack};
 
 use super::super::screen::Screen;
 use crate::{
@@ -56,7 +56,7 @@ pub(super) fn write(screen: &mut Screen, package: &Package, to: &Path) -> Result
     let path = to.display().to_string();
     if screen.is_json() {
         let source = PluginSource { name: path.clone(), bytes: package.bytes.clone(), manifest: None };
-        return screen.json(&component::describe(&source, &path, &host_plugin::Limits::default())?);
+        return screen.json(&component::describe(&Identified::known(source, package.digest), &path, &host_plugin::Limits::default())?);
     }
     let worlds: Vec<&str> = package.kinds.iter().map(|kind| kind.world()).collect();
     let lines = [

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use host_plugin::{PluginHost, PluginSource};
+use host_plugin::{Identified, PluginHost};
 use host_wire::admin::Plugin;
 
 use super::{
@@ -19,19 +19,19 @@ use crate::{
     shelf::{self, Fetched, Origin, Reach},
 };
 
-/// Fetches and verifies as the host of this config would; gives the key that signed it as well.
-async fn brought(config: &Config, source: &str, digest: Option<&str>) -> Result<(Fetched, Option<String>), Error> {
+/// Fetches and verifies as the host of this config would; gives the component with its digest and the key that signed it as well.
+async fn brought(config: &Config, source: &str, digest: Option<&str>) -> Result<(Fetched, Identified, Option<String>), Error> {
     let origin = Origin::parse(source)?;
     let reach = if origin.is_remote() { Reach::Remote } else { Reach::Local };
     let fetched = origin.fetch(&config.plugin_fetch, config.plugin_limits.guest.component_bytes_max).await?;
-    let signer = shelf::verify(&config.plugin_trust, source, &fetched.bytes, digest, fetched.signature.as_deref(), reach)?;
-    Ok((fetched, signer))
+    let component = Identified::of(fetched.component());
+    let signer = shelf::verify(&config.plugin_trust, source, &component, digest, fetched.signature.as_deref(), reach)?;
+    Ok((fetched, component, signer))
 }
 
 pub(super) async fn verify(global: &Global, screen: &mut Screen, file: Option<PathBuf>, source: &str, digest: Option<&str>) -> Result<(), Error> {
     let config = config::load(file, global.flags())?.config;
-    let (fetched, signer) = brought(&config, source, digest).await?;
-    let file = PluginSource { name: fetched.name, bytes: fetched.bytes, manifest: fetched.manifest };
+    let (_, file, signer) = brought(&config, source, digest).await?;
     let plugin = component::describe(&file, source, &config.plugin_limits.guest)?;
     let plugin = Plugin { signer: signer.unwrap_or_default(), ..plugin };
     if screen.is_json() {
@@ -54,8 +54,7 @@ pub(super) async fn push(global: &Global, screen: &mut Screen, config: Option<Pa
     let text = if image.starts_with("oci://") { image.to_owned() } else { format!("oci://{image}") };
     let Origin::Image(reference) = Origin::parse(&text)? else { return Err(Fault::Origin { text, reason: "it is no image".to_owned() }.into()) };
     let fetched = Origin::File(file.to_owned()).fetch(&config.plugin_fetch, config.plugin_limits.guest.component_bytes_max).await?;
-    let source = PluginSource { name: fetched.name.clone(), bytes: fetched.bytes.clone(), manifest: fetched.manifest.clone() };
-    let package = PluginHost::inspect(&source)?;
+    let package = PluginHost::inspect(&fetched.component())?;
     let created = utc(clock::unix_ms()).replace(' ', "T") + "Z";
     let address = shelf::push(&reference, fetched, &package, &created, &config.plugin_fetch).await?;
     if screen.is_json() {
@@ -67,14 +66,14 @@ pub(super) async fn push(global: &Global, screen: &mut Screen, config: Option<Pa
 
 pub(super) async fn pull(global: &Global, screen: &mut Screen, config: Option<PathBuf>, source: &str, file: &Path, digest: Option<&str>) -> Result<(), Error> {
     let config = config::load(config, global.flags())?.config;
-    let (fetched, signer) = brought(&config, source, digest).await?;
+    let (fetched, component, signer) = brought(&config, source, digest).await?;
     let fault = |path: &Path, error| Error::from(Fault::File { doing: "write", path: path.display().to_string() }).because(error);
     fs::write(file, &fetched.bytes).map_err(|error| fault(file, error))?;
     if let Some(signature) = &fetched.signature {
         let beside = PathBuf::from(format!("{}.minisig", file.display()));
         fs::write(&beside, signature).map_err(|error| fault(&beside, error))?;
     }
-    let found = host_engine::Digest::of(&fetched.bytes).to_string();
+    let found = component.digest().to_string();
     if screen.is_json() {
         return screen.json(&serde_json::json!({ "file": file, "digest": found, "signer": signer }));
     }

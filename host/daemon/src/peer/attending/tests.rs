@@ -71,7 +71,7 @@ fn a_device_is_a_source_from_when_it_has_loaded_a_shard_until_it_is_told_to_drop
         assert!(attending.holders(shard.digest).is_empty(), "not before it is loaded");
         attendance.loaded(&at(), Ok(()));
     };
-    let (loaded, ()) = run(async { tokio::join!(attendance.load(&cpu, &shard, &wiring, &files, Vec::new()), device) });
+    let (loaded, ()) = run(async { tokio::join!(attendance.load(&cpu, &shard, &wiring, &files, Vec::new(), PlanNumber(3)), device) });
     loaded.expect("loaded");
     assert!(attending.loads().is_empty());
     assert_eq!(attending.holders(shard.digest), [Source { device: attendance.id.clone(), address: "127.0.0.1:7".to_owned() }]);
@@ -95,7 +95,7 @@ fn a_load_that_failed_makes_no_source_and_progress_that_nobody_asked_for_is_not_
         next(&mut told).await;
         attendance.loaded(&at(), Err("no room".to_owned()));
     };
-    let (loaded, ()) = run(async { tokio::join!(attendance.load(&cpu, &shard, &wiring, &files, Vec::new()), device) });
+    let (loaded, ()) = run(async { tokio::join!(attendance.load(&cpu, &shard, &wiring, &files, Vec::new(), PlanNumber(3)), device) });
     assert_eq!(loaded.expect_err("it failed").to_string(), "a/cpu: no room");
     assert!(attending.holders(shard.digest).is_empty() && attending.loads().is_empty());
 }

@@ -1,9 +1,9 @@
 //! What a signing request can and cannot bring about.
 
+use host_wire::der;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType};
 
 use super::*;
-use crate::pki::der;
 
 /// 1.3.6.1.5.5.7.3.1 to 3.
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];

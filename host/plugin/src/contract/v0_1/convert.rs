@@ -6,7 +6,7 @@ use host_core::{
     ids::DeviceId,
     link::Speed,
     model::Block,
-    policy::{Arrival, Observation, Refusal, StageObservation, Verdict},
+    policy::{Arrival, LineState, Observation, Refusal, StageObservation, Verdict},
     problem::{Objective, Problem, ProblemOffer, Proposal, ProposedReplica, ProposedStage},
     topology::{RouteRequest, Segment, ServedModel, Topology},
     units::{Bytes, Millis},
@@ -367,7 +367,13 @@ impl From<&Arrival> for wit_queueing::Arrival {
             expected_ms: arrival.expected.0,
             classes: arrival.classes.iter().map(|class| wit_queueing::ClassState { depth: class.depth, last_rank: class.last_rank }).collect(),
             depth_max: arrival.depth_max,
-            attributes: Vec::new(),
+            attributes: line_attributes(&arrival.line),
         }
     }
+}
+
+/// What the contract's record has no fields for, by the names that the SDK reads.
+fn line_attributes(line: &LineState) -> Vec<(String, String)> {
+    let turn = line.turn.map(|turn| ("turn-ms".to_owned(), turn.0.to_string()));
+    [("served-rank".to_owned(), line.served_rank.to_string())].into_iter().chain(turn).collect()
 }

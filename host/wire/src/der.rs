@@ -1,6 +1,6 @@
-//! Reads the two DER structures that hosts hand to each other: signing requests (PKCS#10) and certificates (X.509). Bytes from
-//! anyone come here, so reading is total: it gives nothing for what is not exactly such a structure. What is read is not yet
-//! proved; signatures and chains are the callers' business.
+//! Reads the two DER structures that hosts hand to each other: signing requests (PKCS#10, RFC 2986) and certificates (X.509,
+//! RFC 5280). Bytes from anyone come here, so reading is total: it gives nothing for what is not exactly such a structure. What is
+//! read is not yet proved; signatures and chains are the business of whoever asks.
 
 const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
@@ -25,7 +25,7 @@ const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// A signing request. Its subject and attributes are nobody's business.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
+pub struct Request<'a> {
     /// What the signature is over.
     pub signed: &'a [u8],
     /// Algorithm of the signature.
@@ -40,7 +40,7 @@ pub(super) struct Request<'a> {
 
 /// A certificate.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Certificate<'a> {
+pub struct Certificate<'a> {
     /// Its number, big endian.
     pub serial: &'a [u8],
     /// From when on it counts, in milliseconds since 1970.
@@ -53,8 +53,8 @@ pub(super) struct Certificate<'a> {
     extensions: Values<'a>,
 }
 
-/// Reads a signing request.
-pub(super) fn request(der: &[u8]) -> Option<Request<'_>> {
+/// Reads a signing request; nothing for anything else, or with bytes left over.
+pub fn request(der: &[u8]) -> Option<Request<'_>> {
     let mut outer = Values(der).only(SEQUENCE)?;
     let info = outer.next()?;
     let (algorithm, signature) = (outer.take(SEQUENCE)?.0, outer.bits()?);
@@ -72,8 +72,8 @@ pub(super) fn request(der: &[u8]) -> Option<Request<'_>> {
     Some(Request { signed: info.whole, algorithm, signature, key_algorithm, key })
 }
 
-/// Reads a certificate.
-pub(super) fn certificate(der: &[u8]) -> Option<Certificate<'_>> {
+/// Reads a certificate; nothing for anything else, or with bytes left over.
+pub fn certificate(der: &[u8]) -> Option<Certificate<'_>> {
     let mut outer = Values(der).only(SEQUENCE)?;
     let mut parts = outer.take(SEQUENCE)?;
     let (_algorithm, _signature) = (outer.take(SEQUENCE)?, outer.bits()?);
@@ -93,7 +93,7 @@ pub(super) fn certificate(der: &[u8]) -> Option<Certificate<'_>> {
 
 impl<'a> Certificate<'a> {
     /// The subject, if it is a common name and nothing else.
-    pub(super) fn common_name(&self) -> Option<&'a str> {
+    pub fn common_name(&self) -> Option<&'a str> {
         let mut attribute = self.subject.only(SET)?.only(SEQUENCE)?;
         let (kind, name) = (attribute.take(OBJECT_ID)?.0, attribute.take(UTF8_STRING)?.0);
         attribute.end()?;
@@ -101,7 +101,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// The alternative name, if it is a DNS name and there is no other.
-    pub(super) fn dns_name(&self) -> Option<&'a str> {
+    pub fn dns_name(&self) -> Option<&'a str> {
         let mut extensions = self.extensions;
         let mut found = None;
         while let Some(mut extension) = extensions.take(SEQUENCE) {

@@ -1,0 +1,171 @@
+//! The same pool twice: three unlike devices in processes of their own, measured, and the same devices in `host simulate`. Prints
+//! throughput with requests in flight all the time, and the latency of one at a time, of both, and how near they are.
+//!
+//! The simulated devices cost what the central says of the real ones, times what their stages were measured to take against what was
+//! predicted: how well costs are predicted is measured by `pool`, here it is what the simulator makes of them.
+
+use std::{collections::BTreeMap, error::Error, fs, path::Path, time::Duration};
+
+use host_engine::Kind;
+use host_wire::admin::{Device, ExplainedStage, Explanation};
+use serde_json::{Value, json};
+use shardhost_benches::{
+    Host, Times,
+    http::Connection,
+    load::PictureRequest,
+    models, pool, report, round,
+    simulated::{only, simulate},
+};
+
+/// By id, how many times slower than this machine.
+const DEVICES: [(&str, u32); 3] = [("fast", 4), ("half", 8), ("quarter", 16)];
+const PIXELS: usize = 160;
+const CLASSES: usize = 1_000;
+/// Enough that every device always has something to do.
+const IN_FLIGHT: usize = 12;
+const WARM_UP: Duration = Duration::from_secs(4);
+const WINDOW: Duration = Duration::from_secs(25);
+/// Requests one at a time, after a few to warm up.
+const ALONE: usize = 40;
+const ALONE_FIRST: usize = 4;
+/// The last heartbeats with measured run times are in by then.
+const NEWS: Duration = Duration::from_secs(3);
+/// What both sides should differ by at most.
+const WANTED: f64 = 0.1;
+
+/// By the name of the model, where it may go.
+const PLACEMENTS: [(&str, &str, &str); 3] = [
+    ("free", "objective: throughput", "objective = \"throughput\""),
+    ("chain", "objective: throughput, stages_min: 3, replicas_max: 1", "objective = \"throughput\", stages_min = 3, replicas_max = 1"),
+    ("single", "objective: throughput, stages_max: 1, replicas_max: 1", "objective = \"throughput\", stages_max = 1, replicas_max = 1"),
+];
+
+type Failed = Box<dyn Error>;
+
+fn main() -> Result<(), Failed> {
+    for (name, manifest, placement) in PLACEMENTS {
+        let folder = tempfile::tempdir()?;
+        let all = folder.path().join("models");
+        models::write(&all, name, &models::generated(&Kind::MobileNet { pixels: PIXELS })?, manifest)?;
+        let central = pool::central(folder.path().join("central"), &all, &[])?;
+        let _devices = DEVICES.into_iter().map(|device| join(&central, folder.path(), device)).collect::<Result<Vec<_>, _>>()?;
+        let whole = |explanation: &Explanation| name == "single" || devices_of(explanation) == DEVICES.len();
+        pool::placed(&central, name, whole)?;
+        let measured = measure(&central, name)?;
+        std::thread::sleep(NEWS);
+        let plan = pool::explained(&central, name)?;
+        let devices: Vec<Device> = central.admin()?.look("/devices")?;
+        let fleet = folder.path().join("fleet.toml");
+        let simulated = [IN_FLIGHT, 1].map(|clients| {
+            fs::write(&fleet, described(&all.join(name), placement, &devices, &plan, clients)?)?;
+            let simulated = simulate(&fleet, &[])?;
+            Ok::<Value, Failed>(only(&simulated)?.clone())
+        });
+        let [busy, alone] = simulated;
+        report("simulated", compared(name, &measured, &busy?, &alone?));
+    }
+    Ok(())
+}
+
+/// What the real pool did.
+struct Measured {
+    per_s: f64,
+    alone_p50_ms: f64,
+}
+
+fn measure(central: &Host, model: &str) -> Result<Measured, Failed> {
+    let request = PictureRequest::new(model, PIXELS);
+    let check = |output: &[f32]| if output.len() == CLASSES { Ok(()) } else { Err(format!("{} classes, there must be {CLASSES}", output.len())) };
+    let answered = request.keep_in_flight(&central.address, IN_FLIGHT, [WARM_UP, WINDOW], check)?;
+    let mut connection = Connection::to_door(&central.address)?;
+    let mut times = Vec::new();
+    for index in 0..ALONE_FIRST + ALONE {
+        let began = std::time::Instant::now();
+        check(&request.ask(&mut connection)?)?;
+        if index >= ALONE_FIRST {
+            times.push(began.elapsed());
+        }
+    }
+    Ok(Measured { per_s: answered.per_second(), alone_p50_ms: Times::of(&times).percentile(0.5) / 1e3 })
+}
+
+fn compared(name: &str, measured: &Measured, busy: &Value, alone: &Value) -> Value {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let (per_s, p50) = (number(&busy["throughput_per_s"]), number(&alone["requests"]["p50_ms"]));
+    let (throughput, latency) = (per_s / measured.per_s, p50 / measured.alone_p50_ms);
+    let near = |ratio: f64| (ratio - 1.0).abs() <= WANTED;
+    json!({
+        "placed": name,
+        "measured_per_s": round(measured.per_s),
+        "simulated_per_s": round(per_s),
+        "throughput_ratio": round(throughput),
+        "measured_p50_ms": round(measured.alone_p50_ms),
+        "simulated_p50_ms": round(p50),
+        "latency_ratio": round(latency),
+        "within_wanted": near(throughput) && near(latency),
+    })
+}
+
+/// Starts a device that is so many times slower than this machine. It measures itself when it starts, so one starts after another.
+fn join(central: &Host, folder: &Path, (id, slowdown): (&str, u32)) -> Result<Host, Failed> {
+    let profile = folder.join(format!("{id}.toml"));
+    fs::write(&profile, format!("[compute]\nslowdown = {slowdown}\n"))?;
+    Ok(pool::join(central, folder, id, &["--profile", &profile.display().to_string()])?)
+}
+
+fn stages(explanation: &Explanation) -> impl Iterator<Item = &ExplainedStage> {
+    explanation.replicas.iter().flat_map(|replica| &replica.stages)
+}
+
+fn devices_of(explanation: &Explanation) -> usize {
+    stages(explanation).map(|stage| stage.stage.device.as_str()).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// How many times longer than predicted the stages of each device take. One without a stage is taken for as far off as all together.
+fn stretched(plan: &Explanation) -> (BTreeMap<&str, f64>, f64) {
+    let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for (stage, measured_ms) in stages(plan).filter_map(|stage| Some((stage, stage.measured_ms?))) {
+        let sum = sums.entry(stage.stage.device.as_str()).or_default();
+        *sum = (sum.0 + measured_ms, sum.1 + stage.predicted_ms);
+    }
+    let all = sums.values().fold((0.0, 0.0), |all, sum| (all.0 + sum.0, all.1 + sum.1));
+    let ratio = |(measured, predicted): (f64, f64)| if predicted > 0.0 { measured / predicted } else { 1.0 };
+    (sums.into_iter().map(|(device, sum)| (device, ratio(sum))).collect(), ratio(all))
+}
+
+/// The pool as a fleet.
+fn described(model: &Path, placement: &str, devices: &[Device], plan: &Explanation, clients: usize) -> Result<String, Failed> {
+    let (ratios, all) = stretched(plan);
+    let mut text = format!(
+        "[central]\nsite = \"here\"\n\n[[models]]\nfolder = \"{}\"\nplacement = {{ {placement} }}\n\n[[traffic]]\narrivals = \"closed\"\nclients = {clients}\n\n[run]\nwarm_up_ms = {}\nduration_ms = {}\n\n[within_site]\n{}",
+        model.display(),
+        WARM_UP.as_millis(),
+        WINDOW.as_millis(),
+        within_site(devices),
+    );
+    for device in devices {
+        let offer = device.offers.first().ok_or_else(|| format!("{} offers nothing", device.id))?;
+        let (cost, times) = (&offer.cost, ratios.get(device.id.as_str()).copied().unwrap_or(all));
+        text += &format!(
+            "\n[[devices]]\nname = \"{}\"\nsite = \"here\"\nmemory_bytes = {}\ncost = {{ gflop_ms = {:?}, weight_mb_ms = {:?}, activation_mb_ms = {:?}, fixed_ms = {:?} }}\n",
+            device.id,
+            offer.memory_bytes,
+            cost.gflop_ms * times,
+            cost.weight_mb_ms * times,
+            cost.activation_mb_ms * times,
+            cost.fixed_ms * times,
+        );
+    }
+    Ok(text)
+}
+
+/// The mean of what was measured of the ways between the devices and to the central; nothing where nothing was.
+fn within_site(devices: &[Device]) -> String {
+    let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    let links = || devices.iter().flat_map(|device| &device.links).filter(|link| !link.relayed);
+    let latency = mean(links().filter_map(|link| link.latency_ms).collect());
+    let bandwidth = mean(links().filter_map(|link| link.bytes_per_s).collect());
+    let latency = latency.map(|ms| format!("latency_ms = {ms:?}\n")).unwrap_or_default();
+    let bandwidth = bandwidth.map(|bytes| format!("bandwidth_bytes_per_s = {bytes:?}\n")).unwrap_or_default();
+    latency + &bandwidth
+}
