@@ -28,7 +28,18 @@ fn place<P: AllocationPolicy>(problem: &Problem) -> Result<Proposal, Refusal> {
 /// The default policy.
 pub const BALANCED: Policy = Policy::of::<balanced_allocation::Balanced>("balanced-allocation");
 
-/// All of them.
+/// What throughput on larger pools is compared with.
+pub const PARALLAX_GREEDY: Policy = Policy::of::<parallax_greedy_allocation::ParallaxGreedy>("parallax-greedy-allocation");
+
+/// All of them, the default one first.
 pub fn policies() -> Vec<Policy> {
-    vec![BALANCED, Policy::of::<greedy_allocation::Greedy>("greedy-allocation")]
+    vec![
+        BALANCED,
+        PARALLAX_GREEDY,
+        Policy::of::<parallax_dp_allocation::ParallaxDp>("parallax-dp-allocation"),
+        Policy::of::<min_sum_dp_allocation::MinSumDp>("min-sum-dp-allocation"),
+        Policy::of::<greedy_allocation::Greedy>("greedy-allocation"),
+        Policy::of::<memory_proportional_allocation::MemoryProportional>("memory-proportional-allocation"),
+        Policy::of::<compute_proportional_allocation::ComputeProportional>("compute-proportional-allocation"),
+    ]
 }
