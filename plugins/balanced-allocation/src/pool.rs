@@ -19,6 +19,9 @@ const CHOICES_MAX: usize = 8;
 /// Most entries of a table by kind and block; beyond it entries are computed when they are asked for.
 const ENTRIES_MAX: usize = 1_500_000;
 
+/// The memory of an offer that is left out: not even a shard that needs none fits.
+const LEFT_OUT: f64 = f64::NEG_INFINITY;
+
 /// Offers that no search needs to tell apart: the same memory, times, roles and place. Members ascend.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -60,7 +63,7 @@ impl<'r, 'a> Pool<'r, 'a> {
         let mut memories = vec![];
         for choice in choices(ranges, &shared) {
             let mut memory = full.clone();
-            shared.iter().flatten().filter(|offer| !choice.contains(offer)).for_each(|&offer| memory[offer as usize] = 0.0);
+            shared.iter().flatten().filter(|offer| !choice.contains(offer)).for_each(|&offer| memory[offer as usize] = LEFT_OUT);
             memories.push(memory);
         }
         memories.push(split(&full, &shared, |_| 1.0));
@@ -261,7 +264,7 @@ impl<'r, 'a> Pool<'r, 'a> {
     }
 
     fn holds_anything(&self, offer: u32) -> bool {
-        self.memory[offer as usize] > 0.0 && (0..self.blocks()).any(|block| self.holds(offer, block, block + 1)) && {
+        (0..self.blocks()).any(|block| self.holds(offer, block, block + 1)) && {
             let roles = self.ranges.offer(offer).roles;
             roles.contains(Roles::HEAD) || roles.contains(Roles::BODY) || roles.contains(Roles::TAIL)
         }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod defects;
+mod generated;
 mod larger;
 mod small;
 mod support;

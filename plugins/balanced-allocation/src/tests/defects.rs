@@ -1,6 +1,6 @@
 //! Defects that other systems have: each must not exist here.
 
-use shardhost_sdk::allocation::{Objective, Problem};
+use shardhost_sdk::allocation::{Objective, Problem, Stage};
 
 use super::support::{MIB, plan, problem};
 use crate::*;
@@ -107,4 +107,43 @@ fn a_chain_that_is_slower_than_its_best_device_alone_is_not_built() {
     assert_eq!(plan(&problem), [[(0, 0, 6)]]);
     problem.placement.stages_min = 2;
     assert_eq!(plan(&problem)[0].len(), 2, "unless more stages are asked for");
+}
+
+#[test]
+fn what_a_device_that_left_had_counts_for_nothing() {
+    let mut problem = problem(&[1.0; 6], &[(3.0, 1.0), (3.0, 1.0), (6.0, 2.0)], Objective::Throughput);
+    let before = Ranges::new(&problem).throughput(&Balanced::default().allocate(&problem).expect("it fits").replicas);
+    assert!((before - (1.0 / 3.0 + 1.0 / 12.0)).abs() < 1e-12, "two stages of 3 ms, and the third alone: {before}");
+    // The second leaves; the third, which is the second now, serves alone.
+    problem.offers.remove(1);
+    problem.devices.remove(1);
+    problem.offers[1].device = 1;
+    problem.offers[0].attributes = vec![("holds".into(), "0..3".into())];
+    problem.current = vec![Replica { stages: vec![Stage { offer: 1, start: 0, end: 6 }] }];
+    let proposal = Balanced::default().allocate(&problem).expect("it fits still");
+    let now = Ranges::new(&problem).throughput(&proposal.replicas);
+    assert!(now <= proposal.bound && proposal.bound < before, "{now} and {} of those who are there, {before} before", proposal.bound);
+    // A plan that counts on the device in force, which is gone, is none.
+    problem.current.push(Replica { stages: vec![Stage { offer: 0, start: 0, end: 3 }, Stage { offer: 2, start: 3, end: 6 }] });
+    let again = Balanced::default().allocate(&problem).expect("it fits still");
+    assert_eq!(again, proposal);
+    assert_eq!(Ranges::new(&problem).check(&again.replicas), Ok(()));
+}
+
+#[test]
+fn eight_stages_in_six_replicas_do_not_mean_that_every_path_is_looked_at() {
+    // 48 unlike devices of which eight hold the model: there are more chains than anyone could count.
+    let devices: Vec<(f64, f64)> = (0..48).map(|index| (2.0, 1.0 + f64::from(index) / 1_000.0)).collect();
+    let problem = problem(&[1.0; 16], &devices, Objective::Throughput);
+    let ranges = Ranges::new(&problem);
+    let pool = Pool::variants(&ranges).swap_remove(0);
+    let mut gauge = period::Gauge::new(&pool);
+    let steps = 50_000;
+    let swept = sweep::groupings(&mut gauge, 1, false);
+    let filled = gauge.steps;
+    let best = local_search::improve(&mut gauge, swept[0].clone(), steps);
+    assert_eq!(best.groups.len(), 6);
+    assert!(filled < 1_000_000 && gauge.steps - filled < 2 * steps, "{filled} steps to fill, {} to improve", gauge.steps - filled);
+    let chains = plan(&problem);
+    assert!(chains.len() == 6 && chains.iter().all(|chain| chain.len() == 8), "{chains:?}");
 }
