@@ -32,8 +32,9 @@ impl Candidate {
     }
 }
 
-/// The plan to be in force: the one in force if there is one and no other pays, else the one that pays most. `most` is the
-/// throughput that plans for `balanced` are measured by; it must not depend on the plan in force.
+/// The plan to be in force: without one in force the best. Else the one in force unless another pays; of those that pay the one
+/// that loads least, unless one that loads more gains so much more than it that changing again would pay. `most` is
+/// the throughput that plans for `balanced` are measured by; it must not depend on the plan in force.
 pub fn choose(ranges: &Ranges<'_>, held: &Held, settings: &Settings, most: f64, current: Option<Candidate>, others: Vec<Candidate>) -> Option<Candidate> {
     let in_force = current.as_ref().map_or(&[][..], |current| &current.replicas);
     let horizon_ms = if ranges.problem().horizon_ms > 0.0 { ranges.problem().horizon_ms } else { settings.horizon_ms };
@@ -42,10 +43,18 @@ pub fn choose(ranges: &Ranges<'_>, held: &Held, settings: &Settings, most: f64, 
         let gain = worth.gain(current.as_ref().map(|current| &current.score), &candidate.score);
         (gain, gain * horizon_ms - change_ms(ranges, held, in_force, &candidate.replicas))
     };
-    let pays = |(gain, net): (f64, f64)| current.is_none() || (gain >= settings.gain_ratio_min && net > 0.0);
-    let paying = others.iter().map(|candidate| (net(candidate), candidate)).filter(|(net, _)| pays(*net));
-    let best = paying.reduce(|best, next| if next.0.1 > best.0.1 + TIE_RATIO * horizon_ms { next } else { best });
-    best.map(|(_, candidate)| candidate.clone()).or_else(|| current.clone())
+    if current.is_none() {
+        let valued = others.iter().map(|candidate| (net(candidate).1, candidate));
+        return valued.reduce(|best, next| if next.0 > best.0 + TIE_RATIO * horizon_ms { next } else { best }).map(|(_, best)| best.clone());
+    }
+    let mut by_load: Vec<&Candidate> = others.iter().collect();
+    by_load.sort_by(|a, b| held.bytes_to_load(ranges, &a.replicas).total_cmp(&held.bytes_to_load(ranges, &b.replicas)));
+    let keeps = ((0.0, 0.0), None);
+    let (_, chosen) = by_load.into_iter().fold(keeps, |(known, chosen), candidate| {
+        let (gain, net) = net(candidate);
+        if gain >= known.0 + settings.gain_ratio_min && net > known.1 { ((gain, net), Some(candidate)) } else { (known, chosen) }
+    });
+    chosen.cloned().or(current)
 }
 
 /// What plans are compared by. Each change gains by an order of plans that is always the same, so changes cannot go round

@@ -77,16 +77,19 @@ fn a_device_that_comes_and_goes_ends_with_a_plan_that_stays() {
 }
 
 #[test]
-fn a_device_that_comes_moves_hardly_more_than_onto_itself() {
+fn a_device_that_comes_moves_no_more_than_pays() {
     for (seed, devices) in [(0, 30), (1, 30), (2, 30), (3, 300), (4, 300)] {
         let mut problem = Pool::large(&mut Random::new(seed), devices, 24, seed % 2 == 0).problem(Objective::Throughput);
         problem.within_site.bytes_per_ms = 110_000.0;
         problem.current = BALANCED.place(&problem).expect("it fits").replicas;
         // It holds what a usual one does.
-        let after = joined(&problem, &Machine { block_ms: 1.0, most: 6 });
-        let proposal = BALANCED.place(&after).expect("it fits");
-        let loaded = loaded_bytes(&after, &proposal.replicas) / problem.blocks[0].weight_bytes;
-        let all: u32 = problem.current.len() as u32 * 24;
-        assert!(loaded <= 24.0 && loaded <= 0.25 * f64::from(all), "seed {seed}, {devices} devices: {loaded} of {all} blocks are loaded");
+        let mut after = joined(&problem, &Machine { block_ms: 1.0, most: 6 });
+        let all = problem.current.len() as f64 * 24.0;
+        let moved = |after: &Problem| loaded_bytes(after, &BALANCED.place(after).expect("it fits").replicas) / problem.blocks[0].weight_bytes;
+        let freely = moved(&after);
+        // A block takes a second of ten minutes: who gains a tenth may load 60.
+        after.within_site.bytes_per_ms = problem.blocks[0].weight_bytes / 1_000.0;
+        let rarely = moved(&after);
+        assert!(rarely <= freely && rarely <= 60.0 && freely < all, "seed {seed}, {devices} devices: {freely} or {rarely} of {all} blocks are loaded");
     }
 }
