@@ -79,6 +79,8 @@ pub struct ProblemOffer {
     pub busy_ratio: f64,
     /// Ordinal of joining.
     pub joined: u32,
+    /// Ranges of the model that it has loaded, or is loading, whether or not the plan in force has a use for them still.
+    pub held: Vec<BlockRange>,
 }
 
 /// A measured link between two devices of a problem.

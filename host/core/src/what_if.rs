@@ -192,6 +192,7 @@ impl Problem {
             cost: offer.cost,
             busy_ratio: 0.0,
             joined,
+            held: Vec::new(),
         };
         let added: Vec<ProblemOffer> = self.offers.iter().filter(|offer| offer.device == original).map(of_twin).collect();
         self.offers.extend(added);

@@ -471,6 +471,7 @@ fn problem(objective: Objective, devices: u32, memory_mib: u64, stages_min: u32)
             cost: CostModel::UNCALIBRATED.slowed(1.0 + f64::from(index)),
             busy_ratio: 0.0,
             joined: devices - index,
+            held: Vec::new(),
         })
     };
     Ok(Problem {

@@ -1,309 +1,100 @@
-//! Exact search for small pools. For every set of offers, a dynamic program over (set, last offer, blocks placed) finds
-//! the chain that uses exactly the set and has the least bottleneck, and the one with the least latency. A second one
-//! over disjoint sets finds the best throughput, and a bounded search with that as its limit finds the best plan.
+//! The best plan of a small pool: the best chain of every set of offers, then the best choice of disjoint sets.
 //!
-//! Offers that share a memory pool are never used together; `fill` tries that where nothing else is left.
+//! Chains come from counts where a model is even and all offers take every place, else from the dynamic program over
+//! positions, which needs no assumption.
 
-use shardhost_sdk::{
-    allocation::{Objective, Replica, Stage},
-    problem::Ranges,
+use shardhost_sdk::allocation::{Objective, Replica};
+
+use crate::{
+    chains::{Chain, KindStage, Tables},
+    cut::{Goal, cost_of},
+    even::Even,
+    held::Held,
+    lattice::Lattice,
+    partition::{self, Options},
+    period::Gauge,
+    pool::Pool,
+    realise,
+    score::{BALANCED_RATIO, Score, best},
 };
 
-use crate::score::{BALANCED_RATIO, Score, order};
+/// Most sets of offers.
+const SETS_MAX: u32 = 1 << 14;
 
-/// Most offers that are searched exactly: 3^12 pairs of sets are half a million.
-const OFFERS_MAX: u32 = 12;
-/// Most steps of the dynamic programs, about a tenth of a second in the sandbox.
-const STEPS_MAX: f64 = 3e7;
-/// Most partitions that the last search looks at.
-const VISITS_MAX: u32 = 200_000;
-
-/// Whether the pool and the model are small enough.
-pub fn affordable(ranges: &Ranges<'_>) -> bool {
-    let (offers, blocks) = (f64::from(ranges.offers()), f64::from(ranges.blocks()));
-    ranges.offers() <= OFFERS_MAX && offers.exp2() * offers * offers * blocks * blocks / 2.0 <= STEPS_MAX
+/// The best plan, or that there is none.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Exact {
+    /// The best plan; none if no set of offers holds the model.
+    pub plan: Option<Vec<Replica>>,
+    /// The most throughput that plans without an offer in two stages have.
+    pub throughput: f64,
+    /// The least latency of a chain without an offer in two stages; infinite if it was not asked for.
+    pub latency_ms: f64,
 }
 
-/// Candidate plans, the best for the problem's objective among them.
-pub fn plans(ranges: &Ranges<'_>) -> Vec<Vec<Replica>> {
-    let tables = Tables::new(ranges);
-    let fast = tables.chains(Goal::Latency);
-    if ranges.problem().placement.objective == Objective::Latency {
-        let least = fast.into_iter().flatten().min_by(|a, b| order(Objective::Latency, &a.score(), &b.score()));
-        return least.map(|chain| vec![chain.replica]).into_iter().collect();
+/// None if the pool is too large.
+pub fn solve(pool: &Pool<'_, '_>) -> Option<Exact> {
+    let lattice = Lattice::of(pool, SETS_MAX)?;
+    let limits = pool.limits();
+    if limits.objective == Objective::Latency {
+        let fastest = Tables::of(pool, &lattice)?.chains(Goal::Latency);
+        return Some(fastest_chain(pool, fastest));
     }
-    let tight = tables.chains(Goal::Bottleneck);
-    Partition::new(ranges, &tables, tight, fast).search()
+    if !partition::is_affordable(&lattice, limits.replicas_max) {
+        return None;
+    }
+    let countable = pool.even().is_some_and(Even::is_plain) && !pool.is_measured() && pool.ranges().problem().exclusions.is_empty();
+    let options = match countable {
+        true => counted(pool, &lattice),
+        false => {
+            let tables = Tables::of(pool, &lattice)?;
+            Options { tight: tables.chains(Goal::Bottleneck), fast: tables.chains(Goal::Latency) }
+        }
+    };
+    let given = if limits.objective == Objective::Balanced { BALANCED_RATIO } else { 0.0 };
+    let found = partition::best(pool, &lattice, &options, given);
+    let throughput = found.as_ref().map_or(0.0, |found| found.1);
+    Some(Exact { plan: found.map(|found| found.0), throughput, latency_ms: f64::INFINITY })
 }
 
-/// The latency of the best chain; infinite if there is none.
-pub fn least_latency_ms(ranges: &Ranges<'_>) -> f64 {
-    Tables::new(ranges).chains(Goal::Latency).iter().flatten().map(|chain| chain.latency_ms).fold(f64::INFINITY, f64::min)
+fn fastest_chain(pool: &Pool<'_, '_>, chains: Vec<Option<Chain>>) -> Exact {
+    let scored = chains.into_iter().flatten().map(|chain| {
+        let score = Score { throughput: chain.cost.rate(), latency_ms: chain.cost.latency_ms, stages: chain.stages.len() };
+        (score, chain)
+    });
+    let mut free = crate::chains::offers_by_kind(pool);
+    let least = scored.min_by(|a, b| crate::score::order(Objective::Latency, &a.0, &b.0));
+    let latency_ms = least.as_ref().map_or(f64::INFINITY, |(score, _)| score.latency_ms);
+    Exact { plan: least.and_then(|(_, chain)| Some(vec![chain.with_offers(&mut free)?])), throughput: 0.0, latency_ms }
 }
 
-/// What a chain should have least of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Goal {
-    Bottleneck,
-    Latency,
+/// The chains of each set by counts of blocks.
+fn counted(pool: &Pool<'_, '_>, lattice: &Lattice) -> Options {
+    let mut gauge = Gauge::new(pool);
+    let held = Held::default();
+    let mut options = Options { tight: vec![None], fast: vec![None] };
+    let mut members = Vec::new();
+    for set in 1..lattice.size() {
+        members.clear();
+        for (kind, offers) in (0..).zip(pool.kinds()) {
+            members.extend_from_slice(&offers.members[..lattice.count(set, kind) as usize]);
+        }
+        let tight = gauge.period_ms(&members).is_finite().then(|| chain_of(&mut gauge, &held, &members, None)).flatten();
+        options.fast.push(tight.as_ref().and_then(|_| chain_of(&mut gauge, &held, &members, Some(f64::INFINITY))));
+        options.tight.push(tight);
+    }
+    options
 }
 
-/// The best chain of a set.
-#[derive(Clone, Debug)]
-struct Chain {
-    replica: Replica,
-    period_ms: f64,
-    latency_ms: f64,
+fn chain_of(gauge: &mut Gauge<'_, '_, '_>, held: &Held, members: &[u32], limit_ms: Option<f64>) -> Option<Chain> {
+    let replica = realise::chain(gauge, held, members, limit_ms)?;
+    let pool = gauge.pool();
+    let stages = replica.stages.iter().map(|stage| KindStage { kind: pool.kind_of(stage.offer), start: stage.start, end: stage.end });
+    Some(Chain { cost: cost_of(pool, &replica.stages), stages: stages.collect() })
 }
 
-impl Chain {
-    fn rate(&self) -> f64 {
-        if self.period_ms > 0.0 { 1.0 / self.period_ms } else { 0.0 }
-    }
-
-    fn score(&self) -> Score {
-        Score { throughput: self.rate(), latency_ms: self.latency_ms, stages: self.replica.stages.len() }
-    }
-}
-
-/// How a state of the dynamic program was reached at best.
-#[derive(Clone, Copy)]
-struct Reached {
-    period_ms: f64,
-    latency_ms: f64,
-    last: u32,
-    start: u32,
-}
-
-impl Reached {
-    const NOT: Self = Self { period_ms: f64::INFINITY, latency_ms: f64::INFINITY, last: 0, start: 0 };
-
-    fn beats(&self, other: &Self, goal: Goal) -> bool {
-        match goal {
-            Goal::Bottleneck => (self.period_ms, self.latency_ms) < (other.period_ms, other.latency_ms),
-            Goal::Latency => (self.latency_ms, self.period_ms) < (other.latency_ms, other.period_ms),
-        }
-    }
-}
-
-/// Everything that the dynamic programs ask often, computed once.
-struct Tables<'r, 'a> {
-    ranges: &'r Ranges<'a>,
-    offers: u32,
-    blocks: u32,
-    /// For each offer, those that share its memory pool, itself left out.
-    siblings: Vec<u32>,
-    /// Run time by offer, start and end; infinite where the range may not be placed.
-    run_ms: Vec<f64>,
-}
-
-impl<'r, 'a> Tables<'r, 'a> {
-    fn new(ranges: &'r Ranges<'a>) -> Self {
-        let (offers, blocks) = (ranges.offers(), ranges.blocks());
-        let shares = |a: u32, b: u32| a != b && ranges.pool(a) == ranges.pool(b);
-        let siblings = (0..offers).map(|a| (0..offers).filter(|&b| shares(a, b)).map(|b| 1 << b).sum()).collect();
-        let mut run_ms = vec![f64::INFINITY; (offers * blocks * (blocks + 1)) as usize];
-        for offer in 0..offers {
-            for start in 0..blocks {
-                for end in start + 1..=blocks {
-                    if ranges.need(offer, start, end) > ranges.offer(offer).memory_bytes {
-                        break;
-                    }
-                    if ranges.fits(offer, start, end) {
-                        run_ms[((offer * blocks + start) * (blocks + 1) + end) as usize] = ranges.run_ms(offer, start, end);
-                    }
-                }
-            }
-        }
-        Self { ranges, offers, blocks, siblings, run_ms }
-    }
-
-    fn siblings_of(&self, set: u32) -> u32 {
-        (0..self.offers).filter(|offer| set & (1 << offer) != 0).fold(0, |siblings, offer| siblings | self.siblings[offer as usize])
-    }
-
-    fn state(&self, set: u32, last: u32, blocks: u32) -> usize {
-        ((set * self.offers + last) * (self.blocks + 1) + blocks) as usize
-    }
-
-    /// The best chain of each set that has one with an allowed number of stages.
-    fn chains(&self, goal: Goal) -> Vec<Option<Chain>> {
-        let placement = &self.ranges.problem().placement;
-        let mut reached = vec![Reached::NOT; (1_usize << self.offers) * (self.offers * (self.blocks + 1)) as usize];
-        for offer in 0..self.offers {
-            let start = Reached { period_ms: 0.0, latency_ms: 0.0, last: offer, start: 0 };
-            self.extend(&mut reached, &start, (0, 0, offer), goal);
-        }
-        for set in 1_u32..1 << self.offers {
-            if set.count_ones() >= placement.stages_max {
-                continue;
-            }
-            let taken = set | self.siblings_of(set);
-            // From the last offer down, so that of equal chains the one in the order of ids is found.
-            for last in (0..self.offers).rev().filter(|last| set & (1 << last) != 0) {
-                for blocks in 1..self.blocks {
-                    let from = reached[self.state(set, last, blocks)];
-                    if from.latency_ms.is_finite() {
-                        let here = Reached { last, start: blocks, ..from };
-                        (0..self.offers).filter(|next| taken & (1 << next) == 0).for_each(|next| self.extend(&mut reached, &here, (set, blocks, next), goal));
-                    }
-                }
-            }
-        }
-        let allowed = |set: &u32| (placement.stages_min..=placement.stages_max).contains(&set.count_ones());
-        (0..1 << self.offers).map(|set| allowed(&set).then(|| self.chain(&reached, set, goal)).flatten()).collect()
-    }
-
-    /// Adds a stage of every possible length on `next` to a state.
-    fn extend(&self, reached: &mut [Reached], from: &Reached, (set, start, next): (u32, u32, u32), goal: Goal) {
-        let hop = if start == 0 { 0.0 } else { self.ranges.hop_ms(from.last, next, start) };
-        let row = ((next * self.blocks + start) * (self.blocks + 1)) as usize;
-        for end in start + 1..=self.blocks {
-            let run = self.run_ms[row + end as usize];
-            if run.is_infinite() {
-                continue;
-            }
-            let candidate = Reached { period_ms: from.period_ms.max(run).max(hop), latency_ms: from.latency_ms + run + hop, last: from.last, start };
-            let state = self.state(set | 1 << next, next, end);
-            if candidate.beats(&reached[state], goal) {
-                reached[state] = candidate;
-            }
-        }
-    }
-
-    fn chain(&self, reached: &[Reached], set: u32, goal: Goal) -> Option<Chain> {
-        let members = (0..self.offers).filter(|offer| set & (1 << offer) != 0);
-        let end = |last: &u32| reached[self.state(set, *last, self.blocks)];
-        let mut last = members.filter(|last| end(last).latency_ms.is_finite()).reduce(|a, b| if end(&a).beats(&end(&b), goal) { a } else { b })?;
-        let Reached { period_ms, latency_ms, .. } = end(&last);
-        let mut stages = Vec::new();
-        let (mut rest, mut blocks) = (set, self.blocks);
-        while blocks > 0 {
-            let step = reached[self.state(rest, last, blocks)];
-            stages.push(Stage { offer: last, start: step.start, end: blocks });
-            (rest, blocks, last) = (rest & !(1 << last), step.start, step.last);
-        }
-        stages.reverse();
-        Some(Chain { replica: Replica { stages }, period_ms, latency_ms })
-    }
-}
-
-/// The search for disjoint sets.
-struct Partition<'r, 'a> {
-    objective: Objective,
-    replicas_max: usize,
-    /// Offers that a set rules out: its own and those that share a pool with one of them.
-    ruled_out: Vec<u32>,
-    tight: Vec<Option<Chain>>,
-    fast: Vec<Option<Chain>>,
-    /// By replicas left and offers left: the most throughput that can be had.
-    most: Vec<Vec<f64>>,
-    floor: f64,
-    visits: u32,
-    chosen: Vec<(u32, bool)>,
-    found: Option<(Score, Vec<(u32, bool)>)>,
-    _ranges: &'r Ranges<'a>,
-}
-
-impl<'r, 'a> Partition<'r, 'a> {
-    fn new(ranges: &'r Ranges<'a>, tables: &Tables<'r, 'a>, tight: Vec<Option<Chain>>, fast: Vec<Option<Chain>>) -> Self {
-        let placement = &ranges.problem().placement;
-        let replicas_max = placement.replicas_max.min(ranges.offers()) as usize;
-        let ruled_out: Vec<u32> = (0..1_u32 << ranges.offers()).map(|set| set | tables.siblings_of(set)).collect();
-        let most = most(&tight, &ruled_out, replicas_max);
-        let all = most[replicas_max].last().copied().unwrap_or(0.0);
-        let given = if placement.objective == Objective::Balanced { BALANCED_RATIO } else { 0.0 };
-        // The last factor keeps rounding from ruling the best plan out.
-        let floor = all * (1.0 - given) * (1.0 - 1e-9);
-        Self { objective: placement.objective, replicas_max, ruled_out, tight, fast, most, floor, visits: 0, chosen: Vec::new(), found: None, _ranges: ranges }
-    }
-
-    fn search(mut self) -> Vec<Vec<Replica>> {
-        let everything = u32::try_from(self.tight.len() - 1).unwrap_or(u32::MAX);
-        self.visit(everything, 0.0);
-        let Some((_, chosen)) = &self.found else {
-            return Vec::new();
-        };
-        let mut replicas: Vec<_> = chosen.iter().filter_map(|&(set, fast)| self.chain(set, fast)).map(|chain| chain.replica.clone()).collect();
-        replicas.sort_by_key(|replica| replica.stages[0].offer);
-        vec![replicas]
-    }
-
-    fn chain(&self, set: u32, fast: bool) -> Option<&Chain> {
-        if fast { self.fast[set as usize].as_ref() } else { self.tight[set as usize].as_ref() }
-    }
-
-    /// Tries every way to use the offers that are left, where it can still reach the floor.
-    fn visit(&mut self, left: u32, throughput: f64) {
-        self.visits += 1;
-        let reachable = throughput + self.most[self.replicas_max - self.chosen.len()][left as usize];
-        if reachable < self.floor || self.visits > VISITS_MAX {
-            return;
-        }
-        if throughput >= self.floor && !self.chosen.is_empty() {
-            self.note();
-        }
-        if left == 0 || self.chosen.len() == self.replicas_max {
-            return;
-        }
-        let low = left & left.wrapping_neg();
-        let rest = left & !low;
-        let mut others = rest;
-        loop {
-            let set = others | low;
-            for fast in [false, true] {
-                let Some(rate) = self.chain(set, fast).map(Chain::rate) else { continue };
-                self.chosen.push((set, fast));
-                self.visit(left & !self.ruled_out[set as usize], throughput + rate);
-                self.chosen.pop();
-            }
-            if others == 0 {
-                break;
-            }
-            others = (others - 1) & rest;
-        }
-        self.visit(rest, throughput);
-    }
-
-    fn note(&mut self) {
-        let chains = self.chosen.iter().filter_map(|&(set, fast)| self.chain(set, fast));
-        let (mut throughput, mut weighted, mut stages) = (0.0, 0.0, 0);
-        for chain in chains {
-            throughput += chain.rate();
-            weighted += chain.rate() * chain.latency_ms;
-            stages = stages.max(chain.replica.stages.len());
-        }
-        let score = Score { throughput, latency_ms: weighted / throughput, stages };
-        if self.found.as_ref().is_none_or(|(best, _)| order(self.objective, &score, best).is_lt()) {
-            self.found = Some((score, self.chosen.clone()));
-        }
-    }
-}
-
-/// The most throughput by number of replicas and set of offers.
-fn most(tight: &[Option<Chain>], ruled_out: &[u32], replicas_max: usize) -> Vec<Vec<f64>> {
-    let rate: Vec<f64> = tight.iter().map(|chain| chain.as_ref().map_or(0.0, Chain::rate)).collect();
-    let mut most = vec![vec![0.0; tight.len()]];
-    for replicas in 1..=replicas_max {
-        let mut row = vec![0.0_f64; tight.len()];
-        for left in 1..tight.len() {
-            let low = left & left.wrapping_neg();
-            let rest = left & !low;
-            let mut best = row[rest];
-            let mut others = rest;
-            loop {
-                let set = others | low;
-                if rate[set] > 0.0 {
-                    best = best.max(rate[set] + most[replicas - 1][left & !(ruled_out[set] as usize)]);
-                }
-                if others == 0 {
-                    break;
-                }
-                others = (others - 1) & rest;
-            }
-            row[left] = best;
-        }
-        most.push(row);
-    }
-    most
+/// The best of several plans by an objective.
+pub fn best_of(pool: &Pool<'_, '_>, plans: Vec<Vec<Replica>>) -> Option<Vec<Replica>> {
+    let scored = plans.into_iter().map(|plan| (Score::of(pool.ranges(), &plan), plan)).collect();
+    best(pool.limits().objective, scored).map(|(_, plan)| plan)
 }

@@ -1,46 +1,98 @@
-//! Whether a better plan is worth the change. A change loads shards and loses caches, so it must gain more than it costs
-//! within the time that the answer will be in force.
+//! Whether a better plan is worth the change, and which of several ways to change.
+//!
+//! A change must gain more within the time that the answer will be in force than it costs to load what is not there and to
+//! fill caches that are lost.
+
+use std::collections::BTreeMap;
 
 use shardhost_sdk::{
     allocation::{Objective, Replica},
     problem::Ranges,
 };
 
-use crate::score::{BALANCED_RATIO, Score};
+use crate::{
+    held::Held,
+    score::{BALANCED_RATIO, Score, TIE_RATIO},
+    settings::Settings,
+};
 
-/// A change that gains less than this share never pays: predictions are no better.
-const GAIN_RATIO_MIN: f64 = 0.02;
-/// Assumed if the host does not know how long the answer will be in force: ten minutes.
-const HORIZON_MS: f64 = 600_000.0;
-
-/// The plan in force, if it still holds and the proposed one does not gain enough; else the proposed one.
-pub fn keep_or_change(ranges: &Ranges<'_>, proposed: (Score, Vec<Replica>)) -> (Score, Vec<Replica>) {
-    let current = &ranges.problem().current;
-    if ranges.check(current).is_err() {
-        return proposed;
-    }
-    let score = Score::of(ranges, current);
-    let gain = gain(ranges.problem().placement.objective, &score, &proposed.0);
-    let horizon_ms = if ranges.problem().horizon_ms > 0.0 { ranges.problem().horizon_ms } else { HORIZON_MS };
-    if gain < GAIN_RATIO_MIN || gain * horizon_ms <= load_ms(ranges, &proposed.1) { (score, current.clone()) } else { proposed }
+/// A plan and what is expected of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Candidate {
+    /// What it is worth.
+    pub score: Score,
+    /// The plan.
+    pub replicas: Vec<Replica>,
 }
 
-/// The share of time that the change saves.
-fn gain(objective: Objective, now: &Score, then: &Score) -> f64 {
-    let throughput = if then.throughput > 0.0 { (then.throughput - now.throughput) / then.throughput } else { 0.0 };
-    let latency = if now.latency_ms > 0.0 { (now.latency_ms - then.latency_ms) / now.latency_ms } else { 0.0 };
-    match objective {
-        Objective::Latency => latency,
-        Objective::Throughput => throughput,
-        Objective::Balanced if throughput > BALANCED_RATIO => throughput,
-        Objective::Balanced => latency,
+impl Candidate {
+    /// Of a plan that the host would accept.
+    pub fn of(ranges: &Ranges<'_>, replicas: Vec<Replica>) -> Self {
+        Self { score: Score::of(ranges, &replicas), replicas }
     }
 }
 
-/// Time to send the shards that are not where they would be, one after another.
-fn load_ms(ranges: &Ranges<'_>, plan: &[Replica]) -> f64 {
-    let there = |replicas: &[Replica], stage| replicas.iter().any(|replica| replica.stages.contains(stage));
-    let moved = plan.iter().flat_map(|replica| &replica.stages).filter(|stage| !there(&ranges.problem().current, stage));
-    let bytes: f64 = moved.map(|stage| ranges.weight_bytes(stage.start, stage.end)).sum();
-    bytes / ranges.problem().within_site.bytes_per_ms
+/// The plan to be in force: without one in force the best. Else the one in force unless another pays; of those that pay the one
+/// that loads least, unless one that loads more gains so much more than it that changing again would pay. `most` is
+/// the throughput that plans for `balanced` are measured by; it must not depend on the plan in force.
+pub fn choose(ranges: &Ranges<'_>, held: &Held, settings: &Settings, most: f64, current: Option<Candidate>, others: Vec<Candidate>) -> Option<Candidate> {
+    let in_force = current.as_ref().map_or(&[][..], |current| &current.replicas);
+    let horizon_ms = if ranges.problem().horizon_ms > 0.0 { ranges.problem().horizon_ms } else { settings.horizon_ms };
+    let worth = Worth { objective: ranges.problem().placement.objective, most };
+    let net = |candidate: &Candidate| {
+        let gain = worth.gain(current.as_ref().map(|current| &current.score), &candidate.score);
+        (gain, gain * horizon_ms - change_ms(ranges, held, in_force, &candidate.replicas))
+    };
+    if current.is_none() {
+        let valued = others.iter().map(|candidate| (net(candidate).1, candidate));
+        return valued.reduce(|best, next| if next.0 > best.0 + TIE_RATIO * horizon_ms { next } else { best }).map(|(_, best)| best.clone());
+    }
+    let mut by_load: Vec<&Candidate> = others.iter().collect();
+    by_load.sort_by(|a, b| held.bytes_to_load(ranges, &a.replicas).total_cmp(&held.bytes_to_load(ranges, &b.replicas)));
+    let keeps = ((0.0, 0.0), None);
+    let (_, chosen) = by_load.into_iter().fold(keeps, |(known, chosen), candidate| {
+        let (gain, net) = net(candidate);
+        if gain >= known.0 + settings.gain_ratio_min && net > known.1 { ((gain, net), Some(candidate)) } else { (known, chosen) }
+    });
+    chosen.cloned().or(current)
+}
+
+/// What plans are compared by. Each change gains by an order of plans that is always the same, so changes cannot go round
+/// in a circle.
+struct Worth {
+    objective: Objective,
+    most: f64,
+}
+
+impl Worth {
+    fn has_enough(&self, score: &Score) -> bool {
+        self.objective == Objective::Latency
+            || (self.objective == Objective::Balanced && score.throughput >= self.most * (1.0 - BALANCED_RATIO) * (1.0 - TIE_RATIO))
+    }
+
+    /// The share of time that is saved: latency between plans that answer enough, else throughput. Without a plan in force,
+    /// a number by which plans are ordered.
+    fn gain(&self, now: Option<&Score>, then: &Score) -> f64 {
+        let saved = |now: f64, then: f64| if now > 0.0 { (now - then) / now } else { 0.0 };
+        match now {
+            Some(now) if self.has_enough(now) && self.has_enough(then) => saved(now.latency_ms, then.latency_ms),
+            Some(now) if self.has_enough(now) => 0.0,
+            Some(now) => saved(then.throughput, now.throughput),
+            None if self.has_enough(then) => 1.0 + 1.0 / (1.0 + then.latency_ms),
+            None => then.throughput / self.most.max(then.throughput).max(f64::MIN_POSITIVE),
+        }
+    }
+}
+
+/// Time to send the shards that are not there, one after another, and to compute again what lost caches held: each sequence
+/// of a replica that goes begins anew.
+fn change_ms(ranges: &Ranges<'_>, held: &Held, in_force: &[Replica], plan: &[Replica]) -> f64 {
+    let problem = ranges.problem();
+    let load_ms = held.bytes_to_load(ranges, plan) / problem.within_site.bytes_per_ms;
+    let caches = problem.blocks.iter().any(|block| block.kv_bytes_per_token > 0.0);
+    let by_head: BTreeMap<u32, &Replica> = plan.iter().filter_map(|replica| Some((replica.stages.first()?.offer, replica))).collect();
+    let stays = |replica: &Replica| replica.stages.first().is_some_and(|head| by_head.get(&head.offer).is_some_and(|other| *other == replica));
+    let lost = in_force.iter().filter(|replica| caches && !stays(replica));
+    let lost_ms: f64 = lost.map(|replica| ranges.latency_ms(replica) * f64::from(problem.sequences)).sum();
+    load_ms + lost_ms
 }

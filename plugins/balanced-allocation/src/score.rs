@@ -8,7 +8,7 @@ use shardhost_sdk::{
 };
 
 /// Two values closer than this share of the larger tie, so that rounding does not decide.
-const TIE_RATIO: f64 = 1e-9;
+pub const TIE_RATIO: f64 = 1e-9;
 /// `balanced` gives up to this share of throughput for latency.
 pub const BALANCED_RATIO: f64 = 0.05;
 
@@ -24,15 +24,29 @@ pub struct Score {
 }
 
 impl Score {
-    /// Of a plan without stages on the same offer, or with them: the host computes the throughput alike.
+    /// Of a plan. Stages of several replicas on one offer take turns, as the host computes it; the latency of a replica is
+    /// weighed with what it would answer alone.
     pub fn of(ranges: &Ranges<'_>, plan: &[Replica]) -> Self {
-        let weighted = |replica: &Replica| {
-            let rate = ranges.throughput(std::slice::from_ref(replica));
-            (rate * ranges.latency_ms(replica), rate)
-        };
-        let (sum, rates) = plan.iter().map(weighted).fold((0.0, 0.0), |total, one| (total.0 + one.0, total.1 + one.1));
-        let latency_ms = if rates > 0.0 { sum / rates } else { 0.0 };
-        Self { throughput: ranges.throughput(plan), latency_ms, stages: plan.iter().map(|replica| replica.stages.len()).max().unwrap_or(0) }
+        let mut busy = vec![0.0; ranges.offers() as usize];
+        for stage in plan.iter().flat_map(|replica| &replica.stages) {
+            busy[stage.offer as usize] += ranges.run_ms(stage.offer, stage.start, stage.end);
+        }
+        let rate = |period_ms: f64| if period_ms > 0.0 { 1.0 / period_ms } else { 0.0 };
+        let (mut throughput, mut weighted, mut rates, mut stages) = (0.0, 0.0, 0.0, 0);
+        for replica in plan {
+            let (mut hop_ms, mut run_ms, mut busy_ms, mut latency_ms) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0);
+            for (position, stage) in replica.stages.iter().enumerate() {
+                let hop = position.checked_sub(1).map_or(0.0, |before| ranges.hop_ms(replica.stages[before].offer, stage.offer, stage.start));
+                let run = ranges.run_ms(stage.offer, stage.start, stage.end);
+                (hop_ms, run_ms, busy_ms) = (hop_ms.max(hop), run_ms.max(run), busy_ms.max(busy[stage.offer as usize]));
+                latency_ms += hop + run;
+            }
+            throughput += rate(hop_ms.max(busy_ms));
+            weighted += rate(hop_ms.max(run_ms)) * latency_ms;
+            rates += rate(hop_ms.max(run_ms));
+            stages = stages.max(replica.stages.len());
+        }
+        Self { throughput, latency_ms: if rates > 0.0 { weighted / rates } else { 0.0 }, stages }
     }
 }
 

@@ -1,5 +1,8 @@
-//! Starting the built-in plugins cold and from the cache, allocating at several sizes, and swapping.
+//! Starting the built-in plugins cold and from the cache, allocating at several sizes, also against the same code called
+//! natively, and swapping.
 
+#[path = "plugins/large.rs"]
+mod large;
 #[path = "../../../host/plugin/tests/support/scenes.rs"]
 #[allow(clippy::expect_used, clippy::panic, reason = "shared with tests")]
 mod scenes;
@@ -27,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
         report("allocate", json!({ "devices": devices, "blocks": 6, "times": times.summary() }));
     }
+    large::planning(&host)?;
     swapping(&host)
 }
 

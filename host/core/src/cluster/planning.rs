@@ -40,7 +40,13 @@ impl Cluster {
             usable.iter().map(|record| ProblemDevice { id: record.device.id.clone(), site: site_index(&record.device.site) }).collect();
         let taken = self.taken(model, kept);
         let refined = self.refined(model);
-        let offers: Vec<ProblemOffer> = usable.iter().enumerate().flat_map(|(index, record)| offers_of(record, index_of(index), &taken, &refined)).collect();
+        let mut offers: Vec<ProblemOffer> =
+            usable.iter().enumerate().flat_map(|(index, record)| offers_of(record, index_of(index), &taken, &refined)).collect();
+        let stays = |offer: &OfferId, range| kept.iter().flat_map(|replica| &replica.stages).any(|stage| stage.offer == *offer && stage.range == range);
+        for offer in &mut offers {
+            let loaded = self.devices.get(&offer.id.device).into_iter().flat_map(|record| record.loaded(&offer.id.accelerator, model));
+            offer.held = loaded.filter(|&range| !stays(&offer.id, range)).collect();
+        }
         let device_index = |id: &DeviceId| devices.binary_search_by(|device| device.id.cmp(id)).ok().map(index_of);
         let links = self.links.between(&devices.iter().map(|device| &device.id).collect());
         let measured = links.measured.iter();
@@ -272,7 +278,7 @@ fn offers_of(record: &DeviceRecord, device: u32, taken: &BTreeMap<(DeviceId, u32
             let others = taken.get(&(record.device.id.clone(), offer.memory_pool)).copied().unwrap_or_default();
             let capacity = OfferCapacity { memory: offer.memory - others, ..offer.into() };
             let id = record.device.offer_id(offer);
-            ProblemOffer { cost: refined.cost(&id, offer), id, device, capacity, busy_ratio: 0.0, joined: record.joined }
+            ProblemOffer { cost: refined.cost(&id, offer), id, device, capacity, busy_ratio: 0.0, joined: record.joined, held: Vec::new() }
         })
         .collect();
     offers.sort_by(|a, b| a.id.cmp(&b.id));

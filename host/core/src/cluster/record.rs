@@ -11,7 +11,7 @@ use crate::{
     plan::{OfferCapacity, Replica},
     policy::Refusal,
     problem::{Exclusion, Placement},
-    shard::ShardId,
+    shard::{BlockRange, ShardId},
     units::{Bytes, Millis},
 };
 
@@ -169,6 +169,12 @@ impl DeviceRecord {
     /// The state of a shard that it holds, or is about to.
     pub(super) fn shard(&self, offer: &OfferId, shard: &ShardId) -> Option<ShardState> {
         self.shards.get(&(offer.accelerator.clone(), shard.clone())).map(|held| held.state)
+    }
+
+    /// The ranges of a model that an accelerator holds, or is about to, and may keep.
+    pub(super) fn loaded(&self, accelerator: &AcceleratorName, model: &ModelId) -> impl Iterator<Item = BlockRange> {
+        let stays = move |(at, shard): &(AcceleratorName, ShardId), state| at == accelerator && shard.model == *model && state != ShardState::Unloading;
+        self.shards.iter().filter(move |(key, held)| stays(key, held.state)).map(|((_, shard), _)| shard.range)
     }
 
     /// Memory of one pool that is taken by shards in any state.

@@ -257,6 +257,7 @@ fn offers(source: &mut Source, count: u32, memory: Bytes) -> Result<(Vec<Problem
             cost: cost.slowed(slow),
             busy_ratio: source.pick(&[0.0, 0.0, 0.0, 0.3, 0.9, 1.0]),
             joined,
+            held: Vec::new(),
         });
     }
     // What shares a pool has the same memory in it.

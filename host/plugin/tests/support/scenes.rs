@@ -66,6 +66,7 @@ pub fn problem(devices: u32, stages_min: u32) -> Problem {
         cost: CostModel::UNCALIBRATED,
         busy_ratio: 0.0,
         joined: index,
+        held: Vec::new(),
     };
     Problem {
         model: Arc::new(ModelProfile::new(model_id(), vec![block; 6], Vec::new(), Bytes(64)).expect("a sound model")),

@@ -82,6 +82,9 @@ struct Offer {
     fixed_ms: Exact,
     busy_ratio: Exact,
     joined: u32,
+    /// Not in recordings that were made before it was asked for.
+    #[serde(default)]
+    held: Vec<(u32, u32)>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -257,6 +260,7 @@ impl From<&ProblemOffer> for Offer {
             fixed_ms: Exact(cost.fixed_ms),
             busy_ratio: Exact(offer.busy_ratio),
             joined: offer.joined,
+            held: offer.held.iter().map(|range| (range.start(), range.end())).collect(),
         }
     }
 }
@@ -283,6 +287,7 @@ impl TryFrom<Offer> for ProblemOffer {
             },
             busy_ratio: offer.busy_ratio.0,
             joined: offer.joined,
+            held: offer.held.into_iter().map(|(start, end)| BlockRange::new(start, end).map_err(refused)).collect::<Result<_, _>>()?,
         })
     }
 }

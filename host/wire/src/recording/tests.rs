@@ -41,6 +41,7 @@ fn problem(number: f64) -> problem::Problem {
             cost: CostModel { gflop_ms: number, ..CostModel::UNCALIBRATED },
             busy_ratio: number,
             joined: 8,
+            held: vec![range],
         }],
         links: vec![ProblemLink { source: 0, target: 0, speed: Speed::FREE }],
         within_site: Speed::WITHIN_SITE,

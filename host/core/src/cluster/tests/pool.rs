@@ -126,3 +126,15 @@ fn answers_that_nobody_waits_for_change_nothing() {
         assert_eq!(cluster.devices(), &before);
     }
 }
+
+#[test]
+fn who_plans_after_a_loss_is_told_what_the_others_hold_still() {
+    let mut cluster = pool(&[("a", 2), ("b", 3), ("c", 4)], &[("m", 4)]);
+    assert_eq!(served(&cluster, "m"), ["a[0..2)", "b[2..4)"]);
+    let effects = cluster.apply(Event::Left { device: device_id("b") });
+    assert_eq!(costly(&effects), ["solve m@1"], "nothing is dropped before the answer");
+    let (_, problem) = question(&effects).expect("the model is placed anew");
+    let held: Vec<(crate::ids::OfferId, Vec<_>)> = problem.offers.iter().map(|offer| (offer.id.clone(), offer.held.clone())).collect();
+    assert_eq!(held, [(offer_id("a"), vec![range(0, 2)]), (offer_id("c"), vec![])]);
+    assert!(problem.current.is_empty(), "a chain with a gap is in force no more");
+}

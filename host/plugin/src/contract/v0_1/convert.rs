@@ -197,7 +197,7 @@ impl From<&ProblemOffer> for wit_allocation::Offer {
             cost: offer.cost.into(),
             busy_ratio: offer.busy_ratio,
             joined: offer.joined,
-            attributes: Vec::new(),
+            attributes: offer.held.iter().map(|range| ("holds".to_owned(), format!("{}..{}", range.start(), range.end()))).collect(),
         }
     }
 }

@@ -1,0 +1,184 @@
+//! What is changed of a plan instead of making a new one: chains that broke are closed again with what is loaded already,
+//! and the rest stays where it is.
+//!
+//! Offers that still hold shards of a broken chain are put into the order of these, idle offers into the gap between them. A
+//! dynamic program over this order finds the chain with the fewest bytes to load, in which any offer may be left out, and
+//! halving finds the least bottleneck for which no more than the allowed multiple of that is loaded.
+
+use std::collections::BTreeSet;
+
+use shardhost_sdk::allocation::{Replica, Stage};
+
+use crate::{cut::cost_of, held::Held, pool::Pool};
+
+/// Idle offers that are put into a gap: the fastest, and those with most memory.
+const IDLE_TRIED: usize = 6;
+/// Halvings between the bottleneck of the repair with the fewest bytes and the fastest possible.
+const HALVINGS: u32 = 6;
+
+/// New replicas from offers that the kept ones leave, each with something that is loaded already.
+pub fn repaired(pool: &Pool<'_, '_>, held: &Held, kept: &[Replica], bytes_ratio_max: f64) -> Vec<Replica> {
+    let used: BTreeSet<u32> = kept.iter().flat_map(|replica| &replica.stages).map(|stage| stage.offer).collect();
+    let mut free: Vec<u32> = pool.usable().into_iter().filter(|offer| !used.contains(offer)).collect();
+    let mut repaired = Vec::new();
+    while kept.len() + repaired.len() < pool.limits().replicas_max as usize && free.iter().any(|&offer| held.start(offer).is_some()) {
+        let Some(replica) = repair(pool, held, &free, bytes_ratio_max) else { break };
+        if !replica.stages.iter().any(|stage| held.has(stage)) {
+            break;
+        }
+        free.retain(|offer| replica.stages.iter().all(|stage| stage.offer != *offer));
+        repaired.push(replica);
+    }
+    repaired
+}
+
+/// The fewest bytes that a replica from these offers has to load; none if there is no such replica.
+pub fn fewest_bytes(pool: &Pool<'_, '_>, held: &Held, free: &[u32]) -> Option<f64> {
+    Program::of(pool, held, free).cheapest(f64::INFINITY).map(|(bytes, _)| bytes)
+}
+
+fn repair(pool: &Pool<'_, '_>, held: &Held, free: &[u32], bytes_ratio_max: f64) -> Option<Replica> {
+    let program = Program::of(pool, held, free);
+    let (fewest, mut found) = program.cheapest(f64::INFINITY)?;
+    let period_ms = |replica: &Replica| cost_of(pool, &replica.stages).period_ms;
+    let (mut low, mut high) = (0.0, period_ms(&found));
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(low, high);
+        match program.cheapest(middle) {
+            Some((bytes, replica)) if bytes <= fewest * bytes_ratio_max => {
+                high = period_ms(&replica).min(middle);
+                found = replica;
+            }
+            _ => low = middle,
+        }
+    }
+    Some(found)
+}
+
+/// Offers in the order of what they hold, and idle ones where the first gap is.
+fn order(pool: &Pool<'_, '_>, held: &Held, free: &[u32]) -> Vec<u32> {
+    let mut holding: Vec<(u32, u32)> = free.iter().filter_map(|&offer| Some((held.start(offer)?, offer))).collect();
+    holding.sort_unstable();
+    let idle: Vec<u32> = free.iter().copied().filter(|&offer| held.start(offer).is_none()).collect();
+    let (mut place, mut covered) = (holding.len(), 0);
+    for (position, &(start, offer)) in holding.iter().enumerate() {
+        if start > covered {
+            place = position;
+            break;
+        }
+        covered = held.ranges(offer).iter().map(|range| range.1).max().unwrap_or(covered).max(covered);
+    }
+    let mut order: Vec<u32> = holding.into_iter().map(|(_, offer)| offer).collect();
+    order.splice(place..place, chosen(pool, idle));
+    order
+}
+
+/// The idle offers that are worth a try.
+fn chosen(pool: &Pool<'_, '_>, mut idle: Vec<u32>) -> Vec<u32> {
+    let time = |offer: u32| pool.whole_ms(offer);
+    let size = |offer: u32| pool.memory(offer) / pool.ranges().offer(offer).weight_factor;
+    idle.sort_by(|&a, &b| time(a).total_cmp(&time(b)).then(a.cmp(&b)));
+    let fast: Vec<u32> = idle.iter().copied().take(IDLE_TRIED).collect();
+    idle.sort_by(|&a, &b| size(b).total_cmp(&size(a)).then(a.cmp(&b)));
+    let large: Vec<u32> = idle.into_iter().filter(|offer| !fast.contains(offer)).take(IDLE_TRIED).collect();
+    [fast, large].concat()
+}
+
+/// How a number of blocks was reached with so many stages: the bytes, the last offer by position, and the blocks before it.
+#[derive(Clone, Copy)]
+struct Reached {
+    bytes: f64,
+    period_ms: f64,
+    last: usize,
+    start: u32,
+}
+
+/// A way to an entry with the stages that it takes.
+type Entry = Option<(Reached, u32)>;
+
+/// The program over offers in an order, and how far each reaches in memory.
+struct Program<'p, 'r, 'a> {
+    pool: &'p Pool<'r, 'a>,
+    held: &'p Held,
+    order: Vec<u32>,
+    ends: Vec<Vec<u32>>,
+}
+
+impl<'p, 'r, 'a> Program<'p, 'r, 'a> {
+    fn of(pool: &'p Pool<'r, 'a>, held: &'p Held, free: &[u32]) -> Self {
+        let order = order(pool, held, free);
+        let ends = order.iter().map(|&offer| pool.ends_of(offer)).collect();
+        Self { pool, held, order, ends }
+    }
+
+    /// The chain with the fewest bytes to load within a bottleneck, and of equals the one with the least bottleneck.
+    fn cheapest(&self, limit_ms: f64) -> Option<(f64, Replica)> {
+        let blocks = self.pool.blocks();
+        // By position of the last offer: the best way to each number of blocks.
+        let mut rows: Vec<Vec<Entry>> = Vec::new();
+        for position in 0..self.order.len() {
+            let mut row = vec![None; blocks as usize + 1];
+            for start in 0..blocks {
+                if let Some(before) = self.arrival(&rows, position, start, limit_ms) {
+                    self.extend(&mut row, position, start, before, limit_ms);
+                }
+            }
+            rows.push(row);
+        }
+        let complete = (0..self.order.len()).filter_map(|position| rows[position][blocks as usize].map(|(reached, _)| (reached, position)));
+        let (best, mut position) = complete.reduce(|a, b| if (b.0.bytes, b.0.period_ms) < (a.0.bytes, a.0.period_ms) { b } else { a })?;
+        let (mut stages, mut end) = (Vec::new(), blocks);
+        while end > 0 {
+            let (reached, _) = rows[position][end as usize]?;
+            stages.push(Stage { offer: self.order[position], start: reached.start, end });
+            (end, position) = (reached.start, reached.last);
+        }
+        stages.reverse();
+        Some((best.bytes, Replica { stages }))
+    }
+
+    /// Notes the stage from a start to each end.
+    fn extend(&self, row: &mut [Entry], position: usize, start: u32, (before, count, last): (Reached, u32, usize), limit_ms: f64) {
+        let (pool, limits, offer) = (self.pool, self.pool.limits(), self.order[position]);
+        if count >= limits.stages_max {
+            return;
+        }
+        for end in start + 1..=self.ends[position][start as usize] {
+            let run_ms = pool.ranges().run_ms(offer, start, end);
+            if run_ms > limit_ms {
+                return;
+            }
+            let stage = Stage { offer, start, end };
+            let early = end == pool.blocks() && count + 1 < limits.stages_min;
+            if early || !pool.is_allowed(offer, start, end) {
+                continue;
+            }
+            let bytes = before.bytes + if self.held.has(&stage) { 0.0 } else { pool.ranges().weight_bytes(start, end) };
+            let period_ms = before.period_ms.max(run_ms);
+            let known = &mut row[end as usize];
+            if known.is_none_or(|(known, _)| (bytes, period_ms) < (known.bytes, known.period_ms)) {
+                *known = Some((Reached { bytes, period_ms, last, start }, count + 1));
+            }
+        }
+    }
+
+    /// The best way to have so many blocks on offers before a position, with the stages that it takes and its last position.
+    fn arrival(&self, rows: &[Vec<Entry>], position: usize, start: u32, limit_ms: f64) -> Option<(Reached, u32, usize)> {
+        if start == 0 {
+            return Some((Reached { bytes: 0.0, period_ms: 0.0, last: 0, start: 0 }, 0, 0));
+        }
+        let mut best: Option<(Reached, u32, usize)> = None;
+        for (before, row) in rows.iter().enumerate() {
+            let Some((reached, count)) = row[start as usize] else { continue };
+            if best.is_some_and(|(known, _, _)| (known.bytes, known.period_ms) <= (reached.bytes, reached.period_ms)) {
+                continue;
+            }
+            let hop_ms = self.pool.ranges().hop_ms(self.order[before], self.order[position], start);
+            let period_ms = reached.period_ms.max(hop_ms);
+            if hop_ms <= limit_ms && best.is_none_or(|(known, _, _)| (reached.bytes, period_ms) < (known.bytes, known.period_ms)) {
+                best = Some((Reached { period_ms, ..reached }, count, before));
+            }
+        }
+        best
+    }
+}
