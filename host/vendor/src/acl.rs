@@ -88,9 +88,12 @@ mod tests {
 
     #[test]
     fn a_variant_of_a_chip_runs_what_was_made_for_the_chip() {
-        for (made_for, chip, runs) in
-            [("ascend310p", "ascend310p3", true), ("ascend310p3", "ascend310p3", true), ("ascend310", "ascend310p3", false), ("ascend910b", "ascend910b4", true)]
-        {
+        for (made_for, chip, runs) in [
+            ("ascend310p", "ascend310p3", true),
+            ("ascend310p3", "ascend310p3", true),
+            ("ascend310", "ascend310p3", false),
+            ("ascend910b", "ascend910b4", true),
+        ] {
             assert_eq!(runs_on(made_for, chip), runs, "{made_for} on {chip}");
         }
     }

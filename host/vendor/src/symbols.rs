@@ -43,8 +43,7 @@ impl Loaded {
     /// `F` must be the type of a function pointer with the signature that the vendor documents for `name`.
     pub(crate) unsafe fn function<F: Copy>(&self, name: &str) -> Result<F, Error> {
         // SAFETY: the caller's promise, passed on.
-        unsafe { self.optional(name) }
-            .ok_or_else(|| Error::unsupported(format!("library `{}`: expected a function `{name}`, found none", self.path.display())))
+        unsafe { self.optional(name) }.ok_or_else(|| Error::unsupported(format!("library `{}`: expected a function `{name}`, found none", self.path.display())))
     }
 
     /// A function that older libraries lack.

@@ -68,8 +68,7 @@ impl Model {
             api.check((api.load)(data, size, &raw mut number), "load a model", "aclmdlLoadFromMem")?;
         }
         let memory_bytes = working as u64 + weights as u64;
-        let mut model =
-            Self { runtime: Arc::clone(runtime), number, runs: Mutex::default(), inputs: Vec::new(), outputs: Vec::new(), memory_bytes };
+        let mut model = Self { runtime: Arc::clone(runtime), number, runs: Mutex::default(), inputs: Vec::new(), outputs: Vec::new(), memory_bytes };
         let description = Description::of(&model)?;
         model.inputs = description.places("input", api.inputs, &artefact.inputs)?;
         model.outputs = description.places("output", api.outputs, &artefact.outputs)?;
