@@ -69,9 +69,11 @@ impl Model {
         }
         let memory_bytes = working as u64 + weights as u64;
         let mut model = Self { runtime: Arc::clone(runtime), number, runs: Mutex::default(), inputs: Vec::new(), outputs: Vec::new(), memory_bytes };
-        let description = Description::of(&model)?;
-        model.inputs = description.places("input", api.inputs, &artefact.inputs)?;
-        model.outputs = description.places("output", api.outputs, &artefact.outputs)?;
+        let (inputs, outputs) = {
+            let description = Description::of(&model)?;
+            (description.places("input", api.inputs, &artefact.inputs)?, description.places("output", api.outputs, &artefact.outputs)?)
+        };
+        (model.inputs, model.outputs) = (inputs, outputs);
         Ok(model)
     }
 

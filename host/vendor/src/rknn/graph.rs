@@ -83,6 +83,9 @@ impl Graph for RknnGraph {
     }
 }
 
+/// Memory of the inputs and of the outputs, which the library does not copy.
+type InPlace = (Vec<Memory>, Vec<Memory>);
+
 /// A context and what crosses its border.
 #[derive(Debug)]
 struct Bucket {
@@ -90,8 +93,8 @@ struct Bucket {
     outputs: Vec<TensorSpec>,
     bound_inputs: Vec<Bound>,
     bound_outputs: Vec<Bound>,
-    /// Memory of the inputs and of the outputs, where nothing is to be copied by the library.
-    memory: Option<(Vec<Memory>, Vec<Memory>)>,
+    /// None where the library copies tensors.
+    memory: Option<InPlace>,
     context: Arc<Context>,
 }
 
@@ -113,7 +116,7 @@ impl Bucket {
 
     /// Memory for all tensors, where library, setting and tensors allow it. A library that refuses to bind it is asked no more: tensors
     /// then go the ordinary way.
-    fn zero_copy(&self, when: ZeroCopyWhen) -> Result<Option<(Vec<Memory>, Vec<Memory>)>, Error> {
+    fn zero_copy(&self, when: ZeroCopyWhen) -> Result<Option<InPlace>, Error> {
         let dense = self.bound_inputs.iter().chain(&self.bound_outputs).all(Bound::is_dense);
         let (Some(functions), ZeroCopyWhen::Auto, true) = (self.context.api().zero_copy, when, dense) else { return Ok(None) };
         let bind = |bound: &Bound| {
@@ -147,7 +150,7 @@ impl Bucket {
         }
     }
 
-    fn run_in_place(&self, inputs: &[Tensor], (into, out): &mut (Vec<Memory>, Vec<Memory>)) -> Result<Vec<Tensor>, Error> {
+    fn run_in_place(&self, inputs: &[Tensor], (into, out): &mut InPlace) -> Result<Vec<Tensor>, Error> {
         for ((bound, memory), tensor) in self.bound_inputs.iter().zip(into).zip(inputs) {
             memory.write(&bound.enter(tensor))?;
         }

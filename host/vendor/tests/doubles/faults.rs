@@ -1,6 +1,6 @@
 //! What becomes of each fault: an error that names function and code in words, nothing left behind, and the next try is well.
 
-use host_engine::{Engine, Fault, LoadOptions};
+use host_engine::{Fault, LoadOptions};
 
 use crate::support::{Double, RKNN, VENDORS, converted, golden_inputs};
 

@@ -1,6 +1,6 @@
 //! What only one of the vendors has.
 
-use host_engine::{Engine, LoadOptions};
+use host_engine::LoadOptions;
 
 use crate::support::{ACL, Double, RKNN, converted, map};
 

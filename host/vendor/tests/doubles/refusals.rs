@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
-use host_engine::{Digest, ElementType, Engine, Fault, LoadOptions, Tensor, TensorSpec};
+use host_engine::{Digest, ElementType, Fault, LoadOptions, Tensor, TensorSpec};
 
 use crate::support::{ACL, Double, RKNN, VENDORS, converted, golden_inputs, map};
 

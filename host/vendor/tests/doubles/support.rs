@@ -20,17 +20,14 @@ pub struct Vendor {
     pub engine: &'static str,
     /// A chip that the double takes.
     pub chip: &'static str,
-    /// The function that loads a model.
-    pub loads: &'static str,
     /// The function that computes.
     pub runs: &'static str,
     /// A code for a failure without a reason, and its name.
     pub failure: (i32, &'static str),
 }
 
-pub const RKNN: Vendor = Vendor { engine: "rknn", chip: "rk3588", loads: "rknn_init", runs: "rknn_run", failure: (-1, "RKNN_ERR_FAIL") };
-pub const ACL: Vendor =
-    Vendor { engine: "acl", chip: "ascend310p", loads: "aclmdlLoadFromMem", runs: "aclmdlExecute", failure: (500_001, "ACL_ERROR_FAILURE") };
+pub const RKNN: Vendor = Vendor { engine: "rknn", chip: "rk3588", runs: "rknn_run", failure: (-1, "RKNN_ERR_FAIL") };
+pub const ACL: Vendor = Vendor { engine: "acl", chip: "ascend310p", runs: "aclmdlExecute", failure: (500_001, "ACL_ERROR_FAILURE") };
 pub const VENDORS: [Vendor; 2] = [RKNN, ACL];
 
 /// A double that no other test has: a copy of the library, as one file is loaded once into a process.

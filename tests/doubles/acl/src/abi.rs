@@ -27,7 +27,7 @@ pub const ACL_MEMCPY_HOST_TO_DEVICE: c_int = 1;
 pub const ACL_MEMCPY_DEVICE_TO_HOST: c_int = 2;
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct AclmdlIoDims {
     pub name: [c_char; 128],
     pub dim_count: usize,

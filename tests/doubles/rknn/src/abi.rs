@@ -28,14 +28,14 @@ pub const RKNN_TENSOR_NHWC: c_int = 1;
 pub const RKNN_TENSOR_UNDEFINED: c_int = 3;
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RknnInputOutputNum {
     pub n_input: u32,
     pub n_output: u32,
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RknnTensorAttr {
     pub index: u32,
     pub n_dims: u32,
@@ -56,14 +56,14 @@ pub struct RknnTensorAttr {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RknnSdkVersion {
     pub api_version: [c_char; 256],
     pub drv_version: [c_char; 256],
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RknnMemSize {
     pub total_weight_size: u32,
     pub total_internal_size: u32,
@@ -74,7 +74,7 @@ pub struct RknnMemSize {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RknnInput {
     pub index: u32,
     pub buf: *mut c_void,
@@ -85,7 +85,7 @@ pub struct RknnInput {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RknnOutput {
     pub want_float: u8,
     pub is_prealloc: u8,
@@ -95,7 +95,7 @@ pub struct RknnOutput {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct RknnTensorMem {
     pub virt_addr: *mut c_void,
     pub phys_addr: u64,
