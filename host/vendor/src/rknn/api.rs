@@ -21,7 +21,8 @@ pub(super) struct ZeroCopy {
 pub(super) struct Api {
     pub(super) loaded: Loaded,
     pub(super) init: abi::Init,
-    pub(super) duplicate: abi::Duplicate,
+    /// None in the library for PCs, which reaches an NPU over a cable.
+    pub(super) duplicate: Option<abi::Duplicate>,
     pub(super) destroy: abi::Destroy,
     pub(super) query: abi::Query,
     pub(super) set_inputs: abi::SetInputs,
@@ -42,7 +43,7 @@ impl Api {
         unsafe {
             Ok(Self {
                 init: loaded.function("rknn_init")?,
-                duplicate: loaded.function("rknn_dup_context")?,
+                duplicate: loaded.optional("rknn_dup_context"),
                 destroy: loaded.function("rknn_destroy")?,
                 query: loaded.function("rknn_query")?,
                 set_inputs: loaded.function("rknn_inputs_set")?,

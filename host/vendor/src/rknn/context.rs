@@ -21,6 +21,8 @@ pub(super) struct Context {
     calls: Mutex<()>,
     /// Whose weights it shares; that one must outlive it.
     origin: Option<Arc<Self>>,
+    /// What it was loaded from, where the library cannot share weights.
+    model: Option<Bytes>,
 }
 
 impl Context {
@@ -36,7 +38,8 @@ impl Context {
             _ => unsafe { (api.init)(&raw mut handle, model.as_ptr().cast_mut().cast(), size, 0, std::ptr::null_mut()) },
         };
         check(code, "load a model", "rknn_init")?;
-        Ok(Self { api: Arc::clone(api), handle, calls: Mutex::default(), origin: None })
+        let kept = api.duplicate.is_none().then(|| model.clone());
+        Ok(Self { api: Arc::clone(api), handle, calls: Mutex::default(), origin: None, model: kept })
     }
 
     /// What the library says to bytes that are no model: whether there is an NPU shows before it reads them.
@@ -46,20 +49,24 @@ impl Context {
         // SAFETY: as in `load`.
         let code = unsafe { (api.init)(&raw mut handle, nothing.as_mut_ptr().cast(), 64, 0, std::ptr::null_mut()) };
         if code == abi::SUCCESS {
-            drop(Self { api: Arc::clone(api), handle, calls: Mutex::default(), origin: None });
+            drop(Self { api: Arc::clone(api), handle, calls: Mutex::default(), origin: None, model: None });
         }
         code
     }
 
-    /// Another context with the same weights.
+    /// Another context with the same weights; with weights of its own where the library cannot share them.
     pub(super) fn duplicate(self: &Arc<Self>) -> Result<Self, Error> {
+        let Some(duplicate) = self.api.duplicate else {
+            let none = || Error::from(Fault::Missing { what: "model", name: "rknn".into() });
+            return Self::load(&self.api, self.model.as_ref().ok_or_else(none)?);
+        };
         let origin = self.origin.as_ref().unwrap_or(self);
         let _turn = origin.turn();
         let (mut from, mut handle) = (origin.handle, 0);
         // SAFETY: `from` is a live context that no other thread uses now, because its turn is held.
-        let code = unsafe { (self.api.duplicate)(&raw mut from, &raw mut handle) };
+        let code = unsafe { duplicate(&raw mut from, &raw mut handle) };
         check(code, "share a model", "rknn_dup_context")?;
-        Ok(Self { api: Arc::clone(&self.api), handle, calls: Mutex::default(), origin: Some(Arc::clone(origin)) })
+        Ok(Self { api: Arc::clone(&self.api), handle, calls: Mutex::default(), origin: Some(Arc::clone(origin)), model: None })
     }
 
     /// Waits until no other thread calls, and keeps others from it.
