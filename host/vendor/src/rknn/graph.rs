@@ -7,7 +7,7 @@ use host_engine::{Artefact, Error, Fault, Graph, Shard, Tensor, TensorSpec};
 
 use super::{
     abi,
-    api::Api,
+    api::{Api, ZeroCopy},
     binding::{Bound, Side, bind},
     context::{Context, InputData, size_of_tensor},
     memory::Memory,
@@ -29,8 +29,8 @@ impl RknnGraph {
     /// Loads all buckets of a shard.
     pub(super) fn load(api: &Arc<Api>, shard: &Shard, artefacts: &[&Artefact], settings: Settings) -> Result<Self, Error> {
         let load = |artefact: &&Artefact| {
-            let context = Arc::new(Context::load(api, &artefact.data)?);
-            Bucket::new(context, artefact.inputs.clone(), artefact.outputs.clone(), &settings)
+            let make = || Context::load(api, &artefact.data);
+            Bucket::new(&make, &artefact.inputs, &artefact.outputs, &settings)
         };
         let buckets = artefacts.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         let inputs = buckets::common(&shard.inputs, buckets.iter().map(|bucket| bucket.inputs.as_slice()));
@@ -66,8 +66,8 @@ impl Graph for RknnGraph {
 
     fn share(&self) -> Result<Box<dyn Graph>, Error> {
         let share = |bucket: &Bucket| {
-            let context = Arc::new(bucket.context.duplicate()?);
-            Bucket::new(context, bucket.inputs.clone(), bucket.outputs.clone(), &self.settings)
+            let make = || bucket.context.duplicate();
+            Bucket::new(&make, &bucket.inputs, &bucket.outputs, &self.settings)
         };
         Ok(Box::new(Self {
             inputs: self.inputs.clone(),
@@ -99,36 +99,44 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(context: Arc<Context>, inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>, settings: &Settings) -> Result<Self, Error> {
+    /// Tensors go in place where library, setting and tensors allow it. A library that refuses that gets a context that was never asked
+    /// for it, and copies.
+    fn new(make: &dyn Fn() -> Result<Context, Error>, inputs: &[TensorSpec], outputs: &[TensorSpec], settings: &Settings) -> Result<Self, Error> {
+        let mut bucket = Self::copying(make()?, inputs, outputs, settings)?;
+        let dense = bucket.bound_inputs.iter().chain(&bucket.bound_outputs).all(Bound::is_dense);
+        let (Some(functions), ZeroCopyWhen::Auto, true) = (bucket.context.api().zero_copy, settings.zero_copy, dense) else { return Ok(bucket) };
+        match bucket.in_place(functions) {
+            Ok(memory) => bucket.memory = Some(memory),
+            Err(error) if matches!(error.fault(), Fault::Exhausted { .. }) => return Err(error),
+            Err(_) => {
+                drop(bucket);
+                bucket = Self::copying(make()?, inputs, outputs, settings)?;
+            }
+        }
+        Ok(bucket)
+    }
+
+    fn copying(context: Context, inputs: &[TensorSpec], outputs: &[TensorSpec], settings: &Settings) -> Result<Self, Error> {
         let counts = context.counts()?;
         let attributes = |count: u32, ask: fn(&Context, u32) -> Result<abi::Attribute, Error>| -> Result<Vec<_>, Error> {
             (0..count).map(|index| ask(&context, index)).collect()
         };
-        let bound_inputs = bind(Side::Input, &inputs, &attributes(counts.inputs, Context::input)?)?;
-        let bound_outputs = bind(Side::Output, &outputs, &attributes(counts.outputs, Context::output)?)?;
+        let bound_inputs = bind(Side::Input, inputs, &attributes(counts.inputs, Context::input)?)?;
+        let bound_outputs = bind(Side::Output, outputs, &attributes(counts.outputs, Context::output)?)?;
         if let Some(mask) = settings.core_mask {
             context.set_cores(mask)?;
         }
-        let mut bucket = Self { inputs, outputs, bound_inputs, bound_outputs, memory: None, context };
-        bucket.memory = bucket.zero_copy(settings.zero_copy)?;
-        Ok(bucket)
+        Ok(Self { inputs: inputs.to_vec(), outputs: outputs.to_vec(), bound_inputs, bound_outputs, memory: None, context: Arc::new(context) })
     }
 
-    /// Memory for all tensors, where library, setting and tensors allow it. A library that refuses to bind it is asked no more: tensors
-    /// then go the ordinary way.
-    fn zero_copy(&self, when: ZeroCopyWhen) -> Result<Option<InPlace>, Error> {
-        let dense = self.bound_inputs.iter().chain(&self.bound_outputs).all(Bound::is_dense);
-        let (Some(functions), ZeroCopyWhen::Auto, true) = (self.context.api().zero_copy, when, dense) else { return Ok(None) };
+    /// Memory for all tensors.
+    fn in_place(&self, functions: ZeroCopy) -> Result<InPlace, Error> {
         let bind = |bound: &Bound| {
             let attribute = abi::Attribute { element_type: bound.element_type, pass_through: 0, size: size_of_tensor(bound.size())?, ..bound.attribute };
             Memory::bind(&self.context, functions, attribute, bound.size())
         };
         let all = |bounds: &[Bound]| bounds.iter().map(bind).collect::<Result<Vec<_>, _>>();
-        match all(&self.bound_inputs).and_then(|inputs| Ok((inputs, all(&self.bound_outputs)?))) {
-            Ok(memory) => Ok(Some(memory)),
-            Err(error) if matches!(error.fault(), Fault::Exhausted { .. }) => Err(error),
-            Err(_) => Ok(None),
-        }
+        Ok((all(&self.bound_inputs)?, all(&self.bound_outputs)?))
     }
 
     fn memory(&self) -> Result<Bytes, Error> {

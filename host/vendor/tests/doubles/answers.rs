@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use double_core::Payload;
 use host_engine::{Engine, LoadOptions, Tensor, TractEngine, split};
 
-use crate::support::{Double, RKNN, VENDORS, Vendor, converted, difference, golden_inputs, inspection, kinds, payload, with_artefact};
+use crate::support::{ACL, Double, RKNN, VENDORS, Vendor, converted, difference, golden_inputs, inspection, kinds, payload, with_artefact};
 
 /// The double computes with tract, as the golden answers were; what lies between rounds nothing.
 const NEAR: f64 = 1e-5;
 
 #[test]
 fn every_kind_of_model_gives_its_answers_whole_and_cut_anywhere() {
-    for vendor in VENDORS {
+    for (vendor, settings) in [(RKNN, &[("zero_copy", "auto")][..]), (RKNN, &[("zero_copy", "never")]), (ACL, &[])] {
         let double = Double::new(vendor);
-        let engines = double.engines();
+        let engines = double.engines(settings);
         for (name, _) in kinds() {
             let inspection = inspection(name);
             let golden = inspection.golden().expect("computed");
@@ -87,7 +87,7 @@ fn a_request_goes_to_the_bucket_with_its_shapes() {
 fn users_of_one_shard_compute_at_the_same_time() {
     for vendor in VENDORS {
         let double = Double::new(vendor);
-        let engines = double.engines();
+        let engines = double.engines(&[]);
         let shard = converted(vendor, "cnn");
         let golden = shard.golden.clone().expect("computed");
         std::thread::scope(|scope| {
@@ -120,6 +120,21 @@ fn tensors_copied_and_in_place_are_the_same() {
         assert_eq!(run("auto"), run("never"), "{name}");
     }
     double.assert_clean("after both");
+}
+
+#[test]
+fn a_library_that_binds_no_memory_copies_tensors() {
+    let double = Double::new(RKNN);
+    let shard = converted(RKNN, "cnn");
+    let engine = double.engine();
+    // The input's memory is bound, and the output's is not.
+    double.set("fail:rknn_set_io_mem:2:-5");
+    let mut graph = engine.load(&shard, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+    double.set("fail:rknn_mem_sync:*:-1");
+    let found = graph.run(golden_inputs(&shard)).unwrap_or_else(|error| panic!("{error}"));
+    assert!(difference(&found, &shard.golden.as_ref().expect("computed").outputs) <= NEAR);
+    drop(graph);
+    double.assert_clean("after copying");
 }
 
 /// Only so that the list of vendors is what the table of names is.

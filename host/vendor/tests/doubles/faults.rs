@@ -120,7 +120,7 @@ fn a_device_without_memory_left_is_told_apart_from_one_that_fails() {
 fn answers_that_mean_nothing_do_not_pass_the_golden_ones() {
     for vendor in VENDORS {
         let double = Double::new(vendor);
-        let engines = double.engines();
+        let engines = double.engines(&[]);
         double.set("garbage");
         let error = engines.load(vendor.engine, &converted(vendor, "mlp"), &LoadOptions::default()).expect_err("garbage");
         assert!(matches!(error.fault(), Fault::Probe { .. }), "{error}");

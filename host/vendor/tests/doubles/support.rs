@@ -58,8 +58,8 @@ impl Double {
     }
 
     /// The engine behind a registry, which holds every shard against its golden answers.
-    pub fn engines(&self) -> Engines {
-        Engines::new(vec![self.engine()])
+    pub fn engines(&self, settings: &[(&str, &str)]) -> Engines {
+        Engines::new(vec![Arc::from(self.open(settings).unwrap_or_else(|error| panic!("{error}")))])
     }
 
     /// Sets faults; calls are counted from here.
