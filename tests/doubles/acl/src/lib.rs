@@ -6,8 +6,8 @@
 
 #![expect(clippy::missing_safety_doc, reason = "each function is called as the vendor's header says")]
 
-mod abi;
-mod models;
+pub mod abi;
+pub mod models;
 mod state;
 
 use std::{

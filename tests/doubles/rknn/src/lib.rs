@@ -6,7 +6,7 @@
 
 #![expect(clippy::missing_safety_doc, reason = "each function is called as the vendor's header says")]
 
-mod abi;
+pub mod abi;
 mod context;
 mod tensors;
 
