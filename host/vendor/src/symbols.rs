@@ -25,7 +25,8 @@ impl Loaded {
         library::check(path)?;
         // SAFETY: loading runs the library's initialisers. The file is one that whoever runs this host has named as the vendor's
         // library, and it was looked at: it is a whole shared library for this machine.
-        let library = unsafe { Library::new(path) }.map_err(|error| {
+        // An absolute path, as a bare name would be looked for in the system's folders.
+        let library = unsafe { Library::new(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())) }.map_err(|error| {
             let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             Error::unsupported(format!("library `{}`: expected one that can be loaded, found that {reason}", path.display()))
         })?;
