@@ -43,7 +43,7 @@ pub struct Shard {
     pub file: Data,
     /// Inputs and the outputs they must give, when the model was inspected `with_golden`.
     pub golden: Option<Golden>,
-    /// What vendors' tools have made of it, for accelerators that take no ONNX.
+    /// What vendors' tools made of it, for the accelerators that it may go to; filled by whoever has them.
     pub artefacts: Vec<Artefact>,
 }
 
