@@ -47,6 +47,8 @@ pub enum Fault {
     UnknownEngine { name: String, known: Vec<String> },
     /// An engine that refused a graph, failed in a run or panicked.
     Engine { engine: String, doing: &'static str, reason: String },
+    /// An engine whose accelerator has no memory, or nothing else that is limited, left for it.
+    Exhausted { engine: String, doing: &'static str, reason: String },
     /// A file that could not be read or written.
     File { path: String, doing: &'static str },
 }
@@ -56,6 +58,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self.0.fault {
             Fault::UnknownEngine { .. } => ErrorKind::Unavailable,
+            Fault::Exhausted { .. } => ErrorKind::Busy,
             Fault::Engine { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -147,6 +150,7 @@ impl fmt::Display for Fault {
             }
             Self::UnknownEngine { name, known } => write!(f, "engine `{name}` is not here, there are {}", known.join(", ")),
             Self::Engine { engine, doing, reason } => write!(f, "engine {engine} failed to {doing}: {reason}"),
+            Self::Exhausted { engine, doing, reason } => write!(f, "engine {engine} has no room to {doing}: {reason}"),
             Self::File { path, doing } => write!(f, "cannot {doing} `{path}`"),
         }
     }

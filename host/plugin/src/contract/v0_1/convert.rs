@@ -81,7 +81,7 @@ pub(crate) fn engine_error(error: &host_engine::Error) -> engine::EngineError {
     let kind = match error.fault() {
         Fault::UnknownEngine { .. } => engine::EngineErrorKind::UnknownEngine,
         Fault::Unsupported { .. } => engine::EngineErrorKind::Unsupported,
-        Fault::TooLarge { .. } => engine::EngineErrorKind::Exhausted,
+        Fault::TooLarge { .. } | Fault::Exhausted { .. } => engine::EngineErrorKind::Exhausted,
         Fault::Probe { .. } => engine::EngineErrorKind::ProbeFailed,
         Fault::Engine { .. } => engine::EngineErrorKind::Failed,
         _ => engine::EngineErrorKind::Invalid,
