@@ -23,6 +23,7 @@ mod tensor;
 mod timing;
 mod tract;
 
+pub use binding::{Binding, batch_symbol, symbols};
 pub use calibrate::{calibrate, calibrate_together};
 pub use digest::{Digest, Digester};
 pub use element_type::ElementType;
