@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, path::Path};
 use host_core::units::Bytes;
 use host_engine::{Binding, Engine, EngineInfo, Error, Graph, LoadOptions, Shard, TensorSpec, batch_symbol};
 use ort::{
+    ep::ExecutionProviderDispatch,
     logging::LogLevel,
     session::{Session, builder::SessionBuilder},
 };
@@ -63,7 +64,7 @@ impl OrtEngine {
         let loaded = process::load(&found.path)?;
         let memory_limit = read.memory_limit;
         let engine = Self { provider, loaded, config: settings.clone(), gpu, memory_limit };
-        engine.builder(&read, 1, dispatch(provider, &read, None)?, None).map_err(|error| {
+        engine.builder(&read, 1, dispatch(provider, &read, None)?, &Left::Forbidden).map_err(|error| {
             let also = if missing.is_empty() { String::new() } else { format!(" (and before: {})", missing.join("; ")) };
             unusable(format!("{}{also}", one_line(&error)))
         })?;
@@ -71,57 +72,52 @@ impl OrtEngine {
     }
 
     /// What a session is made with. The error is what the library says.
-    fn builder(
-        &self,
-        settings: &Settings,
-        threads: usize,
-        provider: Option<ort::ep::ExecutionProviderDispatch>,
-        listener: Option<&Listener>,
-    ) -> Result<SessionBuilder, String> {
+    fn builder(&self, settings: &Settings, threads: usize, provider: Option<ExecutionProviderDispatch>, left: &Left<'_>) -> Result<SessionBuilder, String> {
         let text = |error: ort::Error<SessionBuilder>| error.message().to_owned();
         let mut builder = Session::builder(&self.loaded.environment).map_err(|error| error.message().to_owned())?;
         builder = builder.with_optimization_level(settings.level()).map_err(text)?;
         builder = builder.with_intra_threads(threads.clamp(1, THREADS_MAX)).map_err(text)?;
         builder = builder.with_intra_op_spinning(settings.spinning).map_err(text)?;
-        if let Some(listener) = listener {
+        if let Left::Told(listener) = left {
             builder = builder.with_logger(listener.logger()).map_err(text)?;
             builder = builder.with_log_level(LogLevel::Verbose).map_err(text)?;
         }
-        if let Some(provider) = provider {
-            builder = builder.with_execution_providers([provider]).map_err(text)?;
-            if listener.is_none() {
-                builder = builder.with_disable_cpu_fallback().map_err(text)?;
-            }
+        let Some(provider) = provider else { return Ok(builder) };
+        builder = builder.with_execution_providers([provider]).map_err(text)?;
+        match left {
+            Left::Forbidden => builder.with_disable_cpu_fallback().map_err(text),
+            Left::Told(_) | Left::Allowed => Ok(builder),
         }
-        Ok(builder)
+    }
+
+    /// One try at a session.
+    fn commit(&self, shard: &Shard, settings: &Settings, threads: usize, bound: &Bound, left: &Left<'_>) -> Result<Result<Session, ort::Error>, Error> {
+        let purpose = Purpose { gpu: self.gpu.as_ref(), version: &self.loaded.version, digest: shard.digest, inputs: &bound.inputs };
+        let provider = dispatch(self.provider, settings, Some(purpose))?;
+        let failed = |reason: String| Error::unsupported(format!("engine {} cannot be set up: {}", self.provider.engine(), one_line(&reason)));
+        let mut builder = self.builder(settings, threads, provider, left).map_err(failed)?;
+        if let Some(batch) = &bound.batch {
+            builder = builder.with_dimension_override(batch, 1).map_err(|error| failed(error.message().to_owned()))?;
+        }
+        Ok(builder.commit_from_memory(&shard.file))
     }
 
     /// Makes a session. Where operators were left to the CPU, makes it again and listens to which: the error that forbids it does not
-    /// name them, and some may be there.
+    /// name them. If all of them may be there, makes it once more, because one that is listened to writes lines in each run.
     fn session(&self, shard: &Shard, settings: &Settings, threads: usize, bound: &Bound) -> Result<Session, Error> {
-        let purpose = Purpose { gpu: self.gpu.as_ref(), version: &self.loaded.version, digest: shard.digest, inputs: &bound.inputs };
-        let make = |listener: Option<&Listener>| -> Result<Result<Session, ort::Error>, Error> {
-            let provider = dispatch(self.provider, settings, Some(purpose))?;
-            let failed = |reason: String| Error::unsupported(format!("engine {} cannot be set up: {}", self.provider.engine(), one_line(&reason)));
-            let mut builder = self.builder(settings, threads, provider, listener).map_err(failed)?;
-            if let Some(batch) = &bound.batch {
-                builder = builder.with_dimension_override(batch, 1).map_err(|error| failed(error.message().to_owned()))?;
-            }
-            Ok(builder.commit_from_memory(&shard.file))
-        };
-        let error = match make(None)? {
+        let commit = |left: &Left<'_>| self.commit(shard, settings, threads, bound, left);
+        let failed = |error: &ort::Error| errors::load(self.provider, error, settings.memory_limit);
+        let error = match commit(&Left::Forbidden)? {
             Ok(session) => return Ok(session),
-            Err(error) => error,
+            Err(error) if placement::is_fallback(error.message()) => error,
+            Err(error) => return Err(failed(&error)),
         };
-        if !placement::is_fallback(error.message()) {
-            return Err(errors::load(self.provider, &error, settings.memory_limit));
-        }
         let listener = Listener::default();
-        let session = make(Some(&listener))?.map_err(|error| errors::load(self.provider, &error, settings.memory_limit))?;
+        drop(commit(&Left::Told(&listener))?.map_err(|error| failed(&error))?);
         let heard = listener.placements();
         let refusal = if heard.is_empty() { Some(one_line(error.message())) } else { heard.refusal(self.provider.may_stay_on_cpu()) };
         match refusal {
-            None => Ok(session),
+            None => commit(&Left::Allowed)?.map_err(|error| failed(&error)),
             Some(reason) => Err(Error::unsupported(format!("engine {} would leave work to the CPU: {reason}", self.provider.engine()))),
         }
     }
@@ -137,6 +133,17 @@ impl OrtEngine {
             Provider::TensorRt => (1.5, Bytes::mib(128)),
         }
     }
+}
+
+/// What becomes of operators that a provider leaves to the CPU.
+#[derive(Debug)]
+enum Left<'a> {
+    /// No session is made.
+    Forbidden,
+    /// They are told to the listener.
+    Told(&'a Listener),
+    /// They are known, and may be there.
+    Allowed,
 }
 
 /// A shard's inputs and outputs with the batch bound to 1.
@@ -182,5 +189,33 @@ impl Engine for OrtEngine {
             Ok(OrtGraph::new(session, self.provider, bound.inputs, bound.outputs, settings.profiles, memory))
         };
         load().map(|graph| Box::new(graph) as Box<dyn Graph>).map_err(|error| error.of(&shard.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host_core::ids::{ModelId, ModelName};
+    use host_engine::{Kind, generate, inspect, split};
+
+    use super::*;
+
+    /// Where work was left to the CPU is read from the library's log, whose words may change with its version.
+    #[test]
+    fn the_real_librarys_log_says_where_operators_were_placed() {
+        let library = match Library::find(&SearchPaths::of_machine(Provider::Cpu, None)) {
+            Ok(library) => library,
+            Err(error) => {
+                assert!(std::env::var_os("SHARDHOST_REQUIRE_ONNXRUNTIME").is_none(), "SHARDHOST_REQUIRE_ONNXRUNTIME is set and {error}");
+                return println!("skipped: {error}");
+            }
+        };
+        let engine = OrtEngine::open(&library.path, Provider::Cpu, &BTreeMap::new()).expect("it opens");
+        let file = generate(&Kind::named("mlp").expect("a kind"), 1).expect("a model");
+        let id = ModelId { name: ModelName::parse("mlp").expect("a name"), version: 1 };
+        let shard = split(&inspect(&file, id).expect("it has blocks"), &[]).expect("one shard").remove(0);
+        let listener = Listener::default();
+        let session = engine.commit(&shard, &Settings::default(), 1, &Bound::of(&shard), &Left::Told(&listener)).expect("it is set up");
+        session.expect("a session");
+        assert_eq!(listener.placements().refusal(&["Gemm", "Relu"]).as_deref(), Some("it takes no operator of the shard"));
     }
 }

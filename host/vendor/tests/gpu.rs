@@ -1,6 +1,7 @@
 //! Engines `cuda` and `tensorrt` on a real GPU: right answers for every generated kind, whole and cut, and for others a refusal that names the
 //! operator. They test nothing where there is no GPU, unless `SHARDHOST_REQUIRE_GPU` names the engine; `tests/gpu/run` sets it.
 //! They have never run on a GPU so far.
+#![allow(clippy::panic, reason = "tests fail by panicking")]
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

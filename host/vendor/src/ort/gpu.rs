@@ -72,7 +72,7 @@ struct Driver {
 
 impl Driver {
     /// Calls a function of the driver. They answer 0 or the number of an error.
-    fn call<'a, F>(&'a self, name: &str, call: impl FnOnce(Symbol<'a, F>) -> c_int) -> Result<(), String> {
+    fn call<'a, F: 'a>(&'a self, name: &str, call: impl FnOnce(Symbol<'a, F>) -> c_int) -> Result<(), String> {
         // SAFETY: each caller names a function of the driver's published interface with the type that it has there.
         let function = unsafe { self.library.get::<F>(name.as_bytes()) }.map_err(|_| format!("{LIBRARY} has no function {name}"))?;
         match call(function) {

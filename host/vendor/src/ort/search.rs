@@ -213,7 +213,7 @@ fn children(folder: &Path) -> Vec<PathBuf> {
 
 fn system_folders() -> Vec<PathBuf> {
     let triple = format!("/usr/lib/{}-linux-gnu", env::consts::ARCH);
-    let fixed = ["/usr/local/lib", "/usr/local/lib64", &triple, "/usr/lib", "/usr/lib64", "/opt/onnxruntime/lib"];
+    let fixed = ["/usr/local/lib", "/usr/local/lib64", triple.as_str(), "/usr/lib", "/usr/lib64", "/opt/onnxruntime/lib"];
     fixed.iter().map(PathBuf::from).collect()
 }
 

@@ -9,6 +9,8 @@ use host_engine::{
 use crate::{engine, engines, inspected};
 
 type Named = HashMap<String, Tensor>;
+/// How long each symbol is.
+type Lengths = &'static [(&'static str, usize)];
 
 fn kinds() -> Vec<(&'static str, Kind)> {
     vec![
@@ -88,7 +90,7 @@ fn every_kind_agrees_with_its_golden_answers_whole_and_cut_everywhere() {
 #[test]
 fn shards_in_a_row_equal_the_whole_at_lengths_that_nobody_foresaw() {
     let Some(engines) = engines() else { return };
-    let cases: [(&str, Kind, &[&[(&str, usize)]]); 2] = [
+    let cases: [(&str, Kind, &[Lengths]); 2] = [
         ("encoder", encoder(), &[&[("batch", 1), ("sequence", 1)], &[("batch", 1), ("sequence", 31)]]),
         (
             "decoder",

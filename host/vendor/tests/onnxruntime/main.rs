@@ -1,6 +1,7 @@
 //! ONNX Runtime as an engine, with the real library. It is found as the host finds it: `ORT_DYLIB_PATH` or the search. Where there is none,
 //! these tests say so and test nothing, unless `SHARDHOST_REQUIRE_ONNXRUNTIME` is set. A process can hold one library, so all tests here
 //! share it.
+#![allow(clippy::panic, reason = "tests fail by panicking")]
 
 mod generated;
 mod library;
