@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const PLUGINS: [&str; 20] = [
+const PLUGINS: [&str; 22] = [
     "balanced-allocation",
     "least-loaded-routing",
     "round-robin-routing",
@@ -19,6 +19,8 @@ const PLUGINS: [&str; 20] = [
     "prefix-affinity-routing",
     "load-greedy-routing",
     "cpu-adapter",
+    "cuda-adapter",
+    "tensorrt-adapter",
     "greedy-allocation",
     "parallax-greedy-allocation",
     "parallax-dp-allocation",

@@ -1,6 +1,9 @@
 //! For plugins that drive an accelerator through an engine of the host. Called by authors of such plugins. Weights and
 //! activations stay in the host: an adapter holds handles.
 
+pub mod double;
+mod plain;
+
 /// The generated bindings; use the names that this module re-exports.
 #[doc(hidden)]
 #[allow(missing_debug_implementations, unused, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
@@ -30,6 +33,8 @@ pub use bindings::{
         types::{ElementType, Refusal},
     },
 };
+
+pub use plain::{PlainAdapter, PlainConfig};
 
 /// A name and a value, as the contract's lists of attributes hold them.
 pub type Attribute = (String, String);

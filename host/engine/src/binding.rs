@@ -1,6 +1,6 @@
 //! Which symbol is how long: solved from the shapes of inputs, and the symbol of the batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     error::{Error, Fault},
@@ -10,15 +10,18 @@ use crate::{
 
 /// Lengths of symbols.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Binding(BTreeMap<String, usize>);
+pub struct Binding(BTreeMap<String, usize>);
 
 impl Binding {
-    pub(crate) fn with(mut self, symbol: &str, length: usize) -> Self {
+    /// Also with this length for a symbol.
+    #[must_use]
+    pub fn with(mut self, symbol: &str, length: usize) -> Self {
         self.0.insert(symbol.to_owned(), length);
         self
     }
 
-    pub(crate) fn get(&self, symbol: &str) -> Option<usize> {
+    /// The length of a symbol, if it has one.
+    pub fn get(&self, symbol: &str) -> Option<usize> {
         self.0.get(symbol).copied()
     }
 
@@ -37,13 +40,13 @@ impl Binding {
     }
 
     /// A spec with the symbols replaced that have a length.
-    pub(crate) fn specify(&self, spec: &TensorSpec) -> TensorSpec {
+    pub fn specify(&self, spec: &TensorSpec) -> TensorSpec {
         let shape = spec.shape.iter().map(|dimension| Dimension::from(&self.apply(&Linear::from(dimension)))).collect();
         TensorSpec { shape, ..spec.clone() }
     }
 
     /// A spec's shape when every symbol in it has a length.
-    pub(crate) fn shape(&self, spec: &TensorSpec) -> Option<Vec<usize>> {
+    pub fn shape(&self, spec: &TensorSpec) -> Option<Vec<usize>> {
         spec.shape.iter().map(|dimension| Linear::from(dimension).evaluate(|name| self.get(name))).collect()
     }
 
@@ -54,7 +57,7 @@ impl Binding {
     }
 
     /// Solves the symbols from shapes that came; the error names a symbol that would have two lengths.
-    pub(crate) fn solve<'a>(pairs: impl Iterator<Item = (&'a TensorSpec, &'a [usize])> + Clone) -> Result<Self, Error> {
+    pub fn solve<'a>(pairs: impl Iterator<Item = (&'a TensorSpec, &'a [usize])> + Clone) -> Result<Self, Error> {
         let mut binding = Self::default();
         // The second round solves sums whose other symbols were found in the first.
         for _ in 0..2 {
@@ -91,8 +94,13 @@ impl Binding {
     }
 }
 
+/// Every symbol that a length of these specs depends on.
+pub fn symbols(specs: &[TensorSpec]) -> BTreeSet<String> {
+    specs.iter().flat_map(|spec| &spec.shape).flat_map(|dimension| Linear::from(dimension).terms.into_keys()).collect()
+}
+
 /// The symbol of the batch: a usual name for it, or whatever all inputs have on axis 0, unless it names a length.
-pub(crate) fn batch_symbol(inputs: &[TensorSpec]) -> Option<String> {
+pub fn batch_symbol(inputs: &[TensorSpec]) -> Option<String> {
     let first_axes: Vec<Option<&str>> = inputs
         .iter()
         .map(|spec| match spec.shape.first() {

@@ -25,6 +25,7 @@ mod timing;
 mod tract;
 
 pub use artefact::Artefact;
+pub use binding::{Binding, batch_symbol, symbols};
 pub use calibrate::{calibrate, calibrate_together};
 pub use digest::{Digest, Digester};
 pub use element_type::ElementType;

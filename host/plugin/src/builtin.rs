@@ -31,7 +31,7 @@ macro_rules! embedded {
     };
 }
 
-pub(crate) const BUILTINS: [Builtin; 20] = [
+pub(crate) const BUILTINS: [Builtin; 22] = [
     embedded!("balanced-allocation", &["allocation"]),
     embedded!("least-loaded-routing", &["routing", "routing/least-loaded"]),
     embedded!("round-robin-routing", &["routing/round-robin"]),
@@ -43,6 +43,8 @@ pub(crate) const BUILTINS: [Builtin; 20] = [
     embedded!("prefix-affinity-routing", &["routing/prefix-affinity"]),
     embedded!("load-greedy-routing", &["routing/load-greedy"]),
     embedded!("cpu-adapter", &["adapter/cpu"]),
+    embedded!("cuda-adapter", &["adapter/cuda"]),
+    embedded!("tensorrt-adapter", &["adapter/tensorrt"]),
     embedded!("greedy-allocation", &[]),
     embedded!("parallax-greedy-allocation", &[]),
     embedded!("parallax-dp-allocation", &[]),

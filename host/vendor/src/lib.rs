@@ -7,6 +7,7 @@ pub mod acl;
 mod buckets;
 mod layout;
 pub mod library;
+pub mod ort;
 pub mod rknn;
 mod symbols;
 
@@ -14,13 +15,20 @@ use std::{collections::BTreeMap, path::Path};
 
 use host_engine::{Engine, Error, Fault};
 
-use crate::{acl::AclEngine, rknn::RknnEngine};
+use crate::{
+    acl::AclEngine,
+    ort::{OrtEngine, Provider},
+    rknn::RknnEngine,
+};
 
 /// Names that [`open`] knows.
-pub const ENGINES: [&str; 2] = ["rknn", "acl"];
+pub const ENGINES: [&str; 6] = ["ort", "cuda", "tensorrt", "cann", "rknn", "acl"];
 
 /// Opens an engine by name with the vendor's library behind it. The error names the library, what was expected and what was found.
 pub fn open(name: &str, library: &Path, settings: &BTreeMap<String, String>) -> Result<Box<dyn Engine>, Error> {
+    if let Some(provider) = Provider::of_engine(name) {
+        return Ok(Box::new(OrtEngine::open(library, provider, settings)?));
+    }
     match name {
         "rknn" => Ok(Box::new(RknnEngine::open(library, settings)?)),
         "acl" => Ok(Box::new(AclEngine::open(library, settings)?)),
@@ -35,7 +43,7 @@ mod tests {
     #[test]
     fn a_name_that_no_engine_has_is_refused_with_those_there_are() {
         let error = open("tpu", Path::new("/nowhere"), &BTreeMap::new()).expect_err("there is none");
-        assert_eq!(error.to_string(), "engine `tpu` is not here, there are rknn, acl");
+        assert_eq!(error.to_string(), "engine `tpu` is not here, there are ort, cuda, tensorrt, cann, rknn, acl");
     }
 
     #[test]

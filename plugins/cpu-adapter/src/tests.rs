@@ -1,62 +1,15 @@
 //! The adapter against an engine double.
 
-use std::cell::RefCell;
-
 use proptest::prelude::*;
-use shardhost_sdk::adapter::{ElementType, Phase};
+use shardhost_sdk::adapter::{
+    PlainConfig as _, ShardAdapter as _,
+    double::{EngineDouble, FACTOR, GRAPH_BYTES, call},
+};
 
 use super::*;
 
-#[derive(Default, Debug)]
-struct Double {
-    loads: RefCell<Vec<(String, Vec<Attribute>)>>,
-}
-
-fn info(name: &str, accelerator: &str) -> EngineInfo {
-    EngineInfo {
-        name: name.to_owned(),
-        version: "1".to_owned(),
-        accelerator: accelerator.to_owned(),
-        memory_bytes: 1e9,
-        weight_factor: 1.5,
-        fixed_bytes: 1e6,
-        element_types: vec![ElementType::Fp32],
-        attributes: Vec::new(),
-    }
-}
-
-impl Engine for Double {
-    type Tensor = u32;
-    type ShardFile = &'static str;
-    type Graph = u32;
-
-    fn engines(&self) -> Vec<EngineInfo> {
-        vec![info("tract", "cpu"), info("fast", "cuda"), info("other", "cpu")]
-    }
-
-    fn load(&self, engine: &str, shard: &&'static str, options: &[Attribute]) -> Result<u32, EngineError> {
-        if *shard == "odd" {
-            return Err(EngineError { kind: EngineErrorKind::Unsupported, message: "operator Odd is not known".to_owned() });
-        }
-        self.loads.borrow_mut().push((engine.to_owned(), options.to_vec()));
-        Ok(7)
-    }
-
-    fn memory_bytes(&self, _graph: &u32) -> f64 {
-        5e6
-    }
-
-    fn run(&self, graph: &u32, inputs: Vec<u32>) -> Result<Vec<u32>, EngineError> {
-        Ok(inputs.into_iter().map(|input| input.wrapping_mul(*graph)).collect())
-    }
-}
-
-fn adapter(config: &str) -> CpuAdapter<Double> {
-    CpuAdapter::configure(config).expect("good settings")
-}
-
-fn call() -> Call {
-    Call { request: 1, sequence: 0, phase: Phase::Whole, past_tokens: 0, new_tokens: 0, batch: 1 }
+fn adapter(config: &str) -> PlainAdapter<Config, EngineDouble> {
+    PlainAdapter::configure(config).expect("good settings")
 }
 
 #[test]
@@ -71,7 +24,7 @@ fn each_engine_that_computes_on_the_cpu_is_one_offer() {
 #[test]
 fn a_shard_is_loaded_with_the_engine_of_the_offer_and_the_settings() {
     let mut adapter = adapter(r#"{"threads":4}"#);
-    assert_eq!(adapter.load("shard", 1).expect("it loads").memory_bytes, 5e6);
+    assert_eq!(adapter.load("shard", 1).expect("it loads").memory_bytes, GRAPH_BYTES);
     assert_eq!(*adapter.engine.loads.borrow(), [("other".to_owned(), vec![("threads".to_owned(), "4".to_owned())])]);
 }
 
@@ -94,7 +47,7 @@ proptest! {
     fn tensors_pass_in_order_and_none_is_lost(inputs in prop::collection::vec(0_u32..1000, 0..9)) {
         let mut adapter = adapter("{}");
         adapter.load("shard", 0).expect("it loads");
-        let expected: Vec<u32> = inputs.iter().map(|input| input * 7).collect();
+        let expected: Vec<u32> = inputs.iter().map(|input| input * FACTOR).collect();
         prop_assert_eq!(adapter.run(&call(), inputs).expect("it runs"), expected);
     }
 }

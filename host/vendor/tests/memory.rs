@@ -1,0 +1,48 @@
+//! What a loaded shard is said to take, against what the process grew by. In a process of its own, because other tests grow it as well.
+#![cfg(target_os = "linux")]
+
+use std::{collections::BTreeMap, fs};
+
+use host_core::ids::{ModelId, ModelName};
+use host_engine::{DecoderSize, Engine as _, Kind, LoadOptions, generate, inspect, split};
+use host_vendor::ort::{Library, OrtEngine, Provider, SearchPaths};
+
+/// Pages that are in memory, in bytes.
+fn resident() -> f64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("Linux has it");
+    let pages: f64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    pages * 4096.0
+}
+
+#[test]
+fn a_loaded_shard_takes_about_what_is_said() {
+    let library = match Library::find(&SearchPaths::of_machine(Provider::Cpu, None)) {
+        Ok(library) => library,
+        Err(error) => {
+            assert!(std::env::var_os("SHARDHOST_REQUIRE_ONNXRUNTIME").is_none(), "SHARDHOST_REQUIRE_ONNXRUNTIME is set and {error}");
+            return println!("skipped: {error}");
+        }
+    };
+    let engine = OrtEngine::open(&library.path, Provider::Cpu, &BTreeMap::new()).expect("it opens");
+    let decoder = DecoderSize { vocabulary: 4000, hidden: 512, layers: 4, heads: 8, kv_heads: 8, feed_forward: 1536, tied: false };
+    for (name, kind) in [("mobilenet", Kind::MobileNet { pixels: 224 }), ("decoder", Kind::Decoder(decoder)), ("resnet50", Kind::ResNet50 { pixels: 224 })] {
+        let file = generate(&kind, 1).expect("a model");
+        let id = ModelId { name: ModelName::parse(name).expect("a name"), version: 1 };
+        let shard = split(&inspect(&file, id).expect("it has blocks"), &[]).expect("one shard").remove(0);
+        drop(file);
+        let before = resident();
+        let mut graph = engine.load(&shard, &LoadOptions::default()).expect("it loads");
+        let inputs: Vec<_> = (graph.inputs().iter())
+            .map(|spec| {
+                let shape: Vec<usize> = spec.shape.iter().map(|dimension| dimension.fixed().unwrap_or(16)).collect();
+                host_engine::Tensor::zeros(spec.element_type, &shape).expect("a sound shape")
+            })
+            .collect();
+        // Positions and lengths fit each other only where no cache is there; what counts is the memory.
+        let ran = graph.run(inputs).is_ok();
+        let (grown, said, weights) = (resident() - before, graph.memory().as_f64(), shard.weight_bytes.as_f64());
+        println!("{name}: ran {ran}, weights {weights:.0}, grew by {grown:.0} ({:.2} times), said {said:.0}", grown / weights);
+        assert!(grown <= 1.25 * said, "{name} grew by {grown:.0} bytes, {said:.0} were said");
+        assert!(grown >= 0.3 * said, "{name} grew by {grown:.0} bytes only, {said:.0} were said");
+    }
+}
