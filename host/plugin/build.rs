@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const PLUGINS: [&str; 20] = [
+const PLUGINS: [&str; 22] = [
     "balanced-allocation",
     "least-loaded-routing",
     "round-robin-routing",
@@ -18,7 +18,9 @@ const PLUGINS: [&str; 20] = [
     "sticky-routing",
     "prefix-affinity-routing",
     "load-greedy-routing",
+    "ascend-adapter",
     "cpu-adapter",
+    "rknn-adapter",
     "greedy-allocation",
     "parallax-greedy-allocation",
     "parallax-dp-allocation",

@@ -113,6 +113,11 @@ pub trait Graph: Send + fmt::Debug {
 
     /// Another user of the same native graph: weights are shared, the state of a run is not.
     fn share(&self) -> Result<Box<dyn Graph>, Error>;
+
+    /// The inputs of each set of shapes that it was made for. A graph without open dimensions takes no other shapes than these.
+    fn buckets(&self) -> Vec<Vec<TensorSpec>> {
+        vec![self.inputs().to_vec()]
+    }
 }
 
 /// Checks inputs against what a graph declares: their number, and type and shape of each.
@@ -247,5 +252,9 @@ impl Graph for Held {
 
     fn share(&self) -> Result<Box<dyn Graph>, Error> {
         Ok(Box::new(Self { graph: self.graph.share()?, _shared: Arc::clone(&self._shared) }))
+    }
+
+    fn buckets(&self) -> Vec<Vec<TensorSpec>> {
+        self.graph.buckets()
     }
 }
