@@ -12,7 +12,8 @@
 //!    so that what is new still follows what is old. A shard that reads tokens must be told their positions, by an input with `position`
 //!    in its name, because those that it counts itself would be shifted.
 //!
-//! A symbol that is an axis in any other way than once, as in `2*length`, or that is in something else than a sum, is never padded.
+//! A symbol that is an axis in any other way than once, as in `2*length`, or that is in something else than a sum, is never padded. Nor
+//! is any, but for rows, where no input says how long an axis of an output is.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +65,7 @@ impl Length {
 
 /// Whether a text can be a symbol, and not an expression with one in it.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|character| character.is_alphanumeric() || "_.:-".contains(character)) && text.parse::<i64>().is_err()
+    !text.is_empty() && text.chars().all(|character| character.is_alphanumeric() || "_.:".contains(character)) && text.parse::<i64>().is_err()
 }
 
 /// How long each symbol is.
@@ -138,6 +139,10 @@ impl Shapes {
         }
         if self.are_rows(symbol) {
             return Padding::Behind;
+        }
+        let told = |other: &String| self.inputs.iter().flat_map(|port| &port.lengths).any(|length| length.terms.contains_key(other));
+        if let Some(other) = self.outputs.iter().flat_map(|port| &port.lengths).flat_map(|length| length.terms.keys()).find(|other| !told(other)) {
+            return never(format!("no input says how long `{other}` is"));
         }
         let has = |port: &Axes| port.lengths.iter().any(|length| length.factor(symbol) == 1);
         let is_past = self.inputs.iter().any(|port| port.name.starts_with("past") && has(port));

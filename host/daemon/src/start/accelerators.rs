@@ -155,3 +155,73 @@ impl Machine<'_> {
         Ok(cost)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use host_core::units::Bytes;
+    use host_engine::{Engine, EngineInfo, Graph, LoadOptions, Shard, TractEngine};
+    use host_plugin::{EventSink, PluginConfig};
+    use serde_json::json;
+
+    use super::*;
+
+    const MISSING: Option<&str> = Some("libascendcl.so is not here");
+
+    /// An engine that loads nothing but what was converted, and nothing was.
+    #[derive(Debug)]
+    struct Converted {
+        name: &'static str,
+        accelerator: &'static str,
+        memory: Option<Bytes>,
+        unusable: Option<&'static str>,
+    }
+
+    impl Engine for Converted {
+        fn info(&self) -> EngineInfo {
+            let attributes = self.unusable.map(|reason| (EngineInfo::UNUSABLE.to_owned(), reason.to_owned()));
+            let (name, accelerator) = (self.name.to_owned(), self.accelerator.to_owned());
+            EngineInfo { name, accelerator, memory: self.memory, attributes: attributes.into_iter().collect(), ..TractEngine.info() }
+        }
+
+        fn load(&self, _shard: &Shard, _options: &LoadOptions) -> Result<Box<dyn Graph>, host_engine::Error> {
+            Err(host_engine::Error::unsupported("it was not converted"))
+        }
+    }
+
+    /// What devices have on a machine with an NPU in the machine's own memory, and another one with memory of its own whose library may be
+    /// missing.
+    fn found(devices: serde_json::Value, unusable: Option<&'static str>) -> Result<Vec<Vec<Found>>, String> {
+        let rknn = Converted { name: "rknn", accelerator: "rknn", memory: None, unusable: None };
+        let acl = Converted { name: "acl", accelerator: "ascend", memory: Some(Bytes::mib(64)), unusable };
+        let engines = Arc::new(Engines::new(vec![Arc::new(TractEngine), Arc::new(rknn), Arc::new(acl)]));
+        let plugins = PluginHost::start(PluginConfig::default(), engines.clone(), EventSink::none()).expect("the built-in plugins start");
+        let config = Config { local_devices: serde_json::from_value(devices).expect("sound devices"), calibration_ms: 5, ..Config::default() };
+        find(&config, &plugins, &engines).map_err(|error| error.to_string())
+    }
+
+    fn names(found: &[Found]) -> Vec<(&str, u32)> {
+        found.iter().map(|found| (found.name.as_str(), found.pool)).collect()
+    }
+
+    #[test]
+    fn a_device_has_what_it_names_or_what_can_be_used() {
+        let all = found(json!([{"id": "a"}, {"id": "b", "adapters": ["rknn"]}, {"id": "c", "adapters": ["cpu"]}]), MISSING).expect("they have");
+        let [a, b, c] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((names(a), names(b), names(c)), (vec![("cpu", 0), ("rknn", 0)], vec![("rknn", 0)], vec![("cpu", 0)]));
+        assert_eq!(a[1].cost, a[0].cost, "what cannot be calibrated counts as fast as the CPU");
+    }
+
+    #[test]
+    fn accelerators_with_memory_of_their_own_are_pools_of_their_own() {
+        let all = found(json!([{"id": "a", "adapters": ["ascend", "cpu"]}]), None).expect("it has");
+        assert_eq!(names(&all[0]), [("ascend", 1), ("cpu", 0)]);
+    }
+
+    #[test]
+    fn adapters_that_are_not_here_or_find_nothing_are_named() {
+        let unknown = found(json!([{"id": "a", "adapters": ["cpu", "abacus"]}]), MISSING).expect_err("no such adapter");
+        assert_eq!(unknown, "device a names adapter `abacus`, there are ascend, cpu, rknn");
+        let nothing = found(json!([{"id": "a", "adapters": ["ascend"]}]), MISSING).expect_err("its library is missing");
+        assert_eq!(nothing, "device a has nothing to compute with: adapter ascend finds nothing on this machine, its log says why");
+    }
+}

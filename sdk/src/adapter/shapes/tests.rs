@@ -92,6 +92,14 @@ fn what_may_be_padded_is_what_is_masked_or_a_batch() {
             symbol: "tokens",
             padding: Err("`(tokens-1)/2` depends on it"),
         },
+        Case { inputs: vec![x(), mask()], outputs: vec![float("y", &["batch", "tokens-1", "4"])], symbol: "tokens", padding: Err("`tokens-1` depends on it") },
+        Case {
+            inputs: decoder(),
+            outputs: vec![y(), float("present.0.key", &["batch", "2", "unk__3", "4"])],
+            symbol: "past",
+            padding: Err("no input says how long `unk__3` is"),
+        },
+        Case { inputs: decoder(), outputs: vec![y(), float("found", &["batch", "unk__3"])], symbol: "batch", padding: Ok(Padding::Behind) },
     ];
     for Case { inputs, outputs, symbol, padding } in cases {
         let shapes = Shapes::new(&inputs, &outputs, &[]);
