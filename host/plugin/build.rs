@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const PLUGINS: [&str; 22] = [
+const PLUGINS: [&str; 24] = [
     "balanced-allocation",
     "least-loaded-routing",
     "round-robin-routing",
@@ -18,9 +18,11 @@ const PLUGINS: [&str; 22] = [
     "sticky-routing",
     "prefix-affinity-routing",
     "load-greedy-routing",
+    "ascend-adapter",
     "cpu-adapter",
     "cuda-adapter",
     "tensorrt-adapter",
+    "rknn-adapter",
     "greedy-allocation",
     "parallax-greedy-allocation",
     "parallax-dp-allocation",

@@ -1,8 +1,17 @@
 //! For plugins that drive an accelerator through an engine of the host. Called by authors of such plugins. Weights and
 //! activations stay in the host: an adapter holds handles.
+//!
+//! [`operations`] changes tensors where they are, and [`converted`] is an adapter but for its name: for accelerators whose graphs were
+//! converted for fixed shapes.
 
+pub mod converted;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod double;
+pub mod operations;
 mod plain;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod plain_double;
+pub mod shapes;
 
 /// The generated bindings; use the names that this module re-exports.
 #[doc(hidden)]
@@ -12,16 +21,18 @@ pub mod bindings {
     // macros would collide.
     #[cfg(target_arch = "wasm32")]
     wit_bindgen::generate!({
-        path: "../wit",
-        world: "shard-adapter",
+        path: ["../wit", "../wit/tensors"],
+        world: "shardhost:tensors/tensor-adapter@0.1.0",
+        generate_all,
         pub_export_macro: true,
         export_macro_name: "export_adapter_world",
         default_bindings_module: "shardhost_sdk::adapter::bindings",
     });
     #[cfg(not(target_arch = "wasm32"))]
     wit_bindgen::generate!({
-        path: "../wit",
-        world: "shard-adapter",
+        path: ["../wit", "../wit/tensors"],
+        world: "shardhost:tensors/tensor-adapter@0.1.0",
+        generate_all,
     });
 }
 

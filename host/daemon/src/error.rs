@@ -80,6 +80,10 @@ pub enum Fault {
     Address { what: &'static str, address: String },
     /// A device that this machine cannot simulate.
     Simulation { device: DeviceId, reason: String },
+    /// A device that names an adapter that is not here.
+    UnknownAdapter { device: String, kind: String, known: Vec<String> },
+    /// A device whose adapters find no accelerator.
+    NothingToDrive { device: String, adapters: Vec<String> },
     /// Spans that cannot be sent as the environment says.
     Traces,
     /// A socket path longer than the system takes.
@@ -327,6 +331,10 @@ impl fmt::Display for Fault {
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),
             Self::Address { what, address } => write!(f, "{what} cannot listen on {address}"),
             Self::Simulation { device, reason } => write!(f, "device {device} cannot be simulated: {reason}"),
+            Self::UnknownAdapter { device, kind, known } => write!(f, "device {device} names adapter `{kind}`, there are {}", known.join(", ")),
+            Self::NothingToDrive { device, adapters } => {
+                write!(f, "device {device} has nothing to compute with: adapter {} finds nothing on this machine, its log says why", adapters.join(" and "))
+            }
             Self::Traces => f.write_str("spans cannot be sent as the OTEL variables say"),
             Self::SocketPath { path, bytes, max } => {
                 write!(f, "socket path `{path}` has {bytes} bytes, the system takes {max}; choose a shorter data directory with --data")

@@ -1,18 +1,21 @@
 //! Makes the devices of this process: asks the adapters what there is, measures what it can do, and starts a compute thread
-//! for each offer. Called once, by the central.
+//! for each offer. Called once, by the central, or by a process that joins one.
+
+mod accelerators;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use host_core::{
     cost::CostModel,
     device::{Device, Offer},
-    ids::{AcceleratorName, DeviceId, OfferId, SiteName},
+    ids::{DeviceId, OfferId, SiteName},
     profile::{ComputeSpeed, DeviceProfile, Fluctuation, Pace},
-    units::{Bytes, Millis},
+    units::Bytes,
 };
 use host_engine::Engines;
-use host_plugin::{AdapterOffer, AdapterSlot, PluginHost};
+use host_plugin::PluginHost;
 
+use self::accelerators::Found;
 use crate::{
     clock::Clock,
     config::{self, Config},
@@ -23,17 +26,12 @@ use crate::{
     pulse::LocalDevice,
 };
 
-/// The adapters that local devices are asked about.
-const ADAPTERS: [&str; 1] = ["cpu"];
-/// The engine that devices are measured with.
+/// The engine that devices are measured with where an adapter's own cannot be.
 pub const ENGINE: &str = "tract";
 /// Share of the machine's memory that devices without a figure of their own may take together.
 const MEMORY_SHARE: f64 = 0.5;
 /// The label that says what a device simulates.
 const PROFILE_LABEL: &str = "profile";
-
-/// An adapter, which of its offers, and what that one is.
-type Probed = (Arc<AdapterSlot>, u32, AdapterOffer);
 
 /// A device of this process, ready to join.
 #[derive(Debug)]
@@ -46,24 +44,16 @@ pub struct Started {
 
 /// Starts every device that the config names. Calibration takes about a tenth of a second for each: not for an async thread.
 pub fn start_devices(config: &Config, plugins: &PluginHost, engines: &Engines, metrics: &Arc<Metrics>) -> Result<Vec<Started>, Error> {
-    let mut found: Vec<Probed> = Vec::new();
-    for kind in ADAPTERS {
-        let adapter = plugins.adapter(kind)?;
-        let offers = adapter.probe()?;
-        found.extend((0_u32..).zip(offers).map(|(index, offer)| (adapter.clone(), index, offer)));
-    }
-    let cost = calibrate(config, engines)?;
+    let found = accelerators::find(config, plugins, engines)?;
     let ids = config.local_devices.iter().map(|device| DeviceId::parse(&device.id).map_err(Error::from)).collect::<Result<Vec<_>, _>>()?;
     let equal_part = memory_of_each(config);
     let (clock, machine) = (Clock::start(), machine::labels());
     let mut started = Vec::with_capacity(ids.len());
-    for (settings, id) in config.local_devices.iter().zip(&ids) {
+    for ((settings, id), found) in config.local_devices.iter().zip(&ids).zip(&found) {
         let others: Vec<DeviceId> = ids.iter().filter(|other| *other != id).cloned().collect();
         let profile = config.profile_of(settings);
-        let memory = own_memory(config, settings).unwrap_or(equal_part);
-        let place = Place { settings, profile, id, pace: pace(id, settings, profile, &cost)?, cost, memory, others: &others, machine: &machine };
-        // A simulated device has one accelerator, whatever else this machine could drive.
-        let found = if profile.is_some() { &found[..found.len().min(1)] } else { &found[..] };
+        let own_memory = own_memory(config, settings);
+        let place = Place { settings, profile, id, own_memory, memory: own_memory.unwrap_or(equal_part), others: &others, machine: &machine };
         started.push(start_device(config, &place, found, &clock, metrics)?);
     }
     Ok(started)
@@ -74,24 +64,26 @@ struct Place<'a> {
     settings: &'a config::LocalDevice,
     profile: Option<&'a DeviceProfile>,
     id: &'a DeviceId,
-    pace: Pace,
-    cost: CostModel,
+    /// The most that an accelerator with memory of its own may use, where config or profile name it.
+    own_memory: Option<Bytes>,
+    /// What it may use of the machine's.
     memory: Bytes,
     others: &'a [DeviceId],
     /// What the machine says of itself.
     machine: &'a BTreeMap<String, String>,
 }
 
-fn start_device(config: &Config, place: &Place<'_>, found: &[Probed], clock: &Clock, metrics: &Arc<Metrics>) -> Result<Started, Error> {
+fn start_device(config: &Config, place: &Place<'_>, found: &[Found], clock: &Clock, metrics: &Arc<Metrics>) -> Result<Started, Error> {
     let mut offers = Vec::with_capacity(found.len());
     let mut computes = Vec::with_capacity(found.len());
-    for (adapter, index, probed) in found {
-        let offer = offer(place, probed)?;
+    for found in found {
+        let pace = pace(place.id, place.settings, place.profile, &found.cost)?;
+        let offer = offer(place, found, &pace)?;
         let compute = Compute::start(ComputeSettings {
             offer: OfferId { device: place.id.clone(), accelerator: offer.accelerator.clone() },
-            adapter: adapter.clone(),
-            adapter_offer: *index,
-            pace: place.pace,
+            adapter: found.adapter.clone(),
+            adapter_offer: found.index,
+            pace,
             clock: clock.clone(),
             queue_depth_max: config.requests.stage_jobs_max,
             metrics: metrics.clone(),
@@ -111,7 +103,8 @@ fn start_device(config: &Config, place: &Place<'_>, found: &[Probed], clock: &Cl
 }
 
 /// What the adapter says, where the profile says nothing else.
-fn offer(place: &Place<'_>, probed: &AdapterOffer) -> Result<Offer, Error> {
+fn offer(place: &Place<'_>, found: &Found, pace: &Pace) -> Result<Offer, Error> {
+    let probed = &found.offer;
     let named = place.profile.and_then(|profile| profile.accelerator.clone());
     let roles = place.profile.map_or(probed.roles, |profile| profile.roles.both(probed.roles));
     if roles.is_none() {
@@ -119,14 +112,14 @@ fn offer(place: &Place<'_>, probed: &AdapterOffer) -> Result<Offer, Error> {
         return Err(Fault::Simulation { device: place.id.clone(), reason }.into());
     }
     Ok(Offer {
-        accelerator: named.map_or_else(|| AcceleratorName::parse(&probed.accelerator), Ok)?,
+        accelerator: named.unwrap_or_else(|| found.name.clone()),
         adapter: probed.accelerator.clone(),
-        memory_pool: probed.memory_pool,
-        memory: probed.memory.map_or(place.memory, |memory| memory.min(place.memory)),
+        memory_pool: found.pool,
+        memory: probed.memory.map_or(place.memory, |memory| place.own_memory.map_or(memory, |own| memory.min(own))),
         weight_factor: probed.weight_factor,
         fixed: probed.fixed,
         roles,
-        cost: place.cost.slowed(place.pace.nominal()),
+        cost: found.cost.slowed(pace.nominal()),
         shares_cores_with: place.others.to_vec(),
         element_types: probed.element_types.iter().map(ToString::to_string).collect(),
     })
@@ -155,15 +148,6 @@ fn too_slow(slowdown: f64) -> String {
         );
     }
     "the calibration could not tell how many GFLOP/s this machine does; raise calibration_ms, or let the profile say compute.slowdown".to_owned()
-}
-
-/// What each device takes while the others compute too: devices of one process share its cores.
-fn calibrate(config: &Config, engines: &Engines) -> Result<CostModel, Error> {
-    if config.local_devices.is_empty() {
-        return Ok(CostModel::UNCALIBRATED);
-    }
-    let engine = engines.get(ENGINE)?;
-    Ok(host_engine::calibrate_together(engine.as_ref(), config.local_devices.len(), Millis(config.calibration_ms as f64))?)
 }
 
 /// What the device itself says, or else its profile.

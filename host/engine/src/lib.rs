@@ -17,6 +17,7 @@ mod inspect;
 mod linear;
 mod onnx;
 mod onnx_pb;
+mod operations;
 mod seed;
 mod spec;
 mod split;

@@ -1,6 +1,8 @@
 //! Adapters: what a device has for them, and instances that drive one shard each. Tensors go in and out as handles; their
 //! bytes stay in the host. An instance belongs to one thread; a run takes as long as the engine does.
 
+mod succession;
+
 use std::sync::Arc;
 
 use host_core::{
@@ -11,6 +13,7 @@ use host_core::{
 };
 use host_engine::{Digest, ElementType, Shard, Tensor, TensorSpec};
 
+use self::succession::Succession;
 use crate::{
     clock::Clock,
     error::{EngineErrorKind, Error, Fault},
@@ -123,7 +126,7 @@ impl AdapterSlot {
     /// Loads a shard on an instance of its own. `offer` is an index into what `probe` answered.
     pub fn open(&self, shard: Arc<Shard>, offer: u32) -> Result<AdapterInstance, Error> {
         let (open, fit) = self.load(&shard, offer)?;
-        Ok(AdapterInstance { slot: Self(Arc::clone(&self.0)), shard, offer, fit, open: Some(open), copied_bytes: 0 })
+        Ok(AdapterInstance { slot: Self(Arc::clone(&self.0)), shard, offer, fit, open: Some(open), succession: Succession::default(), copied_bytes: 0 })
     }
 
     fn load(&self, shard: &Arc<Shard>, offer: u32) -> Result<(Open, Fit), Error> {
@@ -166,13 +169,15 @@ struct Open {
     warm: Warm<ShardAdapter>,
 }
 
-/// One shard in use. It moves to a newer generation of its slot by itself, between two runs.
+/// One shard in use. It moves to a newer generation of its slot by itself: that one is loaded beside it while it goes on, and takes over
+/// between two runs.
 pub struct AdapterInstance {
     slot: AdapterSlot,
     shard: Arc<Shard>,
     offer: u32,
     fit: Fit,
     open: Option<Open>,
+    succession: Succession,
     copied_bytes: u64,
 }
 
@@ -215,13 +220,22 @@ impl AdapterInstance {
         }
     }
 
-    /// Loads the shard with a newer generation if there is one. What drives it now stays if that does not work out.
+    /// Goes over to a newer generation that is ready, and has one loaded that is newer still. What drives the shard now goes on for as
+    /// long as that does not work out.
     fn follow(&mut self) {
-        let current = self.slot.bearer().map(|bearer| bearer.generation);
+        let Some(own) = self.bearer().map(|bearer| bearer.generation) else { return };
+        if let Some((open, fit)) = self.succession.ready() {
+            if open.version.bearer.generation > own {
+                self.close();
+                (self.open, self.fit) = (Some(open), fit);
+            } else {
+                // A failure has brought this instance as far in the meantime.
+                self.slot.0.around().keeper.drop_later(open.warm);
+            }
+        }
         let own = self.bearer().map(|bearer| bearer.generation);
-        if own.is_some() && current != own {
-            // The failure is a strike of the new generation already.
-            drop(self.reopen());
+        if let Some(current) = self.slot.bearer().map(|bearer| bearer.generation).filter(|&current| Some(current) != own) {
+            self.succession.begin(&self.slot, &self.shard, self.offer, current);
         }
     }
 

@@ -31,7 +31,7 @@ macro_rules! embedded {
     };
 }
 
-pub(crate) const BUILTINS: [Builtin; 22] = [
+pub(crate) const BUILTINS: [Builtin; 24] = [
     embedded!("balanced-allocation", &["allocation"]),
     embedded!("least-loaded-routing", &["routing", "routing/least-loaded"]),
     embedded!("round-robin-routing", &["routing/round-robin"]),
@@ -42,9 +42,11 @@ pub(crate) const BUILTINS: [Builtin; 22] = [
     embedded!("sticky-routing", &["routing/sticky"]),
     embedded!("prefix-affinity-routing", &["routing/prefix-affinity"]),
     embedded!("load-greedy-routing", &["routing/load-greedy"]),
+    embedded!("ascend-adapter", &["adapter/ascend"]),
     embedded!("cpu-adapter", &["adapter/cpu"]),
     embedded!("cuda-adapter", &["adapter/cuda"]),
     embedded!("tensorrt-adapter", &["adapter/tensorrt"]),
+    embedded!("rknn-adapter", &["adapter/rknn"]),
     embedded!("greedy-allocation", &[]),
     embedded!("parallax-greedy-allocation", &[]),
     embedded!("parallax-dp-allocation", &[]),

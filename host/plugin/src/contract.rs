@@ -29,7 +29,10 @@ pub(crate) struct Contract {
     pub version: Version,
     /// Whether a guest of these kinds may import an interface of the contract, named without package and version.
     pub grants: fn(interface: &str, kinds: &[PluginKind]) -> bool,
-    /// Binds everything of the contract that guests import.
+    /// Whether a guest of these kinds may import an interface of the package `shardhost:tensors`, which stands beside the contract and
+    /// has versions of its own.
+    pub grants_tensors: fn(interface: &str, version: &str, kinds: &[PluginKind]) -> bool,
+    /// Binds everything that guests import, of the contract and beside it.
     pub link: fn(&mut Linker<Guest>) -> wasmtime::Result<()>,
     pub allocation: Bind<dyn AllocationGuest>,
     pub routing: Bind<dyn RoutingGuest>,
@@ -61,9 +64,14 @@ impl Contract {
     /// Whether semver calls a version compatible with this one. It may be a later one: what a guest uses of it that this host
     /// does not have is named when the guest is linked.
     fn speaks(&self, version: &Version) -> bool {
-        let line = |version: &Version| if version.major == 0 { (0, version.minor) } else { (version.major, 0) };
-        version.pre.is_empty() && line(version) == line(&self.version)
+        compatible(&self.version, version)
     }
+}
+
+/// Whether semver calls a version compatible with one of ours.
+fn compatible(ours: &Version, theirs: &Version) -> bool {
+    let line = |version: &Version| if version.major == 0 { (0, version.minor) } else { (version.major, 0) };
+    theirs.pre.is_empty() && line(theirs) == line(ours)
 }
 
 impl PartialEq for Contract {

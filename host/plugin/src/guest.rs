@@ -51,6 +51,7 @@ impl Guest {
         self.memory.refused = None;
         self.log.begin();
         self.handles.made_bytes = 0;
+        self.handles.operation_bytes = 0;
         self.handles.made_bytes_max = limits.returned_bytes_max;
         self.call = CallClock::new(limits.deadline, self.call.clock);
     }
@@ -183,6 +184,9 @@ pub(crate) struct Handles {
     /// own memory sees them.
     made_bytes: usize,
     made_bytes_max: usize,
+    /// Bytes of the tensors that operations made in this call.
+    operation_bytes: u64,
+    operation_bytes_max: u64,
 }
 
 impl Handles {
@@ -194,7 +198,18 @@ impl Handles {
         };
         // The host hands out shards, one to an instance.
         let (tensors, shards, graphs) = (table(limits.tensors_max), table(1), table(limits.graphs_max));
-        Self { engines, tensors, shards, graphs, outputs: 0, copied_bytes: 0, made_bytes: 0, made_bytes_max: 0 }
+        Self {
+            engines,
+            tensors,
+            shards,
+            graphs,
+            outputs: 0,
+            copied_bytes: 0,
+            made_bytes: 0,
+            made_bytes_max: 0,
+            operation_bytes: 0,
+            operation_bytes_max: limits.operation_bytes_max,
+        }
     }
 
     /// Counts a tensor that the guest makes.
@@ -204,6 +219,16 @@ impl Handles {
         if self.made_bytes > self.made_bytes_max {
             return Err(Broke::memory(format!("it made tensors of {} bytes in one call, {} are allowed", self.made_bytes, self.made_bytes_max)));
         }
+        Ok(())
+    }
+
+    /// Counts a tensor that an operation is about to make; the error says how many bytes that would be.
+    pub(crate) fn operate(&mut self, bytes: u64) -> Result<(), String> {
+        let all = self.operation_bytes.saturating_add(bytes);
+        if all > self.operation_bytes_max {
+            return Err(format!("operations of one call would make tensors of {all} bytes, {} are allowed", self.operation_bytes_max));
+        }
+        self.operation_bytes = all;
         Ok(())
     }
 

@@ -36,6 +36,7 @@
 //! ```
 
 mod adapter;
+mod adapter_slots;
 mod builtin;
 mod cache;
 mod call_log;

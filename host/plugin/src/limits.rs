@@ -25,6 +25,8 @@ pub struct Limits {
     pub returned_bytes_max: usize,
     /// The same for `allocate` and `review`, whose plans are larger.
     pub allocation_returned_bytes_max: usize,
+    /// Bytes of the tensors that operations on tensors may make in one call of an adapter, all together. They lie in the host's memory.
+    pub operation_bytes_max: u64,
     /// Lines kept of what one call logs and prints; further ones are dropped and counted.
     pub log_lines_max: usize,
     /// Bytes kept of one log line.
@@ -82,6 +84,7 @@ impl Default for Limits {
             stack_bytes_max: 512 << 10,
             returned_bytes_max: 1 << 20,
             allocation_returned_bytes_max: 16 << 20,
+            operation_bytes_max: 1 << 30,
             log_lines_max: 32,
             log_line_bytes_max: 4096,
             log_lines_per_second_max: 1000,

@@ -18,6 +18,8 @@ use crate::{
 
 /// Every interface of the contract starts with this.
 pub(crate) const PACKAGE: &str = "shardhost:plugin/";
+/// Every interface of the package beside the contract starts with this.
+pub(crate) const TENSORS: &str = "shardhost:tensors/";
 /// The interface of the contract that every plugin exports.
 const PLUGIN_INTERFACE: &str = "plugin";
 /// The custom section that may hold a manifest.
@@ -207,10 +209,11 @@ impl Contents {
         if !self.exports_interface(PLUGIN_INTERFACE) {
             return Err(Fault::NotConfigurable { plugin: plugin() }.into());
         }
-        let granted = |import: &str| match of_contract(import) {
-            Some((interface, version)) => Contract::of(version) == Some(contract) && (contract.grants)(interface, &kinds),
+        let granted = |import: &str| match (of_contract(import), of(TENSORS, import)) {
+            (Some((interface, version)), _) => Contract::of(version) == Some(contract) && (contract.grants)(interface, &kinds),
+            (None, Some((interface, version))) => (contract.grants_tensors)(interface, version, &kinds),
             // Nothing else but WASI, which traps when it is called.
-            None => import.starts_with("wasi:"),
+            (None, None) => import.starts_with("wasi:"),
         };
         match self.imports.iter().find(|import| !granted(import)) {
             Some(import) => Err(Fault::Import { plugin: plugin(), import: import.clone() }.into()),
@@ -243,7 +246,12 @@ impl Contents {
 
 /// Interface and version of a name that is of the contract; the version is empty where the name has none.
 fn of_contract(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix(PACKAGE).map(|rest| rest.split_once('@').unwrap_or((rest, "")))
+    of(PACKAGE, name)
+}
+
+/// The same of a name that is of some package.
+fn of<'a>(package: &str, name: &'a str) -> Option<(&'a str, &'a str)> {
+    name.strip_prefix(package).map(|rest| rest.split_once('@').unwrap_or((rest, "")))
 }
 
 /// Whether plugins of some kind export the interface.

@@ -1,20 +1,14 @@
 //! The crate's front: reads, prepares, installs, rolls back and lists plugins, and hands out the slots to call. Preparing is
 //! slow and touches nothing in service; committing is one pointer.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use host_core::{ids::Generation, strikes::StrikePolicy, units::Millis};
 use host_engine::{Digest, Engines};
 
 use crate::{
     adapter::AdapterSlot,
+    adapter_slots::AdapterSlots,
     builtin::{self, BUILTIN_PLUGINS, Builtins},
     clock::Clock,
     compiler::Compiler,
@@ -195,7 +189,7 @@ struct Inner {
     allocation: Arc<AllocationSlot>,
     queueing: Arc<QueueingSlot>,
     routing: RoutingSlots,
-    adapters: RwLock<BTreeMap<SlotName, Arc<AdapterSlot>>>,
+    adapters: AdapterSlots,
 }
 
 impl fmt::Debug for PluginHost {
@@ -220,21 +214,19 @@ impl PluginHost {
             witness: Arc::new(Witness::new(config.decisions.clone(), config.rehearsed_problems_max)),
         };
         let (brief, limits) = (config.brief_rehearsal, config.limits.clone());
-        let cpu_name = SlotName::Adapter("cpu".to_owned());
         let builtins = Builtins::new(Arc::clone(&sandbox), config);
-        let (allocation, routing, cpu) = thread::scope(|scope| {
+        let (allocation, routing, adapters) = thread::scope(|scope| {
             let allocation = scope.spawn(|| builtins.tenant::<AllocationPolicy>(&SlotName::Allocation));
             let routing = scope.spawn(|| RoutingSlots::start(builtins.clone(), around.clone()));
-            let cpu = builtins.tenant::<ShardAdapter>(&cpu_name);
-            (joined(allocation), joined(routing), cpu)
+            let adapters = AdapterSlots::start(builtins.clone(), around.clone());
+            (joined(allocation), joined(routing), adapters)
         });
-        let (allocation, routing, cpu) = (allocation?, routing?, cpu?);
-        let adapter = Arc::new(AdapterSlot(Slot::new(cpu_name.clone(), Some(cpu), None, around.clone())));
+        let (allocation, routing, adapters) = (allocation?, routing?, adapters?);
         let inner = Inner {
             allocation: Arc::new(AllocationSlot(Slot::new(SlotName::Allocation, Some(allocation), None, around.clone()))),
             queueing: Arc::new(QueueingSlot(Slot::new(SlotName::Queueing, None, None, around.clone()))),
             routing,
-            adapters: RwLock::new(BTreeMap::from([(cpu_name, adapter)])),
+            adapters,
             brief,
             limits,
             sandbox,
@@ -405,7 +397,7 @@ impl PluginHost {
         let (allocation, queueing) = (&self.inner.allocation.0, &self.inner.queueing.0);
         let mut slots = vec![changed(&allocation.name, allocation.forget(digest, reason)), changed(&queueing.name, queueing.forget(digest, reason))];
         slots.extend(self.inner.routing.all().iter().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
-        slots.extend(read(&self.inner.adapters).values().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
+        slots.extend(self.inner.adapters.all().iter().map(|slot| changed(slot.name(), slot.0.forget(digest, reason))));
         slots.into_iter().flatten().collect()
     }
 
@@ -451,7 +443,7 @@ impl PluginHost {
     pub fn list(&self) -> Vec<SlotStatus> {
         let mut list = vec![self.inner.allocation.status(), self.inner.queueing.status()];
         list.extend(self.inner.routing.all().iter().map(|slot| slot.status()));
-        list.extend(read(&self.inner.adapters).values().map(|slot| slot.status()));
+        list.extend(self.inner.adapters.all().iter().map(|slot| slot.status()));
         list.sort_by_key(|status| status.slot.to_string());
         list
     }
@@ -481,30 +473,32 @@ impl PluginHost {
         self.inner.routing.start_rest()
     }
 
-    /// The slot of adapters for one kind of accelerator.
+    /// The slot of adapters for one kind of accelerator. A built-in one that nobody has asked for yet is compiled, which takes up to
+    /// seconds.
     pub fn adapter(&self, kind: &str) -> Result<Arc<AdapterSlot>, Error> {
-        let slot = SlotName::Adapter(kind.to_owned());
-        read(&self.inner.adapters).get(&slot).cloned().ok_or_else(|| Fault::Unbound { slot }.into())
+        self.inner.adapters.get(kind)
     }
 
     /// Every adapter slot, by kind.
     pub fn adapters(&self) -> Vec<Arc<AdapterSlot>> {
-        read(&self.inner.adapters).values().cloned().collect()
+        self.inner.adapters.all()
+    }
+
+    /// Kinds of accelerators that `adapter` has an adapter for, sorted.
+    pub fn adapter_kinds(&self) -> Vec<String> {
+        self.inner.adapters.kinds()
     }
 
     fn adapter_or_new(&self, name: &SlotName) -> Arc<AdapterSlot> {
-        let mut slots = self.inner.adapters.write().unwrap_or_else(PoisonError::into_inner);
-        let empty = || Arc::new(AdapterSlot(Slot::new(name.clone(), None, None, self.inner.around.clone())));
-        Arc::clone(slots.entry(name.clone()).or_insert_with(empty))
+        let kind = match name {
+            SlotName::Adapter(kind) => kind.as_str(),
+            _ => "",
+        };
+        self.inner.adapters.get_or_new(name, kind)
     }
 }
 
 type ReadyParts<W> = (Arc<Tenant<W>>, Vec<Warm<W>>, Rehearsal);
-
-fn read<T>(slots: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    // The map is whole between any two statements, so a panic elsewhere leaves it sound.
-    slots.read().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
     thread.join().unwrap_or_else(|_| Err(Fault::Host { what: "compiling a built-in plugin panicked" }.into()))

@@ -11,7 +11,7 @@ use wasmtime::{
 use crate::{
     call_log::Output,
     guest::{Broke, Guest},
-    package::PACKAGE,
+    package::{PACKAGE, TENSORS},
 };
 
 /// The resource of WASI that a guest prints through.
@@ -35,14 +35,14 @@ enum StreamError {
     Closed,
 }
 
-/// Binds every import of a component that is not of the contract.
+/// Binds every import of a component that is not of the contract, nor of the package beside it.
 ///
-/// Interfaces of the contract are left alone. They are bound already, under a version that stands for all compatible ones,
+/// Interfaces of those are left alone. They are bound already, under a version that stands for all compatible ones,
 /// and a function that they lack must refuse the plugin when it is installed, not when it is called.
 pub(crate) fn bind(linker: &mut Linker<Guest>, engine: &Engine, component: &Component) -> wasmtime::Result<()> {
     for (interface, item) in component.component_type().imports(engine) {
         let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
-        if interface.starts_with(PACKAGE) {
+        if interface.starts_with(PACKAGE) || interface.starts_with(TENSORS) {
             continue;
         }
         let mut bound = linker.instance(interface)?;

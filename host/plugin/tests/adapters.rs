@@ -6,12 +6,15 @@ mod guests;
 #[path = "support/scenes.rs"]
 mod scenes;
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
 
 use guests::guest;
 use host_core::{ids::Generation, policy::StrikeKind, strikes::StrikePolicy, units::Millis};
-use host_engine::{Engines, Kind, LoadOptions, MlpSize, Shard, Tensor, generate, inspect, split};
-use host_plugin::{EngineErrorKind, Fault, PluginConfig, PluginEvent, PluginSource, RunCall, SlotName};
+use host_engine::{Engine, EngineInfo, Engines, Graph, Kind, LoadOptions, MlpSize, Shard, Tensor, TractEngine, generate, inspect, split};
+use host_plugin::{AdapterInstance, EngineErrorKind, Fault, PluginConfig, PluginEvent, PluginSource, RunCall, SlotName};
 use scenes::{Scene, model_id};
 
 /// A small generated model in two shards.
@@ -137,15 +140,106 @@ fn an_adapter_that_always_fails_is_rolled_back_and_the_one_before_answers_the_sa
     }
 }
 
+/// Installs the built-in adapter of the CPU anew, with settings under which the engine loads anew.
+fn swap(scene: &Scene, settings: &str) {
+    let slot = Some(SlotName::Adapter("cpu".to_owned()));
+    let prepared = scene.host.prepare(&PluginSource::builtin("cpu-adapter").unwrap(), slot, Some(settings.to_owned())).unwrap();
+    scene.host.commit(prepared).unwrap();
+}
+
+/// Runs until a generation drives the shard, and sees that every run is answered well. Panics after 30 s.
+fn run_until(instance: &mut AdapterInstance, generation: Generation, expected: &[Tensor]) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while instance.bearer().unwrap().generation != generation {
+        assert!(Instant::now() < end, "it stays with {:?}", instance.bearer());
+        assert_eq!(instance.run(&RunCall::default(), vec![input()]).unwrap(), expected);
+    }
+}
+
 #[test]
 fn an_instance_moves_to_a_newer_generation_between_two_runs() {
     let scene = scene(3);
     let adapter = scene.host.adapter("cpu").unwrap();
     let mut instance = adapter.open(Arc::clone(&shards()[0]), 0).unwrap();
     let before = instance.run(&RunCall::default(), vec![input()]).unwrap();
-    let slot = Some(SlotName::Adapter("cpu".to_owned()));
-    let prepared = scene.host.prepare(&PluginSource::builtin("cpu-adapter").unwrap(), slot, None).unwrap();
-    scene.host.commit(prepared).unwrap();
+    swap(&scene, "{}");
+    run_until(&mut instance, Generation(2), &before);
     assert_eq!(instance.run(&RunCall::default(), vec![input()]).unwrap(), before);
-    assert_eq!(instance.bearer().unwrap().generation, Generation(2));
+}
+
+/// Loads when it is let.
+#[derive(Debug, Default)]
+struct Gated {
+    /// Loads that began, and how many of them may end.
+    gate: Mutex<(usize, usize)>,
+    moved: Condvar,
+}
+
+impl Gated {
+    fn wait(&self, until: impl Fn(&(usize, usize)) -> bool) {
+        let gate = self.gate.lock().unwrap();
+        let (_gate, waited) = self.moved.wait_timeout_while(gate, Duration::from_secs(30), |gate| !until(gate)).unwrap();
+        assert!(!waited.timed_out());
+    }
+
+    fn change(&self, change: impl FnOnce(&mut (usize, usize))) {
+        change(&mut self.gate.lock().unwrap());
+        self.moved.notify_all();
+    }
+}
+
+#[derive(Debug)]
+struct GatedEngine(Arc<Gated>);
+
+impl Engine for GatedEngine {
+    fn info(&self) -> EngineInfo {
+        TractEngine.info()
+    }
+
+    fn load(&self, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, host_engine::Error> {
+        let mut number = 0;
+        self.0.change(|gate| {
+            gate.0 += 1;
+            number = gate.0;
+        });
+        self.0.wait(|gate| gate.1 >= number);
+        TractEngine.load(shard, options)
+    }
+}
+
+#[test]
+fn no_run_waits_for_a_newer_generation_to_load() {
+    let gated = Arc::new(Gated::default());
+    gated.change(|gate| gate.1 = 1);
+    let scene = Scene::with_engines(PluginConfig::default(), Engines::new(vec![Arc::new(GatedEngine(Arc::clone(&gated)))]));
+    let mut instance = scene.host.adapter("cpu").unwrap().open(Arc::clone(&shards()[0]), 0).unwrap();
+    let before = instance.run(&RunCall::default(), vec![input()]).unwrap();
+    swap(&scene, r#"{"threads":2}"#);
+    // The first run after the swap has it loaded; that load does not end, and runs go on.
+    assert_eq!(instance.run(&RunCall::default(), vec![input()]).unwrap(), before);
+    gated.wait(|gate| gate.0 == 2);
+    for _ in 0..10 {
+        assert_eq!(instance.run(&RunCall::default(), vec![input()]).unwrap(), before);
+        assert_eq!(instance.bearer().unwrap().generation, Generation(1));
+    }
+    gated.change(|gate| gate.1 = usize::MAX);
+    run_until(&mut instance, Generation(2), &before);
+}
+
+#[test]
+fn a_newer_generation_that_refuses_the_shard_is_asked_once_and_the_one_before_goes_on() {
+    let scene = scene(3);
+    let mut instance = scene.host.adapter("cpu").unwrap().open(Arc::clone(&shards()[0]), 0).unwrap();
+    let before = instance.run(&RunCall::default(), vec![input()]).unwrap();
+    install(&scene, "refuse-load");
+    let end = Instant::now() + Duration::from_secs(30);
+    let refusals = || scene.host.adapter("cpu").unwrap().status().counts.refusals;
+    while refusals() == 0 {
+        assert!(Instant::now() < end, "it was never asked");
+        assert_eq!(instance.run(&RunCall::default(), vec![input()]).unwrap(), before);
+    }
+    for _ in 0..50 {
+        assert_eq!(instance.run(&RunCall::default(), vec![input()]).unwrap(), before);
+    }
+    assert_eq!((refusals(), instance.bearer().unwrap().generation), (1, Generation(1)));
 }

@@ -28,6 +28,11 @@ fn the_built_in_plugins_keep_every_rule() {
     for name in host_plugin::BUILTIN_PLUGINS {
         let report = builtin(name).test(&few()).unwrap();
         assert!(report.passed(), "{name}: {:?}", report.failures);
+        if name.ends_with("-adapter") && name != "cpu-adapter" {
+            // No test machine is sure to have these accelerators, so they find nothing and say so.
+            assert!(report.findings.iter().any(|finding| finding.starts_with("it finds nothing to drive on this machine")), "{name}: {report:?}");
+            continue;
+        }
         assert!(report.rules.iter().any(|rule| rule.rule == Rule::Proved && rule.checked > 0), "{name}: {report:?}");
         assert!(report.possible.0 > 0 && report.possible.1 < report.possible.0, "{name} refuses everything: {report:?}");
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use shardhost_sdk::adapter::{
     PlainConfig as _, ShardAdapter as _,
-    double::{EngineDouble, FACTOR, GRAPH_BYTES, call},
+    plain_double::{EngineDouble, FACTOR, GRAPH_BYTES, call},
 };
 
 use super::*;

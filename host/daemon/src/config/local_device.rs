@@ -6,7 +6,7 @@ use std::{
 };
 
 use host_core::{
-    ids::{DeviceId, SiteName},
+    ids::{AcceleratorName, DeviceId, SiteName},
     profile::Pace,
 };
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,10 @@ pub struct LocalDevice {
     /// The file of the device that it simulates.
     #[serde(default)]
     pub profile: Option<PathBuf>,
+    /// The adapters that it is asked about, by the kinds of accelerators; without it `cpu` and those whose engine is here and can be
+    /// used. Of a simulated device the first one counts.
+    #[serde(default)]
+    pub adapters: Option<Vec<String>>,
 }
 
 impl LocalDevice {
@@ -60,16 +64,34 @@ impl LocalDevice {
     }
 
     fn plain(id: String) -> Self {
-        Self { id, site: site_default(), labels: BTreeMap::new(), memory_bytes: None, slowdown: None, profile: None }
+        Self { id, site: site_default(), labels: BTreeMap::new(), memory_bytes: None, slowdown: None, profile: None, adapters: None }
     }
 
     fn check(&self) -> Result<(), String> {
         DeviceId::parse(&self.id).map_err(|error| error.to_string())?;
         SiteName::parse(&self.site).map_err(|error| error.to_string())?;
+        self.check_adapters()?;
         match self.slowdown.filter(|slowdown| !(1.0..=Pace::SLOWDOWN_MAX).contains(slowdown)) {
             Some(slowdown) => Err(format!("device `{}`: slowdown is {slowdown}, it must be 1 to {}", self.id, Pace::SLOWDOWN_MAX)),
             None => Ok(()),
         }
+    }
+}
+
+impl LocalDevice {
+    /// Which of them there are is known when plugins have started.
+    fn check_adapters(&self) -> Result<(), String> {
+        let Some(adapters) = &self.adapters else { return Ok(()) };
+        if adapters.is_empty() {
+            return Err(format!("device `{}`: adapters is empty, it must name one such as cpu", self.id));
+        }
+        for (index, kind) in adapters.iter().enumerate() {
+            AcceleratorName::parse(kind).map_err(|error| format!("device `{}`: adapters: {error}", self.id))?;
+            if adapters[..index].contains(kind) {
+                return Err(format!("device `{}`: adapter {kind} is there twice", self.id));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -146,6 +168,8 @@ mod tests {
             (json!("pi-1.toml,pi.toml,x/pi.toml"), "device `pi-1` is there twice"),
             (Value::Array((0..65).map(|number| json!({ "id": format!("d{number}") })).collect()), "it must list 0 to 64 devices, it has 65"),
             (json!([{"id": "x", "slowdown": 0.5}]), "device `x`: slowdown is 0.5, it must be 1 to 10000"),
+            (json!([{"id": "x", "adapters": []}]), "device `x`: adapters is empty, it must name one such as cpu"),
+            (json!([{"id": "x", "adapters": ["cpu", "rknn", "cpu"]}]), "device `x`: adapter cpu is there twice"),
             (json!("many"), "it must be a whole number from 0 to 64, profiles such as rk3588.toml,desktop.toml, or a list of devices"),
         ];
         for (value, expected) in cases {

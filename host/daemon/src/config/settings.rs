@@ -142,6 +142,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         get: |c| json!(c.plugin_limits.guest.allocation_returned_bytes_max),
     },
     Setting {
+        key: "plugin_limits.operation_bytes_max",
+        set: |c, v| number(&mut c.plugin_limits.guest.operation_bytes_max, v, 1024..=64 * GIB),
+        get: |c| json!(c.plugin_limits.guest.operation_bytes_max),
+    },
+    Setting {
         key: "plugin_limits.log_lines_max",
         set: |c, v| number(&mut c.plugin_limits.guest.log_lines_max, v, 0..=10_000),
         get: |c| json!(c.plugin_limits.guest.log_lines_max),

@@ -5,6 +5,7 @@ mod bindings;
 mod convert;
 mod imports;
 mod policies;
+mod tensors;
 
 use semver::Version;
 
@@ -24,6 +25,7 @@ use crate::{
 pub(super) static CONTRACT: Contract = Contract {
     version: Version::new(0, 1, 0),
     grants: imports::grants,
+    grants_tensors: tensors::grants,
     link: imports::link,
     allocation: |linked| Ok(Box::new(AllocationPolicyPre::new(linked)?)),
     routing: |linked| Ok(Box::new(RoutingPolicyPre::new(linked)?)),

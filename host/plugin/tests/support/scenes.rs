@@ -90,9 +90,13 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(config: PluginConfig) -> Self {
+        Self::with_engines(config, Engines::default())
+    }
+
+    pub fn with_engines(config: PluginConfig, engines: Engines) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&events);
-        let host = PluginHost::start(config, Arc::new(Engines::default()), EventSink::new(move |event| sink.lock().expect("no test panics here").push(event)));
+        let host = PluginHost::start(config, Arc::new(engines), EventSink::new(move |event| sink.lock().expect("no test panics here").push(event)));
         Self { host: host.expect("the built-in plugins start"), events }
     }
 

@@ -51,4 +51,18 @@ pub(crate) mod queueing {
     });
 }
 
+/// The package beside the contract that adapters may import.
+pub(crate) mod tensors {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/released/0.1.0", "../../wit/tensors"],
+        world: "shardhost:tensors/offered@0.1.0",
+        imports: { default: trappable },
+        with: {
+            "shardhost:plugin/types": crate::contract::v0_1::bindings::adapter::shardhost::plugin::types,
+            "shardhost:plugin/engine": crate::contract::v0_1::bindings::adapter::shardhost::plugin::engine,
+        },
+    });
+}
+
 pub(crate) use adapter::shardhost::plugin::{engine, log, types};
+pub(crate) use tensors::shardhost::tensors::operations;

@@ -8,7 +8,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use super::{
     bindings::{engine, log, types},
-    convert,
+    convert, tensors,
 };
 use crate::{
     guest::{Guest, LoadedGraph, ShardFile},
@@ -28,7 +28,8 @@ pub(super) fn grants(interface: &str, kinds: &[PluginKind]) -> bool {
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     log::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     types::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
-    engine::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+    engine::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    tensors::link(linker)
 }
 
 impl log::Host for Guest {
@@ -143,7 +144,7 @@ impl engine::HostShardFile for Guest {
     }
 }
 
-fn tensor_info(spec: &TensorSpec) -> engine::TensorInfo {
+pub(super) fn tensor_info(spec: &TensorSpec) -> engine::TensorInfo {
     let length = |dimension: &Dimension| dimension.fixed().and_then(|length| i32::try_from(length).ok()).unwrap_or(-1);
     engine::TensorInfo { name: spec.name.clone(), element_type: spec.element_type.into(), shape: spec.shape.iter().map(length).collect() }
 }
