@@ -32,6 +32,9 @@ const MEMORY_SHARE: f64 = 0.5;
 /// The label that says what a device simulates.
 const PROFILE_LABEL: &str = "profile";
 
+/// The attribute by which an adapter says what the shards must be converted for that it runs.
+const NEEDS_ARTEFACTS: &str = "needs-artefacts";
+
 /// An adapter, which of its offers, and what that one is.
 type Probed = (Arc<AdapterSlot>, u32, AdapterOffer);
 
@@ -129,6 +132,7 @@ fn offer(place: &Place<'_>, probed: &AdapterOffer) -> Result<Offer, Error> {
         cost: place.cost.slowed(place.pace.nominal()),
         shares_cores_with: place.others.to_vec(),
         element_types: probed.element_types.iter().map(ToString::to_string).collect(),
+        needs_artefacts: probed.attributes.iter().find(|(name, _)| name == NEEDS_ARTEFACTS).map(|(_, target)| target.to_lowercase()),
     })
 }
 

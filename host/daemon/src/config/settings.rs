@@ -7,7 +7,7 @@ use host_core::ids::DeviceId;
 use host_wire::join::JoinToken;
 use serde_json::{Value, json};
 
-use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device, routing};
+use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, conversion, local_device, routing};
 use crate::{peer::ECHO_BYTES_MAX, pki::Subject, shelf};
 
 const MINUTE_MS: u64 = 60_000;
@@ -427,6 +427,44 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.predictions.what_if_ms_max, v, 0..=60 * MINUTE_MS),
         get: |c| json!(c.predictions.what_if_ms_max),
     },
+    Setting {
+        key: "conversion.run_ms_max",
+        set: |c, v| number(&mut c.conversion.run_ms_max, v, 100..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.conversion.run_ms_max),
+    },
+    Setting {
+        key: "conversion.memory_bytes_max",
+        set: |c, v| number(&mut c.conversion.memory_bytes_max, v, 64 << 20..=1 << 50),
+        get: |c| json!(c.conversion.memory_bytes_max),
+    },
+    Setting {
+        key: "conversion.artefact_bytes_max",
+        set: |c, v| number(&mut c.conversion.artefact_bytes_max, v, 1024..=1 << 50),
+        get: |c| json!(c.conversion.artefact_bytes_max),
+    },
+    Setting { key: "conversion.lines_max", set: |c, v| number(&mut c.conversion.lines_max, v, 16..=1_000_000), get: |c| json!(c.conversion.lines_max) },
+    Setting { key: "conversion.line_bytes_max", set: |c, v| number(&mut c.conversion.line_bytes_max, v, 64..=65_536), get: |c| json!(c.conversion.line_bytes_max) },
+    Setting { key: "conversion.kept_max", set: |c, v| number(&mut c.conversion.kept_max, v, 1..=1_000), get: |c| json!(c.conversion.kept_max) },
+    Setting { key: "conversion.buckets_max", set: |c, v| number(&mut c.conversion.buckets_max, v, 1..=256), get: |c| json!(c.conversion.buckets_max) },
+    Setting {
+        key: "conversion.unconverted_ranges_max",
+        set: |c, v| number(&mut c.conversion.unconverted_ranges_max, v, 1..=1_000_000),
+        get: |c| json!(c.conversion.unconverted_ranges_max),
+    },
+    Setting {
+        key: "conversion.check_ratio_max",
+        set: |c, v| ratio(&mut c.conversion.check_ratio_max, v, 0.0..=1.0),
+        get: |c| json!(c.conversion.check_ratio_max),
+    },
+    Setting { key: "conversion.rknn.python", set: |c, v| path(&mut c.conversion.rknn_python, v), get: |c| json!(c.conversion.rknn_python) },
+    Setting { key: "conversion.rknn.command", set: |c, v| conversion::command(&mut c.conversion.rknn_command, v), get: |c| json!(c.conversion.rknn_command) },
+    Setting { key: "conversion.ascend.atc", set: |c, v| path(&mut c.conversion.ascend_atc, v), get: |c| json!(c.conversion.ascend_atc) },
+    Setting { key: "conversion.ascend.command", set: |c, v| conversion::command(&mut c.conversion.ascend_command, v), get: |c| json!(c.conversion.ascend_command) },
+    Setting {
+        key: "conversion.tensorrt.command",
+        set: |c, v| conversion::command(&mut c.conversion.tensorrt_command, v),
+        get: |c| json!(c.conversion.tensorrt_command),
+    },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
     Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
     Setting { key: "peers.port", set: |c, v| number(&mut c.peers.port, v, 0..=65_535), get: |c| json!(c.peers.port) },
@@ -444,6 +482,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         key: "store.earlier_plugins_kept_max",
         set: |c, v| number(&mut c.store.earlier_plugins_kept_max, v, 0..=1_000),
         get: |c| json!(c.store.earlier_plugins_kept_max),
+    },
+    Setting {
+        key: "store.artefact_bytes_max",
+        set: |c, v| number(&mut c.store.artefact_bytes_max, v, 1 << 20..=1 << 50),
+        get: |c| json!(c.store.artefact_bytes_max),
     },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
