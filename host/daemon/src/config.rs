@@ -12,6 +12,7 @@ mod review;
 mod routing;
 mod section;
 mod settings;
+mod structures;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
@@ -21,8 +22,8 @@ use host_wire::join::JoinToken;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use conversion::Conversion;
 pub use address::{CentralAddress, HostAddress};
+pub use conversion::Conversion;
 pub use local_device::LocalDevice;
 pub use predictions::Predictions;
 pub use profile::{described as described_profile, network as described_network, read as read_profile};

@@ -154,7 +154,8 @@ impl Conversions {
 
     /// What there is, of one model or of all. Waits for a disk.
     pub fn list(&self, model: Option<&str>) -> Result<Vec<admin::Artefact>, Error> {
-        let named = |record: &crate::store::ArtefactRecord| model.is_none_or(|name| record.id.model.name.as_str() == name || record.id.model.to_string() == name);
+        let named =
+            |record: &crate::store::ArtefactRecord| model.is_none_or(|name| record.id.model.name.as_str() == name || record.id.model.to_string() == name);
         Ok(self.0.store.artefacts()?.into_iter().filter(named).map(Into::into).collect())
     }
 

@@ -192,7 +192,11 @@ mod tests {
         cancel.cancel();
         assert_eq!(run_script("sleep 600", LIMITS, &cancel).0, Ended::Cancelled);
         let limits = ChildLimits { memory_bytes_max: 16 << 20, ..LIMITS };
-        let (ended, _) = run_script("x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do x=$x$x; done", limits, &CancellationToken::new());
+        let (ended, _) = run_script(
+            "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do x=$x$x; done",
+            limits,
+            &CancellationToken::new(),
+        );
         assert!(matches!(ended, Ended::Exited(status) if !status.success()), "{ended:?}");
     }
 }

@@ -63,7 +63,9 @@ impl fmt::Display for ConversionFault {
             Self::TooLarge { tool, shard, bytes, bytes_max } => {
                 write!(f, "{tool} has written {bytes} for {shard}, at most {bytes_max} are taken; raise conversion.artefact_bytes_max")
             }
-            Self::StoreTooSmall { bytes, bytes_max } => write!(f, "an artefact has {bytes}, the store keeps {bytes_max} of all; raise store.artefact_bytes_max"),
+            Self::StoreTooSmall { bytes, bytes_max } => {
+                write!(f, "an artefact has {bytes}, the store keeps {bytes_max} of all; raise store.artefact_bytes_max")
+            }
             Self::Damaged { shard, target, digest } => {
                 write!(f, "artefact sha256:{digest} of {shard} for {target} is damaged; `host model convert` makes it anew")
             }

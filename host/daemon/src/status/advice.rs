@@ -36,7 +36,14 @@ impl Advice {
         let devices = cluster.devices().values().map(|record| &record.device);
         let memories = devices.flat_map(|device| device.offers.iter().map(|offer| (device.offer_id(offer), offer.memory))).collect();
         let planned = cluster.plan().plan().models.get(model).map_or(0, Vec::len);
-        Some(Self { is_partial: problem.current.len() != planned, placement: record.placement, refusal: record.refusal.clone(), refused_loads: record.exclusions.clone(), problem, memories })
+        Some(Self {
+            is_partial: problem.current.len() != planned,
+            placement: record.placement,
+            refusal: record.refusal.clone(),
+            refused_loads: record.exclusions.clone(),
+            problem,
+            memories,
+        })
     }
 
     /// Why the model has no plan, or keeps the one before. None if it was not refused when it was last tried.
