@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(command.words(&files, &bound, 0.1), ["wrap".to_owned(), "/w/shard.onnx".into(), "--to=/w/made.om".into(), shape.clone()]);
         let atc = Tool::Atc { program: "atc".into(), chip: "Ascend310P3".into() }.words(&files, &bound, 0.1);
         assert_eq!(atc[..5], ["atc", "--framework=5", "--model=/w/shard.onnx", "--output=/w/made", "--soc_version=Ascend310P3"]);
-        assert_eq!(atc[5], format!("--input_shape={}", shape.replace('x', ",").replacen(&shape.replace('x', ",")[..1], &shape[..1], 1)));
+        assert_eq!(atc[5], format!("--input_shape={}:{}", bound.inputs[0].name, joined(&bound.inputs[0], ",")));
         let rknn = Tool::Rknn { python: "python3".into(), chip: "rk3588".into() };
         let words = rknn.words(&Files { answers: Some("/w/answers".into()), ..files }, &bound, 0.1);
         assert_eq!((words[0].as_str(), words[1].as_str(), &words[words.len() - 2..]), ("python3", "-c", &["--ratio".to_owned(), "0.1".to_owned()][..]));

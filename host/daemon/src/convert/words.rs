@@ -29,12 +29,14 @@ pub(super) fn buckets(text: Option<&str>, open: &BTreeSet<String>, max: usize) -
     for word in text.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let (name, length) = word.split_once('=').map_or((None, word), |(name, length)| (Some(name.trim()), length.trim()));
         let length = length.parse::<usize>().ok().filter(|length| *length > 0).ok_or_else(|| wrong(word, "a length is a whole number above 0".to_owned()))?;
-        match (name, lengths.last_mut()) {
-            (Some(name), _) if !open.contains(name) => return Err(wrong(word, named(open))),
-            (Some(name), _) if lengths.iter().any(|(known, _)| known == name) => return Err(wrong(word, "its name is there twice".to_owned())),
-            (Some(name), _) => lengths.push((name.to_owned(), vec![length])),
-            (None, Some((_, lengths))) => lengths.push(length),
-            (None, None) => return Err(wrong(word, "the first length needs a name, such as sequence=64,128".to_owned())),
+        match name {
+            Some(name) if !open.contains(name) => return Err(wrong(word, named(open))),
+            Some(name) if lengths.iter().any(|(known, _)| known == name) => return Err(wrong(word, "its name is there twice".to_owned())),
+            Some(name) => lengths.push((name.to_owned(), vec![length])),
+            None => match lengths.last_mut() {
+                Some((_, lengths)) => lengths.push(length),
+                None => return Err(wrong(word, "the first length needs a name, such as sequence=64,128".to_owned())),
+            },
         }
     }
     let count = lengths.iter().fold(1usize, |count, (_, lengths)| count.saturating_mul(lengths.len()));

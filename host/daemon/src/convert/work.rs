@@ -163,12 +163,16 @@ impl Conversions {
     async fn wanted(&self, job: &Job) -> Result<BTreeSet<BlockRange>, Error> {
         let (model, target) = (job.model.clone(), job.target.to_string());
         let (problem, planned) = self.0.control.look(|cluster| {
-            let has_one = cluster.devices().values().any(|record| record.device.offers.iter().any(|offer| offer.needs_artefacts.as_deref() == Some(&target)));
+            let has_one =
+                cluster.devices().values().any(|record| record.device.offers.iter().any(|offer| offer.needs_artefacts.as_deref() == Some(target.as_str())));
             let shards = cluster.plan().plan().shards().into_iter();
             let planned: BTreeSet<BlockRange> = shards.filter(|(_, shard)| shard.model == model).map(|(_, shard)| shard.range).collect();
             let problem = has_one.then(|| cluster.problem_as_if_converted(&model, &target)).flatten();
             // Which offers are of this kind is known now and may be another thing when the policy has answered.
-            (problem.map(|problem| (problem.offers.iter().map(|offer| cluster.target_of(&offer.id) == Some(&target)).collect::<Vec<_>>(), problem)), planned)
+            (
+                problem.map(|problem| (problem.offers.iter().map(|offer| cluster.target_of(&offer.id) == Some(target.as_str())).collect::<Vec<_>>(), problem)),
+                planned,
+            )
         });
         if let Some((is_such, problem)) = problem {
             let plugins = self.0.plugins.clone();
