@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod census;
+mod converting;
 mod devices;
 mod event;
 mod flaps;
@@ -34,6 +35,7 @@ mod rollout;
 mod tests;
 
 pub use census::{Census, DeviceCensus, Supply};
+pub use converting::{Converted, Lack, LeftOut};
 pub use event::{Effect, Event};
 pub use flaps::FlapSettings;
 pub use reason::Reason;
@@ -65,6 +67,8 @@ pub struct ClusterSettings {
     pub refining: RefiningSettings,
     /// When plans are reviewed.
     pub reviews: ReviewSettings,
+    /// Most ranges that a problem rules out because they were not converted, over all of its offers.
+    pub unconverted_max: usize,
 }
 
 impl Default for ClusterSettings {
@@ -78,6 +82,7 @@ impl Default for ClusterSettings {
             links: LinkSettings::default(),
             refining: RefiningSettings::default(),
             reviews: ReviewSettings::default(),
+            unconverted_max: 16_384,
         }
     }
 }
@@ -101,6 +106,8 @@ pub struct Cluster {
     /// How many strangers have joined.
     joins: u32,
     models: BTreeMap<ModelId, ModelRecord>,
+    /// What was converted; also of models that are not known yet.
+    converted: BTreeMap<ModelId, Converted>,
     links: MeasuredLinks,
     plan: CheckedPlan,
     topology: Arc<Topology>,
@@ -123,6 +130,7 @@ impl Cluster {
             devices: BTreeMap::new(),
             joins: 0,
             models: BTreeMap::new(),
+            converted: BTreeMap::new(),
             links: MeasuredLinks::default(),
             plan: CheckedPlan::of_nothing(last),
             topology: Arc::default(),
@@ -270,6 +278,10 @@ impl Cluster {
             }
             Event::ModelAdded { profile, placement } => {
                 self.add_model(profile, placement);
+                Ok(())
+            }
+            Event::Converted { model, converted } => {
+                self.note_converted(model, converted);
                 Ok(())
             }
             Event::ModelRemoved { model } => self.remove_model(&model, effects),

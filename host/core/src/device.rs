@@ -95,6 +95,8 @@ pub struct Offer {
     pub shares_cores_with: Vec<DeviceId>,
     /// The adapter's word for the element types it computes: `fp32`, `int8`, …
     pub element_types: Vec<String>,
+    /// What shards must be converted for to run on it, such as `rknn:rk3588`; none where it takes them as they are.
+    pub needs_artefacts: Option<String>,
 }
 
 /// A machine, or a simulated one, with its offers.

@@ -313,7 +313,9 @@ impl fmt::Display for Shortfall {
                     nearest.device
                 )
             }
-            Self::Exclusions { count } => write!(f, "there is room, but {count} loads were refused that would use it"),
+            Self::Exclusions { count } => {
+                write!(f, "there is room, but {count} stages that would use it were refused on loading, or need artefacts that are not there")
+            }
             Self::Places { covered, blocks } => {
                 write!(f, "{covered} of {blocks} blocks find room at offers that take the places in a chain; no memory on one of them alone would be enough")
             }

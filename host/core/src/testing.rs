@@ -45,6 +45,7 @@ pub(crate) fn device(name: &str, memory: Bytes) -> Device {
         cost: CostModel { gflop_ms: 1.0, weight_mb_ms: 0.0, activation_mb_ms: 0.0, fixed_ms: 0.0 },
         shares_cores_with: Vec::new(),
         element_types: vec!["fp32".into()],
+        needs_artefacts: None,
     };
     Device { id: device_id(name), site: site("here"), labels: BTreeMap::new(), offers: vec![offer] }
 }

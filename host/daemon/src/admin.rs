@@ -1,6 +1,7 @@
 //! The admin socket: what the command line asks of a running host. Anyone who can open the socket may ask anything, so it
 //! is made for its owner alone.
 
+mod conversions;
 mod devices;
 mod order_fault;
 mod orders;
@@ -96,6 +97,7 @@ pub fn router(door: AdminDoor) -> Router {
         .route("/plan", get(plan))
         .route("/plan/history", get(history))
         .route("/plan/explain/{model}", get(explain))
+        .merge(conversions::routes())
         .merge(devices::routes())
         .merge(plugins::routes())
         .merge(tokens::routes())

@@ -36,6 +36,7 @@ use crate::{
     clock::Clock,
     config::Config,
     control::{Asked, Control, ControlParts},
+    convert::{self, Conversions},
     error::{Error, Fault},
     hop,
     metrics::Metrics,
@@ -73,6 +74,7 @@ struct Inner {
     shelf: Shelf,
     recorder: Recorder,
     orders: DeviceOrders,
+    conversions: Conversions,
     attending: Arc<Attending>,
     skipped: Vec<admin::Skipped>,
     started: AtomicBool,
@@ -111,6 +113,7 @@ impl Central {
         })
         .await?;
         let last = last_plan(&store, &models)?;
+        let converted = convert::known(&store, &models).await?;
         let links = hop::links_between(&devices.iter().map(|started| started.device.id.clone()).collect::<Vec<_>>());
         let computes = devices.iter().flat_map(|device| &device.local.computes);
         let handles = computes.map(|compute| (compute.handle().offer.clone(), compute.handle().clone())).collect();
@@ -134,7 +137,7 @@ impl Central {
             run,
         };
         let central = Self::assemble(parts);
-        let events = central.run(devices, models, asked).await;
+        let events = central.run(devices, models, converted, asked).await;
         let shards = central.0.control.clone();
         let parts = PoolParts { config: &config, store: &store, clock: &clock, run, computes: handles, events, shards, traces, metrics };
         central.0.joined_at.set(pool.open(parts, &central.0.closing)?).ok();
@@ -186,6 +189,7 @@ impl Central {
         };
         let own = parts.devices.iter().map(|started| started.device.id.clone()).collect();
         let attending = parts.remotes.attending.clone();
+        let conversions = Conversions::new(parts.config.clone(), control.clone(), pipeline.plugins.clone(), parts.store.clone(), parts.asks.clone());
         let orders = DeviceOrders::new(control.clone(), parts.asks, parts.store, parts.remotes, own);
         Self(Arc::new(Inner {
             config: parts.config,
@@ -195,6 +199,7 @@ impl Central {
             shelf: parts.shelf,
             recorder: parts.recorder,
             orders,
+            conversions,
             attending,
             skipped: parts.skipped,
             started: AtomicBool::new(false),
@@ -206,13 +211,14 @@ impl Central {
         }))
     }
 
-    async fn run(&self, devices: Vec<Started>, models: Vec<Arc<Model>>, asked: mpsc::Receiver<Asked>) -> mpsc::WeakSender<Event> {
+    async fn run(&self, devices: Vec<Started>, models: Vec<Arc<Model>>, converted: Vec<Event>, asked: mpsc::Receiver<Asked>) -> mpsc::WeakSender<Event> {
         let inner = &self.0;
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let mut tasks = inner.tasks.lock().await;
         tasks.spawn(inner.control.clone().run(received, asked, events.downgrade()));
         let now = inner.clock.millis();
-        let (mut joining, mut locals) = (Vec::new(), Vec::new());
+        // The first plans know already what was converted.
+        let (mut joining, mut locals) = (converted, Vec::new());
         for started in devices {
             joining.push(Event::Joined { device: started.device, held: Vec::new(), now });
             locals.push(started.local);
@@ -419,6 +425,11 @@ impl Central {
         Ok(schedule::Answer { device, address: String::new(), strategy: strategy.word().to_owned(), model: Some(name) })
     }
 
+    /// What converts shards.
+    pub fn conversions(&self) -> &Conversions {
+        &self.0.conversions
+    }
+
     /// The host's plugins.
     pub fn shelf(&self) -> &Shelf {
         &self.0.shelf
@@ -439,6 +450,7 @@ impl Central {
             tracing::warn!(drain_ms_max = inner.config.drain_ms_max, "requests were still running when the time for draining was over");
         }
         inner.closing.cancel();
+        inner.conversions.close().await;
         drop(inner.events.lock().unwrap_or_else(PoisonError::into_inner).take());
         // Wakes the task that waits for another policy, so that it finds the loop gone.
         inner.shelf.allocation_swapped().notify_one();
@@ -525,7 +537,8 @@ fn cluster_settings(config: &Config) -> ClusterSettings {
     };
     let (lease, tick) = (Millis(leases.lost_after_ms as f64), Millis(leases.heartbeat_ms as f64));
     let (refining, reviews) = (config.predictions.refining, ReviewSettings::from(&config.review));
-    ClusterSettings { lease, tick, flaps, refining, reviews, ..ClusterSettings::default() }
+    let unconverted_max = config.conversion.unconverted_ranges_max;
+    ClusterSettings { lease, tick, flaps, refining, reviews, unconverted_max, ..ClusterSettings::default() }
 }
 
 /// Runs what computes or waits for a disk on a thread of its own.

@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod convert;
 mod device;
 mod infer;
 mod model;
@@ -214,6 +215,9 @@ mod tests {
             "host infer digits a.png b.png -o json",
             "host -o json status",
             "host model split digits --cuts 2,5 --folder out",
+            "host model convert digits --for rknn:rk3588 --ranges 0..3,3..7 --check",
+            "host model convert encoder --for ascend:Ascend310P3 --buckets batch=1,sequence=64,128",
+            "host model artefacts digits",
             "host plan explain digits",
             "host plan history --count 3",
             "host run --join-listen",

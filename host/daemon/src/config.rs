@@ -2,6 +2,7 @@
 //! what it says was checked. Nothing else in the daemon reads the environment or a config file.
 
 mod address;
+mod conversion;
 mod local_device;
 mod opentelemetry;
 mod predictions;
@@ -11,6 +12,7 @@ mod review;
 mod routing;
 mod section;
 mod settings;
+mod structures;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use address::{CentralAddress, HostAddress};
+pub use conversion::Conversion;
 pub use local_device::LocalDevice;
 pub use predictions::Predictions;
 pub use profile::{described as described_profile, network as described_network, read as read_profile};
@@ -87,6 +90,8 @@ pub struct Config {
     pub links: LinkMeasuring,
     /// How what stages take is predicted.
     pub predictions: Predictions,
+    /// How shards are converted for accelerators that do not take them as they are.
+    pub conversion: Conversion,
     /// What was fetched by digest.
     pub cache: CacheLimits,
     /// The store.
@@ -370,6 +375,8 @@ pub struct StoreLimits {
     pub plans_kept_max: u32,
     /// Plugins that are kept of each name beside the newest, so that slots can go back to them; those that serve are kept anyway.
     pub earlier_plugins_kept_max: u32,
+    /// All artefacts together; those that were used longest ago make room.
+    pub artefact_bytes_max: u64,
     /// Writes that share one commit.
     pub batch_writes_max: usize,
     /// Writes that may wait.
@@ -458,6 +465,7 @@ impl Config {
             review: Review::default(),
             links: LinkMeasuring { measure_ms: 120_000, at_once_max: 2, pause_ms: 250, echo_ms: 20, bytes_max: 4 << 20, answer_ms_max: 5_000 },
             predictions: Predictions::default(),
+            conversion: Conversion::default(),
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
             store: StoreLimits::default(),
             traces: Traces { export: false, flush_ms_max: 2_000 },
@@ -535,7 +543,7 @@ impl Default for Join {
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { plans_kept_max: 1_000, earlier_plugins_kept_max: 8, batch_writes_max: 512, waiting_writes_max: 4_096 }
+        Self { plans_kept_max: 1_000, earlier_plugins_kept_max: 8, artefact_bytes_max: 20 << 30, batch_writes_max: 512, waiting_writes_max: 4_096 }
     }
 }
 

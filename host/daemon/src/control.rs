@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use crate::{
+    convert,
     device::Compute,
     error::Error,
     metrics::Metrics,
@@ -234,6 +235,7 @@ impl Control {
         let cutting = tokio::task::spawn_blocking(move || model.shard(range));
         let (file, wiring) = cutting.await.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))??;
         lock(&self.reads).insert(shard.clone(), wiring.reads());
+        let file = self.with_artefacts(offer, file).await?;
         let gone = || Error::from(StageFault::DeviceGone { offer: offer.clone() });
         match self.computes.get(offer) {
             Some(compute) => compute.load(file, wiring).await,
@@ -244,6 +246,17 @@ impl Control {
                 device.load(&offer.accelerator, &file, &wiring, &self.remotes.files, self.sources(&offer.device, &file), plan).await
             }
         }
+    }
+
+    /// The shard, with what it was converted to if the offer runs nothing else.
+    async fn with_artefacts(&self, offer: &OfferId, shard: Arc<Shard>) -> Result<Arc<Shard>, Error> {
+        let Some(target) = self.look(|cluster| cluster.target_of(offer).map(str::to_owned)) else { return Ok(shard) };
+        let store = self.store.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let artefacts = convert::artefacts(&store, &shard, &target)?;
+            Ok(Arc::new(Shard { artefacts, ..shard.as_ref().clone() }))
+        });
+        reading.await.map_err(|error| Error::from(StageFault::Thread { reason: error.to_string() }))?
     }
 
     /// The devices that another one may fetch a shard's file from, nearest first.

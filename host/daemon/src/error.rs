@@ -11,6 +11,7 @@ use host_core::{
 
 use crate::{
     admin::OrderFault,
+    convert::ConversionFault,
     pki::PkiFault,
     stage_fault::StageFault,
     store::{BlobFault, JoinRefusal},
@@ -96,6 +97,8 @@ pub enum Fault {
     StoreBusy { waiting_max: usize },
     /// A blob that is not there, or not right.
     Blob(BlobFault),
+    /// What is wrong with a conversion, or with what one made.
+    Conversion(ConversionFault),
     /// A model.yaml that is not understood.
     Manifest { path: String, reason: String },
     /// A model that is not loaded.
@@ -168,6 +171,7 @@ impl Error {
             Fault::Pki(fault) => fault.kind(),
             Fault::StoreBusy { .. } => ErrorKind::Busy,
             Fault::Blob(fault) => fault.kind(),
+            Fault::Conversion(fault) => fault.kind(),
             Fault::UnknownModel { .. }
             | Fault::UnknownVersion { .. }
             | Fault::Draining
@@ -241,6 +245,12 @@ impl From<BlobFault> for Error {
     }
 }
 
+impl From<ConversionFault> for Error {
+    fn from(fault: ConversionFault) -> Self {
+        Fault::Conversion(fault).into()
+    }
+}
+
 impl From<StageFault> for Error {
     fn from(fault: StageFault) -> Self {
         Fault::Stage(fault).into()
@@ -310,6 +320,7 @@ impl fmt::Display for Fault {
             Self::Plugin(error) => error.fmt(f),
             Self::Stage(fault) => fault.fmt(f),
             Self::Blob(fault) => fault.fmt(f),
+            Self::Conversion(fault) => fault.fmt(f),
             Self::Order(fault) => fault.fmt(f),
             Self::Pki(fault) => fault.fmt(f),
             Self::Join(refusal) => refusal.fmt(f),

@@ -9,6 +9,7 @@ mod clock;
 mod component;
 mod config;
 mod control;
+mod convert;
 mod device;
 mod error;
 mod hop;

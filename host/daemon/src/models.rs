@@ -4,7 +4,7 @@
 mod timing;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -50,6 +50,11 @@ impl Model {
     /// Its blocks and costs.
     pub fn profile(&self) -> Arc<ModelProfile> {
         self.profile.clone()
+    }
+
+    /// The names of the lengths that requests choose; the batch is called `batch`.
+    pub fn open_lengths(&self) -> BTreeSet<String> {
+        host_engine::open_lengths(&self.inputs).into_iter().collect()
     }
 
     /// Where it may go.

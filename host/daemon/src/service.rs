@@ -10,6 +10,7 @@ use host_wire::{
 
 use crate::{
     central::Central,
+    convert::Conversions,
     error::Error,
     models::Model,
     request::{Answer, Request},
@@ -54,6 +55,10 @@ pub trait Service: Debug + Send + Sync {
     fn advise(&self, name: &str) -> Result<admin::Explanation, Error>;
     /// Cuts a model and writes its shards to a folder; gives the files.
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>>;
+    /// What converts shards; none of a host without models.
+    fn conversions(&self) -> Option<&Conversions> {
+        None
+    }
 }
 
 impl Service for Central {
@@ -124,5 +129,9 @@ impl Service for Central {
     fn split(&self, name: &str, cuts: Vec<u32>, folder: PathBuf) -> Pending<'_, Vec<String>> {
         let name = name.to_owned();
         Box::pin(async move { self.split(&name, cuts, folder).await })
+    }
+
+    fn conversions(&self) -> Option<&Conversions> {
+        Some(self.conversions())
     }
 }

@@ -33,6 +33,9 @@ const MEMORY_SHARE: f64 = 0.5;
 /// The label that says what a device simulates.
 const PROFILE_LABEL: &str = "profile";
 
+/// The attribute by which an adapter says what the shards must be converted for that it runs.
+const NEEDS_ARTEFACTS: &str = "needs-artefacts";
+
 /// A device of this process, ready to join.
 #[derive(Debug)]
 pub struct Started {
@@ -122,6 +125,7 @@ fn offer(place: &Place<'_>, found: &Found, pace: &Pace) -> Result<Offer, Error> 
         cost: found.cost.slowed(pace.nominal()),
         shares_cores_with: place.others.to_vec(),
         element_types: probed.element_types.iter().map(ToString::to_string).collect(),
+        needs_artefacts: probed.attributes.iter().find(|(name, _)| name == NEEDS_ARTEFACTS).map(|(_, target)| target.to_lowercase()),
     })
 }
 

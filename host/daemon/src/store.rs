@@ -1,9 +1,10 @@
 //! What must outlive the process: plan numbers and plans, installed plugins, generations of slots, join tokens, devices that
-//! enrolled, and blobs by digest.
+//! enrolled, what shards were converted to, and blobs by digest.
 //! One thread writes; what it has acknowledged is on disk. The calls block for about a disk's flush, so async code asks
 //! from a blocking thread where it minds. A second implementation would offer the same calls. Beside it lies the `cache` of what
 //! could be fetched again.
 
+mod artefacts;
 mod blobs;
 pub mod cache;
 mod devices;
@@ -22,6 +23,7 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 use bytes::Bytes;
 use host_engine::Digest;
 
+pub use artefacts::ArtefactRecord;
 pub use devices::{DeviceRecord, Restraint};
 pub use enrolment::{Enrolment, JoinRefusal, Renewal};
 pub use fault::BlobFault;

@@ -20,6 +20,7 @@ use crate::{
     onnx::{OnnxFile, build, graph::Index},
     onnx_pb::{GraphProto, ModelProto},
     spec::TensorSpec,
+    split::Shard,
     tensor::Tensor,
     tract::{
         guard::guarded,
@@ -107,6 +108,16 @@ impl GoldenRun {
 
     fn value(&self, name: &str) -> Result<Tensor, Error> {
         self.values.get(name).cloned().ok_or_else(|| Fault::Missing { what: "golden value", name: name.to_owned() }.into())
+    }
+}
+
+impl Shard {
+    /// Seeded inputs that it can take, and what a graph of it makes of them: golden answers as the engine behind the graph gives them.
+    pub fn answers(&self, graph: &mut dyn Graph) -> Result<Golden, Error> {
+        let file = OnnxFile::parse(self.file.clone(), None)?;
+        let inputs = inputs::seeded(&Index::new(file.graph()), &self.inputs)?;
+        let outputs = graph.run(inputs.clone()).map_err(|error| error.of(&self.id))?;
+        Ok(Golden { inputs, outputs, tolerance: TOLERANCE })
     }
 }
 

@@ -25,7 +25,7 @@ mod tensor;
 mod timing;
 mod tract;
 
-pub use artefact::Artefact;
+pub use artefact::{Artefact, open_lengths};
 pub use binding::{Binding, batch_symbol, symbols};
 pub use calibrate::{calibrate, calibrate_together};
 pub use digest::{Digest, Digester};

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod census;
+mod conversion;
 mod device;
 mod link;
 mod plan;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blobs::{Blobs, ShardLoad};
 pub use census::{Census, DeviceCensus, Supply};
+pub use conversion::{Artefact, ArtefactQuery, Conversion, ConversionQuery, ConvertQuery};
 pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
 pub use link::Link;
 pub use plan::{

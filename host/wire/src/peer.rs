@@ -9,7 +9,7 @@ mod read;
 
 pub use activation::{Activation, Call, Conclusion, Hop, Outcome, POSITIONS_MAX, Phase, Stopped, Stuck, Tensor, Way};
 pub use activation::{refusal, refused, tensor};
-pub use attend::{File, Heartbeat, HeldShard, Hello, Load, REVOKED_MAX, Revocations, Run, ShardAt, Source};
+pub use attend::{ArtefactFile, File, Heartbeat, HeldShard, Hello, Load, REVOKED_MAX, Revocations, Run, ShardAt, Source};
 pub use chunk::{Chunk, LoadProgress};
 pub use link::LinkMeasured;
 

@@ -142,6 +142,7 @@ fn hello() -> pb::Hello {
         cost: Some(pb::Cost { gflop_ms: 1.0, weight_mb_ms: 0.1, activation_mb_ms: 0.2, fixed_ms: 0.5 }),
         shares_cores_with: vec!["pi-2".into()],
         element_types: vec!["FP32".into()],
+        needs_artefacts: "rknn:rk3588".into(),
     };
     pb::Hello {
         release: "0.1.0".into(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Cause, Reason};
+use super::{Cause, Converted, Reason};
 use crate::{
     device::{Device, Pressures},
     error::Error,
@@ -49,6 +49,8 @@ pub enum Event {
     Tick { now: Millis },
     /// A model should be served.
     ModelAdded { profile: Arc<ModelProfile>, placement: Placement },
+    /// So much of a model was converted for accelerators that run nothing else; all of it, each time.
+    Converted { model: ModelId, converted: Converted },
     /// A model should be served no more.
     ModelRemoved { model: ModelId },
     /// The allocation policy answered.

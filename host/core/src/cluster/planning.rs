@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cluster, DeviceRecord, Effect, Question, Reason, Refined, ShardState, record::is_loaded};
+use super::{Cluster, DeviceRecord, Effect, Question, Reason, Refined, ShardState, converting::Conversions, record::is_loaded};
 use crate::{
     device::DeviceState,
     error::Error,
     ids::{DeviceId, ModelId, OfferId, SiteName, Ticket},
-    plan::{Capacity, CheckedPlan, OfferCapacity, Plan, Replica},
+    plan::{Capacity, CheckedPlan, OfferCapacity, Plan, Replica, Stage},
     policy::Refusal,
     problem::{Placement, Problem, ProblemDevice, ProblemLink, ProblemOffer, Proposal, ProposedReplica, ProposedStage},
     shard::ShardId,
@@ -21,16 +21,22 @@ impl Cluster {
     /// The problem that the allocation policy would be given for a model now: every device that takes work, less what other
     /// models and the replicas that stay anyway take of it.
     pub fn problem(&self, model: &ModelId) -> Option<Problem> {
-        self.pose(model, DeviceRecord::takes_work, &self.kept(model))
+        self.pose(model, DeviceRecord::takes_work, &self.kept(model), Conversions::AsTheyAre)
+    }
+
+    /// The same, as if all of the model had been converted for this target: what a policy gives to such offers then is worth
+    /// converting.
+    pub fn problem_as_if_converted(&self, model: &ModelId, target: &str) -> Option<Problem> {
+        self.pose(model, DeviceRecord::takes_work, &self.kept(model), Conversions::AllFor(target))
     }
 
     /// The problem over every device whose lease runs, with the whole plan in force: for explaining the plan. Its offers
     /// differ from those of `problem` where a device gets nothing new.
     pub fn problem_in_force(&self, model: &ModelId) -> Option<Problem> {
-        self.pose(model, DeviceRecord::is_alive, &[])
+        self.pose(model, DeviceRecord::is_alive, &[], Conversions::All)
     }
 
-    fn pose(&self, model: &ModelId, usable: impl Fn(&DeviceRecord) -> bool, kept: &[Replica]) -> Option<Problem> {
+    fn pose(&self, model: &ModelId, usable: impl Fn(&DeviceRecord) -> bool, kept: &[Replica], conversions: Conversions<'_>) -> Option<Problem> {
         let record = self.models.get(model)?;
         let usable: Vec<&DeviceRecord> = self.devices.values().filter(|record| usable(record)).collect();
         let sites: BTreeSet<&SiteName> = usable.iter().map(|record| &record.device.site).collect();
@@ -42,6 +48,8 @@ impl Cluster {
         let refined = self.refined(model);
         let mut offers: Vec<ProblemOffer> =
             usable.iter().enumerate().flat_map(|(index, record)| offers_of(record, index_of(index), &taken, &refined)).collect();
+        let able = self.able(model, record.profile.whole().end(), &offers.iter().map(|offer| offer.id.clone()).collect::<Vec<_>>(), conversions);
+        offers.retain(|offer| !able.left_out.iter().any(|left_out| left_out.offer == offer.id));
         let stays = |offer: &OfferId, range| kept.iter().flat_map(|replica| &replica.stages).any(|stage| stage.offer == *offer && stage.range == range);
         for offer in &mut offers {
             let loaded = self.devices.get(&offer.id.device).into_iter().flat_map(|record| record.loaded(&offer.id.accelerator, model));
@@ -61,7 +69,7 @@ impl Cluster {
             placement: Placement { replicas_max, ..record.placement }.clamped(record.profile.whole().end(), index_of(offers.len())),
             current: self.planned(model).iter().filter_map(|replica| indexed(replica, &offers)).collect(),
             horizon: self.settings.horizon,
-            exclusions: record.exclusions.clone(),
+            exclusions: record.exclusions.iter().cloned().chain(able.unconverted).collect(),
             devices,
             offers,
         })
@@ -77,7 +85,9 @@ impl Cluster {
             }
             let Some(problem) = self.problem(&model) else { continue };
             if problem.offers.is_empty() {
-                let refusal = Refusal { reason: format!("{model} waits for a device: none is ready"), nearest: None, short: Bytes::ZERO };
+                let unable: Vec<String> = self.left_out(&model).iter().map(ToString::to_string).collect();
+                let waits = if unable.is_empty() { "none is ready".to_owned() } else { unable.join("; ") };
+                let refusal = Refusal { reason: format!("{model} waits for a device: {waits}"), nearest: None, short: Bytes::ZERO };
                 self.refuse(&model, refusal, effects);
                 continue;
             }
@@ -251,7 +261,8 @@ impl Cluster {
             let shard = ShardId { model: model.clone(), range };
             self.models.get(model).is_some_and(|record| record.excludes(offer, &shard))
         };
-        replica.stages.iter().all(|stage| ready(&stage.offer.device) && !excluded(&stage.offer, stage.range))
+        let runs = |stage: &Stage| !excluded(&stage.offer, stage.range) && self.is_converted(model, &stage.offer, stage.range);
+        replica.stages.iter().all(|stage| ready(&stage.offer.device) && runs(stage))
     }
 
     /// What is taken of each memory pool by other models and by these replicas of the model itself.

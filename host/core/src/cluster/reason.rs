@@ -35,6 +35,8 @@ pub enum Reason {
     Added(ModelId),
     /// A model is served no more.
     Removed(ModelId),
+    /// Shards of a model were converted.
+    Converted(ModelId),
     /// A device could not load what was planned for it.
     LoadRefused(OfferId, ShardId),
     /// Another allocation policy is in service than made the plan.
@@ -65,6 +67,7 @@ impl fmt::Display for Reason {
             Self::Restarted => f.write_str("the central started anew and its pool has changed"),
             Self::Added(model) => write!(f, "model {model} was added"),
             Self::Removed(model) => write!(f, "model {model} was removed"),
+            Self::Converted(model) => write!(f, "shards of {model} were converted"),
             Self::LoadRefused(offer, shard) => write!(f, "{offer} could not load {shard}"),
             Self::OtherPolicy => f.write_str("another allocation policy is in service"),
             Self::Reviewed { model, cause, why } => write!(f, "review of {model}, because {cause}: {why}"),

@@ -17,6 +17,7 @@ mod any_events;
 mod at_once;
 mod away;
 mod census;
+mod converting;
 mod drain;
 mod flapping;
 mod leases;

@@ -169,6 +169,9 @@ fn show(screen: &mut Screen, device: &Device) -> Result<(), Error> {
             "cost      {:.3} ms per GFLOP, {:.4} ms per MB of weights, {:.4} ms per MB of activations, {:.4} ms per run",
             cost.gflop_ms, cost.weight_mb_ms, cost.activation_mb_ms, cost.fixed_ms
         ))?;
+        if let Some(target) = &offer.needs_artefacts {
+            screen.line(&format!("runs      what was converted for {target}, and nothing else"))?;
+        }
         if !offer.shares_cores_with.is_empty() {
             screen.line(&format!("cores     shared with {}, and measured while they computed too", offer.shares_cores_with.join(", ")))?;
         }

@@ -10,7 +10,7 @@ use host_wire::{
     oip::TensorMetadata,
 };
 
-use super::{Global, client::Admin, plan, screen::Screen};
+use super::{Global, client::Admin, convert, plan, screen::Screen};
 use crate::error::{Error, Fault};
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +32,13 @@ pub(super) enum ModelCommand {
         /// Folder that gets the files
         #[arg(long)]
         folder: PathBuf,
+    },
+    /// Convert a model's shards for accelerators that do not take them as they are
+    Convert(convert::ConvertArgs),
+    /// List what shards were converted to
+    Artefacts {
+        /// Of this model alone: its name, or NAME@VERSION
+        model: Option<String>,
     },
     /// Show where a model is
     Plan {
@@ -79,6 +86,8 @@ pub(super) async fn model(global: &Global, screen: &mut Screen, command: ModelCo
             let files: Vec<String> = Admin::find(global)?.post(&format!("/models/{model}/split"), &query, Vec::new()).await?;
             if screen.is_json() { screen.json(&files) } else { files.iter().try_for_each(|file| screen.line(file)) }
         }
+        ModelCommand::Convert(args) => convert::convert(global, screen, args).await,
+        ModelCommand::Artefacts { model } => convert::artefacts(global, screen, model).await,
         ModelCommand::Generate { kind, folder, name, seed } => write(screen, &kind, &folder, name.as_deref(), seed),
     }
 }

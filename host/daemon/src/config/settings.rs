@@ -1,14 +1,17 @@
 //! The table of settings: one row for each, with how it is read and how it is shown. File, environment and flags all go
 //! through it, so that a value means the same wherever it comes from.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, str::FromStr};
+use std::{ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use host_core::ids::DeviceId;
 use host_wire::join::JoinToken;
 use serde_json::{Value, json};
 
-use super::{AllowUnsigned, Config, DAY_MS, LogFormat, Origin, RegistryLogin, Resolved, SlotBinding, TOKEN_TTL_MS, local_device, routing};
-use crate::{peer::ECHO_BYTES_MAX, pki::Subject, shelf};
+use super::{
+    Config, DAY_MS, LogFormat, Origin, Resolved, TOKEN_TTL_MS, conversion, local_device, routing,
+    structures::{allow_unsigned, keys, log_format, registries, slots},
+};
+use crate::{peer::ECHO_BYTES_MAX, pki::Subject};
 
 const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
@@ -432,6 +435,52 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |c, v| number(&mut c.predictions.what_if_ms_max, v, 0..=60 * MINUTE_MS),
         get: |c| json!(c.predictions.what_if_ms_max),
     },
+    Setting {
+        key: "conversion.run_ms_max",
+        set: |c, v| number(&mut c.conversion.run_ms_max, v, 100..=24 * 60 * MINUTE_MS),
+        get: |c| json!(c.conversion.run_ms_max),
+    },
+    Setting {
+        key: "conversion.memory_bytes_max",
+        set: |c, v| number(&mut c.conversion.memory_bytes_max, v, 64 << 20..=1 << 50),
+        get: |c| json!(c.conversion.memory_bytes_max),
+    },
+    Setting {
+        key: "conversion.artefact_bytes_max",
+        set: |c, v| number(&mut c.conversion.artefact_bytes_max, v, 1024..=1 << 50),
+        get: |c| json!(c.conversion.artefact_bytes_max),
+    },
+    Setting { key: "conversion.lines_max", set: |c, v| number(&mut c.conversion.lines_max, v, 16..=1_000_000), get: |c| json!(c.conversion.lines_max) },
+    Setting {
+        key: "conversion.line_bytes_max",
+        set: |c, v| number(&mut c.conversion.line_bytes_max, v, 64..=65_536),
+        get: |c| json!(c.conversion.line_bytes_max),
+    },
+    Setting { key: "conversion.kept_max", set: |c, v| number(&mut c.conversion.kept_max, v, 1..=1_000), get: |c| json!(c.conversion.kept_max) },
+    Setting { key: "conversion.buckets_max", set: |c, v| number(&mut c.conversion.buckets_max, v, 1..=256), get: |c| json!(c.conversion.buckets_max) },
+    Setting {
+        key: "conversion.unconverted_ranges_max",
+        set: |c, v| number(&mut c.conversion.unconverted_ranges_max, v, 1..=1_000_000),
+        get: |c| json!(c.conversion.unconverted_ranges_max),
+    },
+    Setting {
+        key: "conversion.check_ratio_max",
+        set: |c, v| ratio(&mut c.conversion.check_ratio_max, v, 0.0..=1.0),
+        get: |c| json!(c.conversion.check_ratio_max),
+    },
+    Setting { key: "conversion.rknn.python", set: |c, v| path(&mut c.conversion.rknn_python, v), get: |c| json!(c.conversion.rknn_python) },
+    Setting { key: "conversion.rknn.command", set: |c, v| conversion::command(&mut c.conversion.rknn_command, v), get: |c| json!(c.conversion.rknn_command) },
+    Setting { key: "conversion.ascend.atc", set: |c, v| path(&mut c.conversion.ascend_atc, v), get: |c| json!(c.conversion.ascend_atc) },
+    Setting {
+        key: "conversion.ascend.command",
+        set: |c, v| conversion::command(&mut c.conversion.ascend_command, v),
+        get: |c| json!(c.conversion.ascend_command),
+    },
+    Setting {
+        key: "conversion.tensorrt.command",
+        set: |c, v| conversion::command(&mut c.conversion.tensorrt_command, v),
+        get: |c| json!(c.conversion.tensorrt_command),
+    },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
     Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
     Setting { key: "peers.port", set: |c, v| number(&mut c.peers.port, v, 0..=65_535), get: |c| json!(c.peers.port) },
@@ -449,6 +498,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         key: "store.earlier_plugins_kept_max",
         set: |c, v| number(&mut c.store.earlier_plugins_kept_max, v, 0..=1_000),
         get: |c| json!(c.store.earlier_plugins_kept_max),
+    },
+    Setting {
+        key: "store.artefact_bytes_max",
+        set: |c, v| number(&mut c.store.artefact_bytes_max, v, 1 << 20..=1 << 50),
+        get: |c| json!(c.store.artefact_bytes_max),
     },
     Setting { key: "store.plans_kept_max", set: |c, v| number(&mut c.store.plans_kept_max, v, 1..=1_000_000), get: |c| json!(c.store.plans_kept_max) },
     Setting { key: "store.batch_writes_max", set: |c, v| number(&mut c.store.batch_writes_max, v, 1..=65_536), get: |c| json!(c.store.batch_writes_max) },
@@ -526,62 +580,6 @@ pub(super) fn number<T: TryFrom<u64>>(field: &mut T, value: &Value, range: Range
 fn ratio(field: &mut f64, value: &Value, range: RangeInclusive<f64>) -> Result<(), String> {
     let read = text(value).and_then(|text| text.trim().parse::<f64>().ok()).filter(|number| range.contains(number));
     *field = read.ok_or_else(|| format!("it must be a number from {} to {}", range.start(), range.end()))?;
-    Ok(())
-}
-
-/// One key, or a list of them.
-fn keys(field: &mut Vec<String>, value: &Value) -> Result<(), String> {
-    let read = match structured(value) {
-        Value::Array(keys) => keys.into_iter().map(|key| key.as_str().map(str::to_owned).ok_or("it must list keys as text")).collect::<Result<_, _>>()?,
-        Value::String(key) => vec![key],
-        _ => return Err("it must be a minisign public key, or a list of them".into()),
-    };
-    match read.iter().find(|key| !shelf::is_key(key)) {
-        Some(key) => Err(format!("`{key}` is no minisign public key: it is the second line of a .pub file")),
-        None => {
-            *field = read;
-            Ok(())
-        }
-    }
-}
-
-fn allow_unsigned(field: &mut AllowUnsigned, value: &Value) -> Result<(), String> {
-    let known = [AllowUnsigned::Never, AllowUnsigned::Files, AllowUnsigned::Always];
-    let found = known.into_iter().find(|known| value.as_str() == Some(known.word()));
-    *field = found.ok_or("it must be never, files or always")?;
-    Ok(())
-}
-
-/// By the registry's address: username and password.
-fn registries(field: &mut BTreeMap<String, RegistryLogin>, value: &Value) -> Result<(), String> {
-    *field = serde_json::from_value(structured(value)).map_err(|error| format!("it must name username and password for each registry: {error}"))?;
-    Ok(())
-}
-
-fn log_format(field: &mut LogFormat, value: &Value) -> Result<(), String> {
-    *field = match value.as_str() {
-        Some("text") => LogFormat::Text,
-        Some("json") => LogFormat::Json,
-        _ => return Err("it must be text or json".into()),
-    };
-    Ok(())
-}
-
-/// By slot: a plugin's name or path, or an object with `plugin` and `config`.
-fn slots(field: &mut BTreeMap<String, SlotBinding>, value: &Value) -> Result<(), String> {
-    let Value::Object(entries) = structured(value) else {
-        return Err("it must name a plugin for each slot, such as routing: round-robin-routing".into());
-    };
-    let mut slots = BTreeMap::new();
-    for (slot, entry) in entries {
-        host_plugin::SlotName::parse(&slot).map_err(|error| error.to_string())?;
-        let binding = match entry {
-            Value::String(plugin) => SlotBinding { plugin, digest: None, config: None },
-            entry => serde_json::from_value(entry).map_err(|error| format!("slot `{slot}`: {error}"))?,
-        };
-        slots.insert(slot, binding);
-    }
-    *field = slots;
     Ok(())
 }
 

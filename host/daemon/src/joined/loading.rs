@@ -7,10 +7,10 @@ use std::{
 };
 
 use host_core::{shard::ShardId, units::Bytes};
-use host_engine::{Digest, Shard};
+use host_engine::{Artefact, Digest, Shard};
 use host_wire::{
     admin,
-    peer::{HeldShard, Load, LoadProgress, ShardAt, Source, pb, pb::device_message},
+    peer::{ArtefactFile, HeldShard, Load, LoadProgress, ShardAt, Source, pb, pb::device_message},
 };
 use tokio::sync::mpsc;
 
@@ -92,7 +92,9 @@ impl Joined {
     async fn bring(&self, load: &Load, say: &mpsc::Sender<pb::DeviceMessage>) -> Result<(Pinned, Shard), Error> {
         let fetcher = &self.0.fetcher;
         let golden_bytes = load.golden.map_or(0, |golden| golden.bytes);
-        let mut reporter = Reporter { at: &load.at, bytes_total: load.file.bytes.saturating_add(golden_bytes), said: None, say };
+        let artefact_bytes = load.artefacts.iter().fold(0, |bytes: u64, artefact| bytes.saturating_add(artefact.file.bytes));
+        let bytes_total = load.file.bytes.saturating_add(golden_bytes).saturating_add(artefact_bytes);
+        let mut reporter = Reporter { at: &load.at, bytes_total, said: None, say };
         let file = fetcher.obtain(load.file, self.sources(&load.sources), &mut |bytes| reporter.report(bytes)).await?;
         let golden = match load.golden {
             // The central knows of no peer that still has them.
@@ -102,8 +104,15 @@ impl Joined {
             }
             None => None,
         };
+        let mut there = load.file.bytes.saturating_add(golden_bytes);
+        let mut artefacts = Vec::with_capacity(load.artefacts.len());
+        for artefact in &load.artefacts {
+            let mut report = |bytes: u64| reporter.report(there.saturating_add(bytes));
+            artefacts.push((artefact.clone(), fetcher.obtain(artefact.file, Vec::new(), &mut report).await?));
+            there = there.saturating_add(artefact.file.bytes);
+        }
         let (cache, expected) = (fetcher.cache.clone(), load.at.shard.clone());
-        let reading = fetcher.aside.run(move || match read(&file, golden.as_ref(), &expected) {
+        let reading = fetcher.aside.run(move || match read(&file, golden.as_ref(), artefacts, &expected) {
             Ok(shard) => Ok((file, shard)),
             Err(error) => {
                 // Its bytes are those that were asked for, and of no use: they need not take room.
@@ -184,9 +193,14 @@ fn is_due(said: Option<Instant>, now: Instant) -> bool {
 }
 
 /// Slow for large files: it hashes them.
-fn read(file: &Pinned, golden: Option<&Pinned>, expected: &ShardId) -> Result<Shard, Error> {
+fn read(file: &Pinned, golden: Option<&Pinned>, artefacts: Vec<(ArtefactFile, Pinned)>, expected: &ShardId) -> Result<Shard, Error> {
     let golden = golden.map(|golden| golden_from_file(golden.bytes()?)).transpose()?;
-    let shard = Shard::read(file.bytes()?, golden)?;
+    // Their bytes keep them in the cache for as long as the shard is loaded.
+    let artefact = |(told, file): (ArtefactFile, Pinned)| -> Result<Artefact, Error> {
+        Ok(Artefact::described(told.target, told.description.into(), file.digest(), file.bytes()?)?)
+    };
+    let artefacts = artefacts.into_iter().map(artefact).collect::<Result<_, _>>()?;
+    let shard = Shard { artefacts, ..Shard::read(file.bytes()?, golden)? };
     if shard.id == *expected { Ok(shard) } else { Err(StageFault::OtherShard { expected: expected.clone(), found: shard.id }.into()) }
 }
 

@@ -15,8 +15,8 @@ use host_core::{
     shard::ShardId,
     units::Bytes,
 };
-use host_engine::{Digest, Shard};
-use host_wire::peer::{File, HeldShard, Hello, Load, LoadProgress, ShardAt, Source, pb, pb::central_message::Says};
+use host_engine::{Artefact, Digest, Shard};
+use host_wire::peer::{ArtefactFile, File, HeldShard, Hello, Load, LoadProgress, ShardAt, Source, pb, pb::central_message::Says};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -240,15 +240,19 @@ impl Attendance {
         let (done, loaded) = oneshot::channel();
         let progress = LoadProgress { at: at.clone(), bytes: Bytes::ZERO, bytes_total: Bytes(shard.file.len() as u64) };
         lock(&self.loading).insert(at.clone(), Loading { done, file: shard.digest, progress });
-        let golden = match offer_golden(shard, files).await {
-            Ok(golden) => golden,
+        let offered = match offer_golden(shard, files).await {
+            Ok(golden) => offer_artefacts(shard, files).map(|artefacts| (golden, artefacts)),
+            Err(error) => Err(error),
+        };
+        let (golden, artefacts) = match offered {
+            Ok(offered) => offered,
             Err(error) => {
                 lock(&self.loading).remove(&at);
                 return Err(error);
             }
         };
         let file = files.offer(&shard.id, shard.file.clone(), shard.digest);
-        let load = Load { at, file, golden, feeds: wiring.feeds(), yields: wiring.yields(), sources, plan };
+        let load = Load { at, file, golden, feeds: wiring.feeds(), yields: wiring.yields(), sources, plan, artefacts };
         self.tell(Says::Load(load.into()));
         let offer = || OfferId { device: self.id.clone(), accelerator: accelerator.clone() };
         match loaded.await {
@@ -322,6 +326,16 @@ async fn offer_golden(shard: &Arc<Shard>, files: &Files) -> Result<Option<File>,
         Ok(file.map(|file| (Digest::of(&file), file)))
     });
     Ok(packed.await?.map(|(digest, file)| files.offer(&shard.id, file, digest)))
+}
+
+/// Lets devices fetch what a shard was converted to.
+fn offer_artefacts(shard: &Arc<Shard>, files: &Files) -> Result<Vec<ArtefactFile>, Error> {
+    let offered = |artefact: &Artefact| {
+        let description = Artefact::description(&artefact.inputs, &artefact.outputs)?.to_vec();
+        let file = files.offer(&shard.id, artefact.data.clone(), artefact.digest);
+        Ok(ArtefactFile { target: artefact.target.clone(), file, description })
+    };
+    shard.artefacts.iter().map(offered).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -70,6 +70,7 @@ mod tests {
             cost: CostModel::UNCALIBRATED,
             shares_cores_with: Vec::new(),
             element_types: Vec::new(),
+            needs_artefacts: None,
         };
         let offers = offers.iter().enumerate().map(offer).collect();
         Device { id: DeviceId::parse("pi").expect("a name"), site: SiteName::parse("shed").expect("a name"), labels: BTreeMap::new(), offers }

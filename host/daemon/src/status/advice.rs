@@ -20,6 +20,8 @@ pub struct Advice {
     problem: Problem,
     placement: Placement,
     refusal: Option<Refusal>,
+    /// Loads that were refused. What was not converted is ruled out in the problem too, and told apart from them.
+    refused_loads: Vec<Exclusion>,
     /// What the pool of each offer has, whoever holds it.
     memories: BTreeMap<OfferId, Bytes>,
     /// Whether replicas stay that are no part of the problem, so that the worth of the plan is not what the problem says.
@@ -34,7 +36,14 @@ impl Advice {
         let devices = cluster.devices().values().map(|record| &record.device);
         let memories = devices.flat_map(|device| device.offers.iter().map(|offer| (device.offer_id(offer), offer.memory))).collect();
         let planned = cluster.plan().plan().models.get(model).map_or(0, Vec::len);
-        Some(Self { is_partial: problem.current.len() != planned, placement: record.placement, refusal: record.refusal.clone(), problem, memories })
+        Some(Self {
+            is_partial: problem.current.len() != planned,
+            placement: record.placement,
+            refusal: record.refusal.clone(),
+            refused_loads: record.exclusions.clone(),
+            problem,
+            memories,
+        })
     }
 
     /// Why the model has no plan, or keeps the one before. None if it was not refused when it was last tried.
@@ -49,7 +58,7 @@ impl Advice {
             nearest: nearest.map(|(offer, _)| offer.to_string()),
             short_bytes: nearest.map_or(0, |(_, short)| short.0),
             rooms: self.problem.rooms().into_iter().map(room).collect(),
-            exclusions: self.problem.exclusions.iter().map(exclusion).collect(),
+            exclusions: self.refused_loads.iter().map(exclusion).collect(),
         })
     }
 

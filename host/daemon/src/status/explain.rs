@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use host_core::{
-    cluster::{Cluster, ModelRecord},
+    cluster::{Cluster, Lack, LeftOut, ModelRecord},
     cost::refined::StageTime,
     ids::{DeviceId, ModelId},
     predict::ReplicaPrediction,
@@ -98,8 +98,17 @@ fn notes(cluster: &Cluster, record: &ModelRecord, problem: &Problem) -> Vec<Stri
         notes.push(format!("{names} share the cores of one machine and were calibrated together: each is slower while the others compute"));
     }
     notes.extend(relayed(cluster, problem));
+    notes.extend(cluster.left_out(record.profile.id()).iter().map(left_out));
     notes.extend(record.exclusions.iter().map(super::advice::exclusion));
     notes
+}
+
+/// An offer that nothing was converted for, with what people can do about it.
+fn left_out(left_out: &LeftOut) -> String {
+    match left_out.why {
+        Lack::Nothing => format!("{left_out}; host model convert {} --for {} makes them", left_out.model.name, left_out.target),
+        Lack::TooManyRanges { .. } => format!("{left_out}; raise conversion.unconverted_ranges_max"),
+    }
 }
 
 /// The hops of the plan that go over the central, each once.

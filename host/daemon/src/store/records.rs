@@ -5,7 +5,7 @@ use std::path::Path;
 use host_wire::admin;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{devices, earlier, plans, tokens};
+use super::{artefacts, devices, earlier, plans, tokens};
 use crate::error::{Error, Fault};
 
 /// The version of the tables that this host writes.
@@ -114,7 +114,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
         }
         _ => return Err(Fault::StoreVersion { path: path.display().to_string(), found, known: SCHEMA_VERSION }.into()),
     }
-    connection.execute_batch(earlier::TABLE).map_err(fault)?;
+    connection.execute_batch(earlier::TABLE).and_then(|()| connection.execute_batch(artefacts::TABLE)).map_err(fault)?;
     Ok(connection)
 }
 

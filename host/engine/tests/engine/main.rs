@@ -1,6 +1,7 @@
 //! What the crate promises, tried on real files, generated models and broken ones. One target, so that tract is linked once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod artefacts;
 mod chain;
 mod files;
 mod generated;

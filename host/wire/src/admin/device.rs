@@ -104,6 +104,9 @@ pub struct Offer {
     pub cost: Cost,
     /// Devices that computed at the same time when this one was calibrated, because they share its cores.
     pub shares_cores_with: Vec<String>,
+    /// What shards must be converted for to run on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_artefacts: Option<String>,
 }
 
 /// The four coefficients of the cost model.
@@ -168,6 +171,7 @@ impl From<&device::Offer> for Offer {
             element_types: offer.element_types.clone(),
             cost: offer.cost.into(),
             shares_cores_with: offer.shares_cores_with.iter().map(ToString::to_string).collect(),
+            needs_artefacts: offer.needs_artefacts.clone(),
         }
     }
 }

@@ -22,6 +22,10 @@ const THINGS_MAX: usize = 4096;
 pub const REVOKED_MAX: usize = 65_536;
 /// Longest label, word or reason, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
+/// Most artefacts of one shard.
+const ARTEFACTS_MAX: usize = 256;
+/// Longest description of an artefact, in bytes: a kilobyte for each of a thousand inputs and outputs.
+const DESCRIPTION_BYTES_MAX: usize = 1 << 20;
 
 /// How a device presents itself.
 #[derive(Clone, PartialEq, Debug)]
@@ -95,6 +99,19 @@ pub struct Load {
     pub sources: Vec<Source>,
     /// The plan in force.
     pub plan: PlanNumber,
+    /// What the shard was converted to, if the accelerator runs nothing else.
+    pub artefacts: Vec<ArtefactFile>,
+}
+
+/// A shard in a vendor's own form.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArtefactFile {
+    /// What it was made for.
+    pub target: String,
+    /// SHA-256 and size.
+    pub file: File,
+    /// Its inputs and outputs with fixed shapes, as an ONNX file without nodes.
+    pub description: Vec<u8>,
 }
 
 /// A device that a file can be fetched from.
@@ -164,6 +181,7 @@ fn short(text: &str, what: &'static str) -> Result<(), Error> {
 fn offer(wire: &pb::Offer) -> Result<Offer, Error> {
     let cost = needed(wire.cost, "cost")?;
     short(&wire.adapter, "adapter")?;
+    short(&wire.needs_artefacts, "target")?;
     at_most(&wire.element_types, THINGS_MAX, "element types")?;
     at_most(&wire.shares_cores_with, THINGS_MAX, "devices that share cores")?;
     Ok(Offer {
@@ -182,6 +200,7 @@ fn offer(wire: &pb::Offer) -> Result<Offer, Error> {
         },
         shares_cores_with: wire.shares_cores_with.iter().map(|id| device(id)).collect::<Result<_, _>>()?,
         element_types: wire.element_types.clone(),
+        needs_artefacts: Some(wire.needs_artefacts.clone()).filter(|target| !target.is_empty()),
     })
 }
 
@@ -201,6 +220,7 @@ impl From<Offer> for pb::Offer {
             cost: Some(pb::Cost { gflop_ms, weight_mb_ms, activation_mb_ms, fixed_ms }),
             shares_cores_with: offer.shares_cores_with.iter().map(ToString::to_string).collect(),
             element_types: offer.element_types,
+            needs_artefacts: offer.needs_artefacts.unwrap_or_default(),
         }
     }
 }
@@ -268,6 +288,7 @@ impl TryFrom<pb::Load> for Load {
         at_most(&wire.feeds, THINGS_MAX, "inputs")?;
         at_most(&wire.yields, THINGS_MAX, "outputs")?;
         at_most(&wire.sources, THINGS_MAX, "sources")?;
+        at_most(&wire.artefacts, ARTEFACTS_MAX, "artefacts")?;
         let position = |wire: u32| wire.checked_sub(1).map(|position| position as usize);
         Ok(Self {
             at: needed(wire.shard, "shard")?.try_into()?,
@@ -277,6 +298,7 @@ impl TryFrom<pb::Load> for Load {
             yields: wire.yields.into_iter().map(position).collect(),
             sources: wire.sources.into_iter().map(Source::try_from).collect::<Result<_, _>>()?,
             plan: PlanNumber(wire.plan),
+            artefacts: wire.artefacts.into_iter().map(ArtefactFile::try_from).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -292,7 +314,24 @@ impl From<Load> for pb::Load {
             yields: load.yields.into_iter().map(position).collect(),
             sources: load.sources.into_iter().map(Into::into).collect(),
             plan: load.plan.0,
+            artefacts: load.artefacts.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl TryFrom<pb::Artefact> for ArtefactFile {
+    type Error = Error;
+
+    fn try_from(wire: pb::Artefact) -> Result<Self, Error> {
+        short(&wire.target, "target")?;
+        at_most(&wire.description, DESCRIPTION_BYTES_MAX, "bytes of a description")?;
+        Ok(Self { target: wire.target, file: file(&needed(wire.file, "file")?)?, description: wire.description })
+    }
+}
+
+impl From<ArtefactFile> for pb::Artefact {
+    fn from(artefact: ArtefactFile) -> Self {
+        Self { target: artefact.target, file: Some(artefact.file.into()), description: artefact.description }
     }
 }
 

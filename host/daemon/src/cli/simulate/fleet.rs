@@ -179,6 +179,7 @@ fn offering(id: DeviceId, site: SiteName, profile: &DeviceProfile, cost: CostMod
         cost,
         shares_cores_with: Vec::new(),
         element_types: vec!["fp32".into()],
+        needs_artefacts: None,
     });
     let labels = BTreeMap::from([("profile".to_owned(), profile.name.clone())]);
     Device { id, site, labels, offers: offer.into_iter().collect() }

@@ -86,6 +86,29 @@ fn a_device_is_a_source_from_when_it_has_loaded_a_shard_until_it_is_told_to_drop
 }
 
 #[test]
+fn a_device_is_told_of_what_a_shard_was_converted_to_and_can_fetch_it() {
+    let (attending, files) = (nobody(), Files::offering(Aside::start("aside").expect("starts")));
+    let data = bytes::Bytes::from_static(b"vendor's own");
+    let artefact = Artefact { target: "rknn:rk3588".into(), digest: Digest::of(&data), data, inputs: Vec::new(), outputs: Vec::new() };
+    let shard = Arc::new(Shard { artefacts: vec![artefact.clone()], ..shard().as_ref().clone() });
+    let Admitted { attendance, mut told, .. } = attending.admit(&hello("a", Some("127.0.0.1:7"))).expect("taken in");
+    let (cpu, wiring) = (cpu(), Wiring::given(&[], &[]));
+    let device = async {
+        let Says::Load(load) = next(&mut told).await else { panic!("it is told to load") };
+        let load = Load::try_from(load).expect("sound");
+        let [told] = &load.artefacts[..] else { panic!("one artefact: {load:?}") };
+        assert_eq!((told.file.digest, told.file.bytes), (artefact.digest.0, 12));
+        let request = pb::FetchRequest { digest: told.file.digest.to_vec(), offset: 0 };
+        assert!(files.chunks(request).await.is_ok(), "it can be fetched");
+        let read = Artefact::described(told.target.clone(), told.description.clone().into(), artefact.digest, artefact.data.clone());
+        assert_eq!(read.expect("sound"), artefact);
+        attendance.loaded(&at(), Ok(()));
+    };
+    let (loaded, ()) = run(async { tokio::join!(attendance.load(&cpu, &shard, &wiring, &files, Vec::new(), PlanNumber(3)), device) });
+    loaded.expect("loaded");
+}
+
+#[test]
 fn a_load_that_failed_makes_no_source_and_progress_that_nobody_asked_for_is_not_noted() {
     let (attending, shard, files) = (nobody(), shard(), Files::offering(Aside::start("aside").expect("starts")));
     let Admitted { attendance, mut told, .. } = attending.admit(&hello("a", Some("127.0.0.1:7"))).expect("taken in");
