@@ -125,8 +125,7 @@ impl OrtEngine {
     /// Bytes in memory for one byte of weights, and beside them.
     fn memory_costs(&self) -> (f64, Bytes) {
         match self.provider {
-            // Measured as the growth of a process that loads generated CNNs, encoders and decoders of 14 to 600 MB and runs them: see the
-            // test of this engine that measures it.
+            // Assumed; the test `memory` of this crate holds it against what a process grows by.
             Provider::Cpu => (1.3, Bytes::mib(16)),
             // Assumed, never measured on such a device: weights once, and room for workspaces.
             Provider::Cuda | Provider::Cann => (1.2, Bytes::mib(64)),
