@@ -47,6 +47,8 @@ pub enum Fault {
     UnknownEngine { name: String, known: Vec<String> },
     /// An engine that refused a graph, failed in a run or panicked.
     Engine { engine: String, doing: &'static str, reason: String },
+    /// An engine that cannot be asked now, because the process that holds it is gone.
+    Driver { engine: String, reason: String },
     /// A file that could not be read or written.
     File { path: String, doing: &'static str },
 }
@@ -55,7 +57,7 @@ impl Error {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self.0.fault {
-            Fault::UnknownEngine { .. } => ErrorKind::Unavailable,
+            Fault::UnknownEngine { .. } | Fault::Driver { .. } => ErrorKind::Unavailable,
             Fault::Engine { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -147,6 +149,7 @@ impl fmt::Display for Fault {
             }
             Self::UnknownEngine { name, known } => write!(f, "engine `{name}` is not here, there are {}", known.join(", ")),
             Self::Engine { engine, doing, reason } => write!(f, "engine {engine} failed to {doing}: {reason}"),
+            Self::Driver { engine, reason } => write!(f, "engine {engine} cannot be asked now: {reason}"),
             Self::File { path, doing } => write!(f, "cannot {doing} `{path}`"),
         }
     }

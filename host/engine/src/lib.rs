@@ -3,6 +3,7 @@
 //! The way through: [`OnnxFile::open`] → [`inspect`] → [`Inspection::with_golden`] → [`split`] → [`Engines::load`] → [`Graph::run`].
 //! It knows nothing of devices, plans or the network.
 
+mod artefact;
 mod binding;
 mod calibrate;
 mod clock;
@@ -23,6 +24,7 @@ mod tensor;
 mod timing;
 mod tract;
 
+pub use artefact::Artefact;
 pub use calibrate::{calibrate, calibrate_together};
 pub use digest::{Digest, Digester};
 pub use element_type::ElementType;

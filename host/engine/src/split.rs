@@ -11,6 +11,7 @@ use host_core::{
 };
 
 use crate::{
+    artefact::Artefact,
     digest::Digest,
     error::{Error, Fault},
     golden::Golden,
@@ -42,6 +43,8 @@ pub struct Shard {
     pub file: Data,
     /// Inputs and the outputs they must give, when the model was inspected `with_golden`.
     pub golden: Option<Golden>,
+    /// What it was converted to for accelerators that do not load ONNX.
+    pub artefacts: Vec<Artefact>,
 }
 
 /// Cuts a model at the given cuts: n cuts give n+1 shards in order, no cut gives the whole model as one. Cuts may come in any
@@ -98,6 +101,7 @@ impl Inspection {
             weight_bytes: assemble::weight_bytes(&made),
             file,
             golden,
+            artefacts: Vec::new(),
         })
     }
 }

@@ -67,6 +67,7 @@ impl Shard {
             weight_bytes: assemble::weight_bytes(&onnx),
             file,
             golden,
+            artefacts: Vec::new(),
         })
     }
 }

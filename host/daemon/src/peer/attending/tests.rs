@@ -30,6 +30,7 @@ fn shard() -> Arc<Shard> {
         weight_bytes: Bytes::ZERO,
         file,
         golden: Some(Golden { inputs: Vec::new(), outputs: Vec::new(), tolerance: 0.5 }),
+        artefacts: Vec::new(),
     })
 }
 
