@@ -27,7 +27,7 @@ mod system;
 pub use codec::Garbage;
 pub use engine::DriverEngine;
 pub use events::{Death, DriverEvent, DriverState, EventSink};
-pub use message::Message;
+pub use message::{Message, Parcel, Place};
 pub use serve::{ServeOrder, serve};
 pub use settings::{DriverLimits, DriverSettings, RestartLimits};
 

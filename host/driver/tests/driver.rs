@@ -101,7 +101,7 @@ fn patient() -> DriverLimits {
 }
 
 fn shard() -> Shard {
-    let file = generate(&Kind::Mlp(MlpSize::default()), 1).unwrap();
+    let file = generate(&Kind::Mlp(MlpSize { inputs: 64, hidden: 128, layers: 4, outputs: 10 }), 1).unwrap();
     let inspection = inspect(&file, ModelId { name: ModelName::parse("mlp").unwrap(), version: 1 }).unwrap();
     split(&inspection, &[]).unwrap().remove(0)
 }
@@ -118,6 +118,13 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(60), "{what} has not come in a minute");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Processes, dead ones that nobody has waited for included, whose parent is this one.
+fn children() -> usize {
+    let own = format!("PPid:\t{}\n", std::process::id());
+    let status = |entry: io::Result<fs::DirEntry>| fs::read_to_string(entry.ok()?.path().join("status")).ok();
+    fs::read_dir("/proc").unwrap().filter_map(status).filter(|status| status.contains(&own)).count()
 }
 
 fn signal(pid: u32, signal: i32) {
@@ -250,12 +257,15 @@ fn hundreds_of_loads_leave_nothing_behind() {
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();
         line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
     };
+    let held = engine.load(&shard, &LoadOptions::default()).unwrap();
+    until("one process", || children() == 1);
+    drop(held);
     (0..50).for_each(|_| cycle());
     until("the end of the process", || engine.state().pid.is_none());
     let (descriptors, memory) = (open(), resident_kib());
     (0..500).for_each(|_| cycle());
     until("all to be closed", || open() <= descriptors);
-    until("all children to be gone", || fs::read_to_string(format!("/proc/self/task/{0}/children", std::process::id())).unwrap().trim().is_empty());
+    until("all children to be gone", || children() == 0);
     let grown = resident_kib().saturating_sub(memory);
     assert!(grown <= memory / 50 + 2048, "{memory} KiB have become {grown} more");
     assert!(engine.state().deaths.is_empty(), "{:?}", engine.state());
