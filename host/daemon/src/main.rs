@@ -10,6 +10,7 @@ mod component;
 mod config;
 mod control;
 mod device;
+mod engines;
 mod error;
 mod hop;
 mod joined;

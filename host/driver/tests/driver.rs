@@ -41,7 +41,10 @@ fn main() {
             std::process::exit(7);
         }
         _ => {
-            for (name, test) in TESTS.iter().filter(|(name, _)| arguments.iter().all(|wanted| wanted.starts_with('-') || name.contains(wanted.as_str()))) {
+            for (name, test) in TESTS
+                .iter()
+                .filter(|(name, _)| arguments.iter().all(|wanted| wanted.starts_with('-')) || arguments.iter().any(|wanted| name.contains(wanted.as_str())))
+            {
                 test();
                 println!("test {name} ... ok");
             }
@@ -185,8 +188,11 @@ fn a_stopped_process_is_found_and_replaced() {
     let inputs = inputs(graph.as_ref());
     let expected = graph.run(inputs.clone()).unwrap();
     signal(engine.state().pid.unwrap(), libc::SIGSTOP);
-    assert_eq!(graph.run(inputs).unwrap(), expected);
-    assert!(engine.state().deaths.contains_key("silent"), "{:?}", engine.state());
+    // A thread that runs just then may still answer before it stops.
+    until("its end", || {
+        assert_eq!(graph.run(inputs.clone()).unwrap(), expected);
+        engine.state().deaths.contains_key("silent")
+    });
 }
 
 /// Why nothing can be loaded in a process of this role.
