@@ -37,6 +37,7 @@ use crate::{
     config::Config,
     control::{Asked, Control, ControlParts},
     convert::{self, Conversions},
+    engines,
     error::{Error, Fault},
     hop,
     metrics::Metrics,
@@ -95,7 +96,11 @@ impl Central {
         let run = pulse::process_number();
         let serving = Arc::new(Served::default());
         let pool = Pool::new(&config, &store, &clock, &serving, joining)?;
-        let engines = Arc::new(Engines::default());
+        let engines = blocking({
+            let (config, metrics) = (config.clone(), metrics.clone());
+            move || Ok(engines::start(&config, &metrics))
+        })
+        .await?;
         let found = repository::scan(&config.models)?;
         let skipped = found.skipped.iter().map(|(folder, reason)| admin::Skipped { folder: folder.clone(), reason: reason.clone() }).collect();
         let recorder = Recorder::start(&config.recording)?;

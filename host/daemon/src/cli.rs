@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod convert;
 mod device;
+mod driver;
 mod infer;
 mod model;
 mod plan;
@@ -25,6 +26,7 @@ use host_plugin::CompileOrder;
 
 use crate::{
     config::Flag,
+    engines,
     error::{Error, Fault},
     shelf,
 };
@@ -89,6 +91,9 @@ enum Command {
     /// Compile a component from standard input; a running host calls this itself
     #[command(name = shelf::COMPILE_COMMAND, hide = true)]
     Compile(CompileArgs),
+    /// Hold an engine in a process of its own; a running host calls this itself
+    #[command(name = engines::DRIVER_COMMAND, hide = true)]
+    Driver(driver::DriverArgs),
     /// Decide a recorded history again and print the differences; needs no running host
     Replay(replay::ReplayArgs),
     /// Run policies over a described fleet and its requests on a virtual clock; needs no running host
@@ -127,6 +132,7 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match cli.command {
         Command::Compile(args) => return compile(args),
+        Command::Driver(args) => return driver::driver(args),
         Command::Run(args) => run::run(&cli.global, args),
         command => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(dispatch(&cli.global, command)),
@@ -159,7 +165,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
     match command {
         Command::Run(args) => run::run(global, args),
         // Answered above, without a runtime.
-        Command::Compile(_) => Ok(()),
+        Command::Compile(_) | Command::Driver(_) => Ok(()),
         Command::Infer(args) => infer::infer(global, &mut screen, args).await,
         Command::Status => status::status(global, &mut screen).await,
         Command::Model(command) => model::model(global, &mut screen, command).await,

@@ -3,6 +3,7 @@
 
 mod address;
 mod conversion;
+mod engines;
 mod local_device;
 mod opentelemetry;
 mod predictions;
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 pub use address::{CentralAddress, HostAddress};
 pub use conversion::Conversion;
+pub use engines::EngineSettings;
 pub use local_device::LocalDevice;
 pub use predictions::Predictions;
 pub use profile::{described as described_profile, network as described_network, read as read_profile};
@@ -96,6 +98,8 @@ pub struct Config {
     pub cache: CacheLimits,
     /// The store.
     pub store: StoreLimits,
+    /// Which engines there are.
+    pub engines: EngineSettings,
     /// Whether spans are sent, and how long at the end.
     pub traces: Traces,
     /// What is logged, and how.
@@ -462,6 +466,7 @@ impl Config {
             join: Join::default(),
             peers: Peers::default(),
             leases: Leases { heartbeat_ms: 500, lost_after_ms: 1_500, flaps_max: 3, flap_window_ms: 60_000, damp_ms: 10_000, damp_ms_max: 600_000 },
+            engines: EngineSettings::default(),
             review: Review::default(),
             links: LinkMeasuring { measure_ms: 120_000, at_once_max: 2, pause_ms: 250, echo_ms: 20, bytes_max: 4 << 20, answer_ms_max: 5_000 },
             predictions: Predictions::default(),

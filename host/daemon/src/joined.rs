@@ -20,7 +20,6 @@ use host_core::{
     link::{EchoSizes, Endpoint},
     units::{Bytes, Millis},
 };
-use host_engine::Engines;
 use host_wire::peer::{Heartbeat, Hello, Revocations, Run, ShardAt, pb, pb::central_message::Says, pb::device_message};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -30,6 +29,7 @@ use crate::{
     clock::{self, Clock},
     config::{CentralAddress, Config},
     device::Compute,
+    engines,
     error::{Error, Fault},
     machine::Machine,
     metrics::Metrics,
@@ -453,7 +453,7 @@ async fn devices(config: &Arc<Config>, store: &Store, metrics: &Arc<Metrics>, id
     }
     let decisions = Recorder::start(&config.recording)?.sink();
     let started = tokio::task::spawn_blocking(move || {
-        let engines = Arc::new(Engines::default());
+        let engines = engines::start(&own, &metrics);
         let shelf = Shelf::start(&own, store, metrics.clone(), engines.clone(), decisions)?;
         let started = start_devices(&own, shelf.plugins(), &engines, &metrics)?;
         Ok::<_, Error>((shelf, started))

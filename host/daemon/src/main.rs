@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod convert;
 mod device;
+mod engines;
 mod error;
 mod hop;
 mod joined;

@@ -1,6 +1,7 @@
 //! What is counted, under the names that CONVENTIONS give them. Labels come from closed sets or are names of what is
 //! installed, never of requests. Knows nothing of who reads it; `api` prints it.
 
+mod drivers;
 mod guests;
 mod pool;
 mod shed;
@@ -16,6 +17,7 @@ use prometheus_client::{
 };
 
 use crate::error::Error;
+use drivers::Drivers;
 use guests::Guests;
 use pool::Pool;
 pub use shed::Shed;
@@ -79,6 +81,7 @@ pub struct Metrics {
     blob_bytes_fetched: Family<SourceLabels, Counter>,
     blob_sources_left: Family<LeftLabels, Counter>,
     pool: Pool,
+    drivers: Drivers,
     guests: Guests,
     joins_refused: Family<ReasonLabels, Counter>,
 }
@@ -228,6 +231,7 @@ impl Metrics {
             blob_bytes_fetched: Family::default(),
             blob_sources_left: Family::default(),
             pool: Pool::default(),
+            drivers: Drivers::default(),
             guests: Guests::default(),
             joins_refused: Family::default(),
         };
@@ -357,6 +361,11 @@ impl Metrics {
         self.pool.set(census);
     }
 
+    /// Says where the state of driver processes is read, by engine.
+    pub fn read_drivers_from(&self, source: impl Fn() -> Vec<(String, host_driver::DriverState)> + Send + Sync + 'static) {
+        self.drivers.read_from(source);
+    }
+
     /// Says where the memory of plugins in service is read, in bytes by name.
     pub fn read_guests_from(&self, source: impl Fn() -> BTreeMap<String, u64> + Send + Sync + 'static) {
         self.guests.read_from(source);
@@ -404,6 +413,7 @@ impl Metrics {
         registry.register("join_refused", "Hosts that were not let in at a door, by why", self.joins_refused.clone());
         registry.register("swap_duration_seconds", "Time of the swap itself", self.swap_duration.clone());
         registry.register_collector(Box::new(self.pool.clone()));
+        registry.register_collector(Box::new(self.drivers.clone()));
         registry.register_collector(Box::new(self.guests.clone()));
     }
 }

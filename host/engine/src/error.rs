@@ -49,6 +49,8 @@ pub enum Fault {
     Engine { engine: String, doing: &'static str, reason: String },
     /// An engine whose accelerator has no memory, or nothing else that is limited, left for it.
     Exhausted { engine: String, doing: &'static str, reason: String },
+    /// An engine that cannot be asked now, because the process that holds it is gone.
+    Driver { engine: String, reason: String },
     /// A file that could not be read or written.
     File { path: String, doing: &'static str },
 }
@@ -57,7 +59,7 @@ impl Error {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self.0.fault {
-            Fault::UnknownEngine { .. } => ErrorKind::Unavailable,
+            Fault::UnknownEngine { .. } | Fault::Driver { .. } => ErrorKind::Unavailable,
             Fault::Exhausted { .. } => ErrorKind::Busy,
             Fault::Engine { .. } | Fault::File { .. } => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
@@ -151,6 +153,7 @@ impl fmt::Display for Fault {
             Self::UnknownEngine { name, known } => write!(f, "engine `{name}` is not here, there are {}", known.join(", ")),
             Self::Engine { engine, doing, reason } => write!(f, "engine {engine} failed to {doing}: {reason}"),
             Self::Exhausted { engine, doing, reason } => write!(f, "engine {engine} has no room to {doing}: {reason}"),
+            Self::Driver { engine, reason } => write!(f, "engine {engine} cannot be asked now: {reason}"),
             Self::File { path, doing } => write!(f, "cannot {doing} `{path}`"),
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Config, Origin, opentelemetry, profile,
-    settings::{NOT_SHOWN, SECRET, SETTINGS, Setting, variable},
+    settings::{NOT_SHOWN, SECRET, Setting, settings, variable},
 };
 use crate::error::{Error, Fault};
 
@@ -127,7 +127,7 @@ impl Resolver {
         self.resolved.config.traces.export = export;
         self.resolved.warnings.extend(warnings);
         for (name, value) in variables.iter().filter(|(name, _)| name.starts_with("HOST_") && *name != FILE_VARIABLE) {
-            match SETTINGS.iter().find(|setting| variable(setting.key) == *name) {
+            match settings().find(|setting| variable(setting.key) == *name) {
                 Some(setting) => self.set(setting, &Value::String(value.clone()), Origin::Environment(name.clone())),
                 // Other programs own variables that start so too; it is said, but it is no fault.
                 None => self.resolved.warnings.push(format!("environment variable {name} names no setting")),
@@ -211,15 +211,15 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 fn setting(key: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.key == key)
+    settings().find(|setting| setting.key == key)
 }
 
 fn is_section(key: &str) -> bool {
-    SETTINGS.iter().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+    settings().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
 }
 
 fn siblings(prefix: &str) -> String {
-    let mut names: Vec<&str> = SETTINGS.iter().filter_map(|setting| setting.key.strip_prefix(prefix)?.split('.').next()).collect();
+    let mut names: Vec<&str> = settings().filter_map(|setting| setting.key.strip_prefix(prefix)?.split('.').next()).collect();
     names.dedup();
     names.join(", ")
 }
@@ -280,7 +280,7 @@ mod tests {
         assert!(before.iter().filter_map(|line| name(line)).count() > 20);
         for (index, name) in before.iter().enumerate().filter_map(|(index, line)| Some((index, name(line)?))) {
             let key = format!("plugin_limits.{name}");
-            let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{name} cannot be set"));
+            let setting = settings().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{name} cannot be set"));
             let mut set = config.clone();
             // One of the two is within the range of each.
             (setting.set)(&mut set, &Value::from(99)).or_else(|_| (setting.set)(&mut set, &Value::from(128_000))).unwrap();
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(
             faults(&sources),
             [
-                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, routing, routing_models, routing_requests, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, review, links, predictions, conversion, cache, peers, store, traces, log",
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, routing, routing_models, routing_requests, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, review, links, predictions, conversion, cache, peers, store, traces, log, engines",
                 "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
                 "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
                 "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",

@@ -8,12 +8,12 @@ use host_wire::join::JoinToken;
 use serde_json::{Value, json};
 
 use super::{
-    Config, DAY_MS, LogFormat, Origin, Resolved, TOKEN_TTL_MS, conversion, local_device, routing,
+    Config, DAY_MS, LogFormat, Origin, Resolved, TOKEN_TTL_MS, conversion, engines, local_device, routing,
     structures::{allow_unsigned, keys, log_format, registries, slots},
 };
 use crate::{peer::ECHO_BYTES_MAX, pki::Subject};
 
-const MINUTE_MS: u64 = 60_000;
+pub(super) const MINUTE_MS: u64 = 60_000;
 const GIB: u64 = 1 << 30;
 /// Where a host is, as settings write it.
 const HOST_ADDRESS: &str = "a name or address with a port, such as shed.local:23457";
@@ -28,7 +28,7 @@ pub(super) struct Setting {
     pub key: &'static str,
     /// Takes a value or says what it must be.
     pub set: fn(&mut Config, &Value) -> Result<(), String>,
-    get: fn(&Config) -> Value,
+    pub(super) get: fn(&Config) -> Value,
 }
 
 /// Settings whose values are not repeated, neither by `config show` nor in a fault.
@@ -37,7 +37,7 @@ pub(super) const SECRET: [&str; 2] = ["join.token", "plugin_fetch.registries"];
 pub(super) const NOT_SHOWN: &str = "not shown";
 
 /// Every setting, in the order in which `config show` prints them.
-pub(super) static SETTINGS: &[Setting] = &[
+static SETTINGS: &[Setting] = &[
     Setting { key: "data", set: |c, v| path(&mut c.data, v), get: |c| json!(c.data) },
     Setting { key: "models", set: |c, v| path(&mut c.models, v), get: |c| json!(c.models) },
     Setting { key: "plugins", set: |c, v| path(c.plugins.get_or_insert_default(), v), get: |c| json!(c.plugins) },
@@ -516,13 +516,18 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting { key: "log.format", set: |c, v| log_format(&mut c.log.format, v), get: |c| json!(if c.log.format == LogFormat::Json { "json" } else { "text" }) },
 ];
 
+/// All of them, those of engines included.
+pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(engines::SETTINGS)
+}
+
 /// One row of `config show`: key, value and where the value came from.
 pub fn show(resolved: &Resolved) -> Vec<(&'static str, Value, Origin)> {
     let row = |setting: &Setting| {
         let origin = resolved.origins.get(setting.key).cloned().unwrap_or(Origin::Default);
         (setting.key, (setting.get)(&resolved.config), origin)
     };
-    SETTINGS.iter().map(row).collect()
+    settings().map(row).collect()
 }
 
 /// The environment variable of a setting.
@@ -538,7 +543,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-fn parsed<T: FromStr>(field: &mut T, value: &Value, expected: &str) -> Result<(), String> {
+pub(super) fn parsed<T: FromStr>(field: &mut T, value: &Value, expected: &str) -> Result<(), String> {
     let read = text(value).and_then(|text| text.trim().parse().ok());
     *field = read.ok_or_else(|| format!("it must be {expected}"))?;
     Ok(())
@@ -564,7 +569,7 @@ fn device_id(field: &mut Option<DeviceId>, value: &Value) -> Result<(), String> 
     Ok(())
 }
 
-fn path(field: &mut PathBuf, value: &Value) -> Result<(), String> {
+pub(super) fn path(field: &mut PathBuf, value: &Value) -> Result<(), String> {
     let text = text(value).filter(|text| !text.is_empty()).ok_or("it must be a path")?;
     *field = PathBuf::from(text);
     Ok(())
@@ -577,7 +582,7 @@ pub(super) fn number<T: TryFrom<u64>>(field: &mut T, value: &Value, range: Range
     Ok(())
 }
 
-fn ratio(field: &mut f64, value: &Value, range: RangeInclusive<f64>) -> Result<(), String> {
+pub(super) fn ratio(field: &mut f64, value: &Value, range: RangeInclusive<f64>) -> Result<(), String> {
     let read = text(value).and_then(|text| text.trim().parse::<f64>().ok()).filter(|number| range.contains(number));
     *field = read.ok_or_else(|| format!("it must be a number from {} to {}", range.start(), range.end()))?;
     Ok(())

@@ -83,7 +83,7 @@ pub(crate) fn engine_error(error: &host_engine::Error) -> engine::EngineError {
         Fault::Unsupported { .. } => engine::EngineErrorKind::Unsupported,
         Fault::TooLarge { .. } | Fault::Exhausted { .. } => engine::EngineErrorKind::Exhausted,
         Fault::Probe { .. } => engine::EngineErrorKind::ProbeFailed,
-        Fault::Engine { .. } => engine::EngineErrorKind::Failed,
+        Fault::Engine { .. } | Fault::Driver { .. } => engine::EngineErrorKind::Failed,
         _ => engine::EngineErrorKind::Invalid,
     };
     engine::EngineError { kind, message: error.to_string() }
