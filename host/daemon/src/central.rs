@@ -38,6 +38,7 @@ use crate::{
     control::{Asked, Control, ControlParts},
     error::{Error, Fault},
     hop,
+    measuring::{self, Measuring},
     metrics::Metrics,
     models::{BlockTimer, Model},
     peer::{Attending, Pool, PoolParts, Remotes},
@@ -49,7 +50,7 @@ use crate::{
     serving::Served,
     shelf::Shelf,
     stage_fault::StageFault,
-    start::{ENGINE, Started, start_devices},
+    start::{Started, start_devices},
     status::{self, Advice},
     store::Store,
     telemetry::traces::Traces,
@@ -74,6 +75,7 @@ struct Inner {
     recorder: Recorder,
     orders: DeviceOrders,
     attending: Arc<Attending>,
+    measuring: Measuring,
     skipped: Vec<admin::Skipped>,
     started: AtomicBool,
     draining: AtomicBool,
@@ -93,7 +95,7 @@ impl Central {
         let run = pulse::process_number();
         let serving = Arc::new(Served::default());
         let pool = Pool::new(&config, &store, &clock, &serving, joining)?;
-        let engines = Arc::new(Engines::default());
+        let engines = Arc::new(Engines::default().with_auto(measuring::settings(&config)));
         let found = repository::scan(&config.models)?;
         let skipped = found.skipped.iter().map(|(folder, reason)| admin::Skipped { folder: folder.clone(), reason: reason.clone() }).collect();
         let recorder = Recorder::start(&config.recording)?;
@@ -106,7 +108,7 @@ impl Central {
         let shelf = shelf?;
         let models = routing_choice::check(&config.routing, models?, &shelf.plugins().routing_names())?;
         let devices = blocking({
-            let (config, plugins, metrics) = (config.clone(), shelf.plugins().clone(), metrics.clone());
+            let (config, plugins, metrics, engines) = (config.clone(), shelf.plugins().clone(), metrics.clone(), engines.clone());
             move || start_devices(&config, &plugins, &engines, &metrics)
         })
         .await?;
@@ -125,6 +127,7 @@ impl Central {
             serving,
             shelf,
             recorder,
+            measuring: Measuring::new(engines, devices.iter().map(|started| started.device.id.clone())),
             skipped,
             last,
             links,
@@ -196,6 +199,7 @@ impl Central {
             recorder: parts.recorder,
             orders,
             attending,
+            measuring: parts.measuring,
             skipped: parts.skipped,
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -265,6 +269,13 @@ impl Central {
     /// Whether a replica of the model is ready.
     pub fn model_ready(&self, model: &Model) -> bool {
         !self.is_draining() && self.0.pipeline.serves(&model.id)
+    }
+
+    /// What engines do with the shards of a model that this host's own devices hold.
+    pub fn shard_engines(&self, model: &Model, query: &admin::ModelQuery) -> Result<Vec<admin::ShardEngine>, Error> {
+        let measuring = &self.0.measuring;
+        let ranges = self.0.control.look(|cluster| measuring.ranges(cluster.plan().plan(), model));
+        measuring.table(model, &ranges, query)
     }
 
     /// Answers one request.
@@ -470,6 +481,7 @@ struct Parts<'a> {
     traces: Traces,
     shelf: Shelf,
     recorder: Recorder,
+    measuring: Measuring,
     skipped: Vec<admin::Skipped>,
     last: Plan,
     links: Links,
@@ -509,7 +521,7 @@ async fn load_models(found: Vec<Found>, engines: Arc<Engines>, config: &Config) 
         return Ok(models.into_iter().map(Arc::new).collect());
     }
     blocking(move || {
-        let timer = BlockTimer::new(engines.get(ENGINE)?.clone(), budget)?;
+        let timer = BlockTimer::new(engines.calibrating()?, budget)?;
         Ok(models.into_iter().map(|model| Arc::new(model.timed(&timer))).collect())
     })
     .await

@@ -32,6 +32,7 @@ use crate::{
     device::Compute,
     error::{Error, Fault},
     machine::Machine,
+    measuring,
     metrics::Metrics,
     peer::{
         Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Fetcher, Files, Lane, LinkLimits, Links, Network,
@@ -453,7 +454,7 @@ async fn devices(config: &Arc<Config>, store: &Store, metrics: &Arc<Metrics>, id
     }
     let decisions = Recorder::start(&config.recording)?.sink();
     let started = tokio::task::spawn_blocking(move || {
-        let engines = Arc::new(Engines::default());
+        let engines = Arc::new(Engines::default().with_auto(measuring::settings(&own)));
         let shelf = Shelf::start(&own, store, metrics.clone(), engines.clone(), decisions)?;
         let started = start_devices(&own, shelf.plugins(), &engines, &metrics)?;
         Ok::<_, Error>((shelf, started))

@@ -15,6 +15,7 @@ mod hop;
 mod joined;
 mod machine;
 mod manifest;
+mod measuring;
 mod metrics;
 mod models;
 mod passage;

@@ -25,8 +25,6 @@ use crate::{
 
 /// The adapters that local devices are asked about.
 const ADAPTERS: [&str; 1] = ["cpu"];
-/// The engine that devices are measured with.
-pub const ENGINE: &str = "tract";
 /// Share of the machine's memory that devices without a figure of their own may take together.
 const MEMORY_SHARE: f64 = 0.5;
 /// The label that says what a device simulates.
@@ -50,7 +48,13 @@ pub fn start_devices(config: &Config, plugins: &PluginHost, engines: &Engines, m
     for kind in ADAPTERS {
         let adapter = plugins.adapter(kind)?;
         let offers = adapter.probe()?;
-        found.extend((0_u32..).zip(offers).map(|(index, offer)| (adapter.clone(), index, offer)));
+        for (index, offer) in (0_u32..).zip(offers) {
+            if found.iter().any(|(_, _, other)| other.accelerator == offer.accelerator) {
+                tracing::warn!(adapter = kind, accelerator = %offer.accelerator, offer = index, "a device offers each accelerator once; this one is left out");
+                continue;
+            }
+            found.push((adapter.clone(), index, offer));
+        }
     }
     let cost = calibrate(config, engines)?;
     let ids = config.local_devices.iter().map(|device| DeviceId::parse(&device.id).map_err(Error::from)).collect::<Result<Vec<_>, _>>()?;
@@ -162,7 +166,7 @@ fn calibrate(config: &Config, engines: &Engines) -> Result<CostModel, Error> {
     if config.local_devices.is_empty() {
         return Ok(CostModel::UNCALIBRATED);
     }
-    let engine = engines.get(ENGINE)?;
+    let engine = engines.calibrating()?;
     Ok(host_engine::calibrate_together(engine.as_ref(), config.local_devices.len(), Millis(config.calibration_ms as f64))?)
 }
 

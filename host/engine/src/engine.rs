@@ -9,10 +9,12 @@ use std::{
 use host_core::units::Bytes;
 
 use crate::{
+    auto::{self, AUTO, Auto, AutoSettings, Measured},
     digest::Digest,
     element_type::ElementType,
     error::{Error, Fault},
     golden,
+    rten::RtenEngine,
     spec::{Dimension, TensorSpec},
     split::Shard,
     tensor::Tensor,
@@ -145,26 +147,50 @@ pub fn run_rows(graph: &mut dyn Graph, inputs: Vec<Tensor>) -> Result<Vec<Tensor
 type SharedGraph = Mutex<Box<dyn Graph>>;
 type Key = (String, Digest, LoadOptions);
 
-/// The engines of this process. Loading the same shard twice shares one native graph for as long as a user of it lives.
+/// The engines of this process, and `auto`, which chooses among them. Loading the same shard twice shares one native graph for as
+/// long as a user of it lives.
 #[derive(Debug)]
 pub struct Engines {
+    /// `auto` is one of them.
     engines: Vec<Arc<dyn Engine>>,
+    auto: Arc<Auto>,
     graphs: Mutex<HashMap<Key, Weak<SharedGraph>>>,
 }
 
 impl Default for Engines {
     fn default() -> Self {
-        Self::new(vec![Arc::new(TractEngine)])
+        Self::new(vec![Arc::new(TractEngine), Arc::new(RtenEngine)])
     }
 }
 
 impl Engines {
-    /// A registry of these engines; the first is the default one.
-    pub fn new(engines: Vec<Arc<dyn Engine>>) -> Self {
-        Self { engines, graphs: Mutex::default() }
+    /// A registry of these engines, and of `auto` behind them; the first is the default one.
+    pub fn new(mut engines: Vec<Arc<dyn Engine>>) -> Self {
+        let auto = Arc::new(Auto::new(&engines, AutoSettings::default()));
+        engines.push(auto.clone());
+        Self { engines, auto, graphs: Mutex::default() }
     }
 
-    /// What each engine says of itself.
+    /// The same with how `auto` measures, and where it keeps what came out.
+    #[must_use]
+    pub fn with_auto(self, settings: AutoSettings) -> Self {
+        let place = self.engines.iter().position(|engine| engine.info().name == AUTO).unwrap_or_default();
+        let others: Vec<Arc<dyn Engine>> = self.engines.into_iter().filter(|engine| engine.info().name != AUTO).collect();
+        let auto = Arc::new(Auto::new(&others, settings));
+        let mut engines = others;
+        engines.insert(place, auto.clone());
+        Self { engines, auto, graphs: self.graphs }
+    }
+
+    /// The same with another default engine; the error lists the names there are.
+    pub fn with_default(mut self, name: &str) -> Result<Self, Error> {
+        let default = Arc::clone(self.get(name)?);
+        self.engines.retain(|engine| !Arc::ptr_eq(engine, &default));
+        self.engines.insert(0, default);
+        Ok(self)
+    }
+
+    /// What each engine says of itself, the default one first.
     pub fn info(&self) -> Vec<EngineInfo> {
         self.engines.iter().map(|engine| engine.info()).collect()
     }
@@ -177,9 +203,39 @@ impl Engines {
         })
     }
 
+    /// The engine that devices of this process are calibrated with and blocks are timed on: the one that serves where nothing else
+    /// is said, which is the first that computes on the CPU and can be used. `auto` may take another one for each shard; the one
+    /// that is fastest on the calibration's models stands for it, and what is seen in service corrects the rest. Takes about as
+    /// long as a calibration then: not for an async thread.
+    pub fn calibrating(&self) -> Result<Arc<dyn Engine>, Error> {
+        let serves = |info: &EngineInfo| info.accelerator == "cpu" && info.unusable().is_none();
+        let Some(engine) = self.engines.iter().find(|engine| serves(&engine.info())) else {
+            return Err(Fault::NoEngine {
+                refusals: self.info().into_iter().filter_map(|info| Some((info.name.clone(), info.unusable()?.to_owned()))).collect(),
+            }
+            .into());
+        };
+        if engine.info().name == AUTO { self.auto.representative() } else { Ok(Arc::clone(engine)) }
+    }
+
+    /// What `auto` knows of a shard: what came out of each engine when it was measured on this machine.
+    pub fn measured(&self, shard: &Digest) -> Vec<Measured> {
+        self.auto.known(shard)
+    }
+
+    /// The same, and what is not known is measured now. Refuses a shard without golden answers. Takes as long as loading the shard
+    /// with every engine: not for an async thread.
+    pub fn measure(&self, shard: &Shard, options: &LoadOptions) -> Result<Vec<Measured>, Error> {
+        self.auto.measure(shard, options)
+    }
+
     /// Loads a shard and checks its golden answers. Where the graph does not load with open dimensions, or answers wrongly,
     /// it is tried again with fewer of them; the error is the one of the last try.
     pub fn load(&self, engine: &str, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, Error> {
+        if engine == AUTO {
+            let names = self.auto.order(shard, options)?;
+            return auto::first_that_loads(names.iter().map(|name| self.load(name, shard, options)), shard);
+        }
         let engine = self.get(engine)?;
         let key = (engine.info().name, shard.digest, options.clone());
         let known = self.lock().get(&key).and_then(Weak::upgrade);
@@ -203,7 +259,8 @@ impl Engines {
     }
 }
 
-fn load_checked(engine: &dyn Engine, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, Error> {
+/// Loads with as many open dimensions as give the golden answers.
+pub(crate) fn load_checked(engine: &dyn Engine, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, Error> {
     let attempt = |open: OpenDimensions| {
         let mut graph = engine.load(shard, &LoadOptions { open, ..options.clone() })?;
         if let Some(golden) = &shard.golden {

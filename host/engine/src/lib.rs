@@ -3,6 +3,7 @@
 //! The way through: [`OnnxFile::open`] → [`inspect`] → [`Inspection::with_golden`] → [`split`] → [`Engines::load`] → [`Graph::run`].
 //! It knows nothing of devices, plans or the network.
 
+mod auto;
 mod binding;
 mod calibrate;
 mod clock;
@@ -12,10 +13,12 @@ mod engine;
 mod error;
 mod generate;
 mod golden;
+mod guard;
 mod inspect;
 mod linear;
 mod onnx;
 mod onnx_pb;
+mod rten;
 mod seed;
 mod spec;
 mod split;
@@ -23,15 +26,17 @@ mod tensor;
 mod timing;
 mod tract;
 
+pub use auto::{AutoSettings, Figures, Measured, Outcome};
 pub use calibrate::{calibrate, calibrate_together};
 pub use digest::{Digest, Digester};
 pub use element_type::ElementType;
 pub use engine::{Engine, EngineInfo, Engines, Graph, LoadOptions, OpenDimensions, check_inputs, run_rows};
 pub use error::{Error, ErrorKind, Fault};
 pub use generate::{CnnSize, DecoderSize, EncoderSize, Kind, MlpSize, generate};
-pub use golden::{Golden, check as check_golden};
+pub use golden::{Golden, check as check_golden, difference as golden_difference};
 pub use inspect::{InspectOptions, Inspection, inspect, inspect_with};
 pub use onnx::{OnnxFile, map_file};
+pub use rten::RtenEngine;
 pub use seed::Seed;
 pub use spec::{Dimension, TensorSpec};
 pub use split::{Shard, split};

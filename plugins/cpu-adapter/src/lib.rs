@@ -1,8 +1,8 @@
-//! Runs shards on the CPU through an engine of the host. Offers each engine that computes there, loads a shard with the
-//! one that was chosen, and hands tensors on as they come: no byte of them enters the guest.
+//! Runs shards on the CPU through an engine of the host: the one that its configuration names, or the host's default one. Loads a
+//! shard with it, and hands tensors on as they come: no byte of them enters the guest.
 
 use shardhost_sdk::{
-    adapter::{Attribute, Call, Engine, EngineError, EngineErrorKind, EngineInfo, Fit, HostEngine, Offer, Refusal, Roles, ShardAdapter},
+    adapter::{Attribute, Call, Engine, EngineError, EngineErrorKind, EngineInfo, Fit, HostEngine, Level, Offer, Refusal, Roles, ShardAdapter, log},
     export_adapter,
 };
 
@@ -12,6 +12,8 @@ use config::Config;
 
 /// The accelerator that this adapter is for, as engines name it.
 const ACCELERATOR: &str = "cpu";
+/// The attribute of an engine that says why nothing can be loaded with it.
+const UNUSABLE: &str = "unusable";
 
 /// The adapter; `E` is a double in tests.
 #[derive(Debug)]
@@ -22,14 +24,30 @@ pub struct CpuAdapter<E: Engine = HostEngine> {
 }
 
 impl<E: Engine> CpuAdapter<E> {
-    fn engines(&self) -> Vec<EngineInfo> {
-        let wanted = |info: &EngineInfo| info.accelerator == ACCELERATOR && self.config.engine.as_ref().is_none_or(|name| *name == info.name);
-        self.engine.engines().into_iter().filter(wanted).collect()
+    /// The engine that the settings name, or else the first that can be used: the host lists its default one first. The error says
+    /// why there is none.
+    fn chosen(&self) -> Result<EngineInfo, String> {
+        let infos = self.engine.engines().into_iter().filter(|info| info.accelerator == ACCELERATOR);
+        let Some(name) = &self.config.engine else {
+            return infos.into_iter().find(|info| unusable(info).is_none()).ok_or_else(|| "no engine of the host computes on the CPU".to_owned());
+        };
+        let infos: Vec<EngineInfo> = infos.collect();
+        let there_are = || infos.iter().map(|info| info.name.as_str()).collect::<Vec<_>>().join(", ");
+        let info =
+            infos.iter().find(|info| info.name == *name).ok_or_else(|| format!("engine {name} does not compute on the CPU here, there are {}", there_are()))?;
+        match unusable(info) {
+            Some(reason) => Err(format!("engine {name} cannot be used: {reason}")),
+            None => Ok(info.clone()),
+        }
     }
 
     fn options(&self) -> Vec<Attribute> {
         self.config.threads.map(|threads| ("threads".to_owned(), threads.to_string())).into_iter().collect()
     }
+}
+
+fn unusable(info: &EngineInfo) -> Option<&str> {
+    info.attributes.iter().find(|(name, _)| name == UNUSABLE).map(|(_, reason)| reason.as_str())
 }
 
 impl<E: Engine> ShardAdapter for CpuAdapter<E> {
@@ -40,13 +58,20 @@ impl<E: Engine> ShardAdapter for CpuAdapter<E> {
     }
 
     fn probe(&mut self) -> Vec<Offer> {
-        self.engines().into_iter().map(offer).collect()
+        match self.chosen() {
+            Ok(info) => vec![offer(info)],
+            Err(reason) => {
+                log(Level::Warn, &format!("nothing is offered: {reason}"));
+                Vec::new()
+            }
+        }
     }
 
     fn load(&mut self, shard: E::ShardFile, offer: u32) -> Result<Fit, Refusal> {
-        let engines = self.engines();
-        let missing = || Refusal::because(format!("offer {offer} does not exist, there are {}", engines.len()));
-        let info = engines.get(offer as usize).ok_or_else(missing)?;
+        let info = self.chosen().map_err(Refusal::because)?;
+        if offer > 0 {
+            return Err(Refusal::because(format!("offer {offer} does not exist, there is 1")));
+        }
         let refused = |error: EngineError| Refusal::because(format!("engine {}: {}", info.name, error.message));
         let graph = self.engine.load(&info.name, &shard, &self.options()).map_err(refused)?;
         let memory_bytes = self.engine.memory_bytes(&graph);
@@ -61,7 +86,7 @@ impl<E: Engine> ShardAdapter for CpuAdapter<E> {
     }
 }
 
-/// All CPU engines compute in the machine's own memory, so their offers share one pool.
+/// Engines of the CPU compute in the machine's own memory.
 fn offer(info: EngineInfo) -> Offer {
     Offer {
         accelerator: ACCELERATOR.to_owned(),

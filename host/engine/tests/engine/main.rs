@@ -1,7 +1,10 @@
 //! What the crate promises, tried on real files, generated models and broken ones. One target, so that tract is linked once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod agreeing;
+mod automatic;
 mod chain;
+mod doubles;
 mod files;
 mod generated;
 mod measures;
