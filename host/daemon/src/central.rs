@@ -38,9 +38,8 @@ use crate::{
     control::{Asked, Control, ControlParts},
     error::{Error, Fault},
     hop,
-    measuring::{self, Measuring},
     metrics::Metrics,
-    models::{BlockTimer, Model},
+    models::{BlockTimer, Measuring, Model, auto_settings},
     peer::{Attending, Pool, PoolParts, Remotes},
     pipeline::{Pipeline, PipelineLimits, Randomness, Reserving},
     pulse,
@@ -95,7 +94,7 @@ impl Central {
         let run = pulse::process_number();
         let serving = Arc::new(Served::default());
         let pool = Pool::new(&config, &store, &clock, &serving, joining)?;
-        let engines = Arc::new(Engines::default().with_auto(measuring::settings(&config)));
+        let engines = Arc::new(Engines::default().with_auto(auto_settings(&config)));
         let found = repository::scan(&config.models)?;
         let skipped = found.skipped.iter().map(|(folder, reason)| admin::Skipped { folder: folder.clone(), reason: reason.clone() }).collect();
         let recorder = Recorder::start(&config.recording)?;

@@ -32,8 +32,8 @@ use crate::{
     device::Compute,
     error::{Error, Fault},
     machine::Machine,
-    measuring,
     metrics::Metrics,
+    models::auto_settings,
     peer::{
         Awaited, CentralResumes, Desk, DeskParts, DeviceService, Dialer, Door, DoorLimits, EchoLimits, Fetcher, Files, Lane, LinkLimits, Links, Network,
         Patience, Post, Reachable, Refusals, RoundTrips, Standing, Whereabouts, among_hosts, discovery, enrol, measure, nowhere,
@@ -454,7 +454,7 @@ async fn devices(config: &Arc<Config>, store: &Store, metrics: &Arc<Metrics>, id
     }
     let decisions = Recorder::start(&config.recording)?.sink();
     let started = tokio::task::spawn_blocking(move || {
-        let engines = Arc::new(Engines::default().with_auto(measuring::settings(&own)));
+        let engines = Arc::new(Engines::default().with_auto(auto_settings(&own)));
         let shelf = Shelf::start(&own, store, metrics.clone(), engines.clone(), decisions)?;
         let started = start_devices(&own, shelf.plugins(), &engines, &metrics)?;
         Ok::<_, Error>((shelf, started))

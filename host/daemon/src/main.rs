@@ -15,7 +15,6 @@ mod hop;
 mod joined;
 mod machine;
 mod manifest;
-mod measuring;
 mod metrics;
 mod models;
 mod passage;

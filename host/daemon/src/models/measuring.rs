@@ -6,13 +6,14 @@ use host_core::{ids::DeviceId, plan::Plan, shard::BlockRange};
 use host_engine::{AutoSettings, Engines, LoadOptions, Measured, Outcome};
 use host_wire::admin::{EngineFigures, ModelQuery, ShardEngine};
 
-use crate::{config::Config, error::Error, machine, models::Model};
+use super::Model;
+use crate::{config::Config, error::Error, machine};
 
 /// The folder in the data directory that holds a small file for each engine and shard that were measured.
 const FOLDER: &str = "engines";
 
 /// Results are kept in the data directory, and count on this processor only.
-pub fn settings(config: &Config) -> AutoSettings {
+pub fn auto_settings(config: &Config) -> AutoSettings {
     let cpu = machine::labels().remove("cpu").unwrap_or_default();
     AutoSettings { cpu, folder: Some(config.data.join(FOLDER)), ..AutoSettings::default() }
 }
