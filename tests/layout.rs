@@ -103,7 +103,7 @@ fn certain_words_stand_only_where_they_belong() {
                 calls.iter().any(|path| file.starts_with(path)) || file.ends_with("error.rs")
             },
         },
-        Case { words: &["tract_onnx", "tract_linalg"], only: |file| file.starts_with("host/engine/") },
+        Case { words: &["tract_onnx", "tract_linalg", "rten::", "rten_tensor"], only: |file| file.starts_with("host/engine/") },
     ];
     for (file, text) in sources() {
         let code = code(&file, &text);

@@ -21,7 +21,7 @@ use axum::{
     routing::{get, post},
     serve::IncomingStream,
 };
-use host_wire::admin::{self, ExplainQuery, HistoryQuery, SplitQuery};
+use host_wire::admin::{self, ExplainQuery, HistoryQuery, ModelQuery, SplitQuery};
 use tokio::net::UnixListener;
 
 pub use order_fault::OrderFault;
@@ -114,14 +114,19 @@ async fn models(State(door): State<AdminDoor>) -> Json<Vec<admin::Model>> {
     Json(door.service.models().iter().map(|model| describe(&door, model)).collect())
 }
 
-async fn model(State(door): State<AdminDoor>, Segment(name): Segment<String>) -> Result<Json<admin::Model>, Error> {
+async fn model(State(door): State<AdminDoor>, Segment(name): Segment<String>, RawQuery(query): RawQuery) -> Result<Json<admin::Model>, Error> {
+    let query: ModelQuery = read_query(query.as_deref())?;
+    if query.threads == Some(0) {
+        return Err(Fault::Query { what: "threads", reason: "there must be 1 or more".into() }.into());
+    }
     let (name, version) = match name.split_once('@') {
         Some((name, version)) => (name.to_owned(), Some(version.to_owned())),
         None => (name, None),
     };
     let unknown = || Error::from(Fault::Query { what: "the version", reason: "it must be a whole number".into() });
     let version = version.map(|version| version.parse().map_err(|_| unknown())).transpose()?;
-    Ok(Json(describe(&door, door.service.model(&name, version)?.as_ref())))
+    let model = door.service.model(&name, version)?;
+    blocking(move || Ok(admin::Model { engines: door.service.shard_engines(&model, &query)?, ..describe(&door, &model) })).await
 }
 
 async fn split(State(door): State<AdminDoor>, Segment(name): Segment<String>, RawQuery(query): RawQuery) -> Result<Json<Vec<String>>, Error> {
@@ -163,6 +168,7 @@ fn describe(door: &AdminDoor, model: &Model) -> admin::Model {
         inputs: metadata_tensors(&model.inputs),
         outputs: metadata_tensors(&model.outputs),
         labels: model.manifest.labels.clone(),
+        engines: Vec::new(),
     }
 }
 

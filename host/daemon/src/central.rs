@@ -37,11 +37,9 @@ use crate::{
     config::Config,
     control::{Asked, Control, ControlParts},
     convert::{self, Conversions},
-    engines,
     error::{Error, Fault},
-    hop,
     metrics::Metrics,
-    models::{BlockTimer, Model},
+    models::{BlockTimer, Measuring, Model},
     peer::{Attending, Pool, PoolParts, Remotes},
     pipeline::{Pipeline, PipelineLimits, Randomness, Reserving},
     pulse,
@@ -51,7 +49,7 @@ use crate::{
     serving::Served,
     shelf::Shelf,
     stage_fault::StageFault,
-    start::{ENGINE, Started, start_devices},
+    start::{Started, engines, hop, start_devices},
     status::{self, Advice},
     store::Store,
     telemetry::traces::Traces,
@@ -77,6 +75,7 @@ struct Inner {
     orders: DeviceOrders,
     conversions: Conversions,
     attending: Arc<Attending>,
+    measuring: Measuring,
     skipped: Vec<admin::Skipped>,
     started: AtomicBool,
     draining: AtomicBool,
@@ -98,7 +97,7 @@ impl Central {
         let pool = Pool::new(&config, &store, &clock, &serving, joining)?;
         let engines = blocking({
             let (config, metrics) = (config.clone(), metrics.clone());
-            move || Ok(engines::start(&config, &metrics))
+            move || engines::start(&config, &metrics)
         })
         .await?;
         let found = repository::scan(&config.models)?;
@@ -113,7 +112,7 @@ impl Central {
         let shelf = shelf?;
         let models = routing_choice::check(&config.routing, models?, &shelf.plugins().routing_names())?;
         let devices = blocking({
-            let (config, plugins, metrics) = (config.clone(), shelf.plugins().clone(), metrics.clone());
+            let (config, plugins, metrics, engines) = (config.clone(), shelf.plugins().clone(), metrics.clone(), engines.clone());
             move || start_devices(&config, &plugins, &engines, &metrics)
         })
         .await?;
@@ -133,6 +132,7 @@ impl Central {
             serving,
             shelf,
             recorder,
+            measuring: Measuring::new(engines, devices.iter().map(|started| started.device.id.clone())),
             skipped,
             last,
             links,
@@ -206,6 +206,7 @@ impl Central {
             orders,
             conversions,
             attending,
+            measuring: parts.measuring,
             skipped: parts.skipped,
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -276,6 +277,13 @@ impl Central {
     /// Whether a replica of the model is ready.
     pub fn model_ready(&self, model: &Model) -> bool {
         !self.is_draining() && self.0.pipeline.serves(&model.id)
+    }
+
+    /// What engines do with the shards of a model that this host's own devices hold.
+    pub fn shard_engines(&self, model: &Model, query: &admin::ModelQuery) -> Result<Vec<admin::ShardEngine>, Error> {
+        let measuring = &self.0.measuring;
+        let ranges = self.0.control.look(|cluster| measuring.ranges(cluster.plan().plan(), model));
+        measuring.table(model, &ranges, query)
     }
 
     /// Answers one request.
@@ -487,6 +495,7 @@ struct Parts<'a> {
     traces: Traces,
     shelf: Shelf,
     recorder: Recorder,
+    measuring: Measuring,
     skipped: Vec<admin::Skipped>,
     last: Plan,
     links: Links,
@@ -526,7 +535,7 @@ async fn load_models(found: Vec<Found>, engines: Arc<Engines>, config: &Config) 
         return Ok(models.into_iter().map(Arc::new).collect());
     }
     blocking(move || {
-        let timer = BlockTimer::new(engines.get(ENGINE)?.clone(), budget)?;
+        let timer = BlockTimer::new(engines.calibrating()?, budget)?;
         Ok(models.into_iter().map(|model| Arc::new(model.timed(&timer))).collect())
     })
     .await

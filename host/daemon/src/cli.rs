@@ -26,9 +26,9 @@ use host_plugin::CompileOrder;
 
 use crate::{
     config::Flag,
-    engines,
     error::{Error, Fault},
     shelf,
+    start::engines,
 };
 use screen::Screen;
 

@@ -343,13 +343,9 @@ impl fmt::Display for Fault {
             Self::Address { what, address } => write!(f, "{what} cannot listen on {address}"),
             Self::Simulation { device, reason } => write!(f, "device {device} cannot be simulated: {reason}"),
             Self::UnknownAdapter { device, kind, known } => write!(f, "device {device} names adapter `{kind}`, there are {}", known.join(", ")),
-            Self::NothingToDrive { device, adapters } => {
-                write!(f, "device {device} has nothing to compute with: adapter {} finds nothing on this machine, its log says why", adapters.join(" and "))
-            }
+            Self::NothingToDrive { device, adapters } => nothing_to_drive(f, device, adapters),
             Self::Traces => f.write_str("spans cannot be sent as the OTEL variables say"),
-            Self::SocketPath { path, bytes, max } => {
-                write!(f, "socket path `{path}` has {bytes} bytes, the system takes {max}; choose a shorter data directory with --data")
-            }
+            Self::SocketPath { path, bytes, max } => socket_path(f, path, *bytes, *max),
             Self::Store { doing } => write!(f, "the store could not {doing}"),
             Self::StoreVersion { path, found, known } => write!(f, "store `{path}` has version {found}, this host knows up to {known}; use a newer host"),
             Self::StoreBusy { waiting_max } => write!(f, "the store is busy: {waiting_max} writes are waiting"),
@@ -368,9 +364,7 @@ impl fmt::Display for Fault {
             Self::BodyBroken => f.write_str("the body could not be read to its end"),
             Self::ContentType { found, known } => write!(f, "content type `{found}` is not known, it must be one of {known}"),
             Self::Picture { reason } => write!(f, "the body is no picture that can be read: {reason}"),
-            Self::PictureTooLarge { width, height, pixels_max } => {
-                write!(f, "the picture has {width} x {height} = {} pixels, at most {pixels_max} are accepted", u64::from(*width) * u64::from(*height))
-            }
+            Self::PictureTooLarge { width, height, pixels_max } => picture_too_large(f, *width, *height, *pixels_max),
             Self::NoPreprocess { model } => write!(f, "model {model} takes no pictures: its model.yaml has no `preprocess`"),
             Self::Query { what, reason } => write!(f, "{what} is not understood: {reason}"),
             Self::NoRoute { path } => write!(f, "there is nothing at {path}"),
@@ -387,4 +381,17 @@ impl fmt::Display for Fault {
             Self::Call { url } => write!(f, "cannot call {url}"),
         }
     }
+}
+
+fn nothing_to_drive(f: &mut fmt::Formatter<'_>, device: &str, adapters: &[String]) -> fmt::Result {
+    write!(f, "device {device} has nothing to compute with: adapter {} finds nothing on this machine, its log says why", adapters.join(" and "))
+}
+
+fn socket_path(f: &mut fmt::Formatter<'_>, path: &str, bytes: usize, max: usize) -> fmt::Result {
+    write!(f, "socket path `{path}` has {bytes} bytes, the system takes {max}; choose a shorter data directory with --data")
+}
+
+fn picture_too_large(f: &mut fmt::Formatter<'_>, width: u32, height: u32, pixels_max: u64) -> fmt::Result {
+    let pixels = u64::from(width) * u64::from(height);
+    write!(f, "the picture has {width} x {height} = {pixels} pixels, at most {pixels_max} are accepted")
 }

@@ -29,7 +29,6 @@ use crate::{
     clock::{self, Clock},
     config::{CentralAddress, Config},
     device::Compute,
-    engines,
     error::{Error, Fault},
     machine::Machine,
     metrics::Metrics,
@@ -43,7 +42,7 @@ use crate::{
     recorder::Recorder,
     shelf::Shelf,
     stage_fault::StageFault,
-    start::{Started, start_devices},
+    start::{Started, engines, start_devices},
     store::{
         Store,
         cache::{Aside, BlobCache},
@@ -453,7 +452,7 @@ async fn devices(config: &Arc<Config>, store: &Store, metrics: &Arc<Metrics>, id
     }
     let decisions = Recorder::start(&config.recording)?.sink();
     let started = tokio::task::spawn_blocking(move || {
-        let engines = engines::start(&own, &metrics);
+        let engines = engines::start(&own, &metrics)?;
         let shelf = Shelf::start(&own, store, metrics.clone(), engines.clone(), decisions)?;
         let started = start_devices(&own, shelf.plugins(), &engines, &metrics)?;
         Ok::<_, Error>((shelf, started))

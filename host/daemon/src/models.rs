@@ -1,6 +1,7 @@
 //! Models that are loaded: inspected once, cut into shards on demand. What is in a model's folder is read by `repository`;
 //! where its shards go is decided by the cluster.
 
+mod measuring;
 mod timing;
 
 use std::{
@@ -17,6 +18,7 @@ use host_engine::{Inspection, OnnxFile, Shard, TensorSpec, inspect, split};
 
 use crate::{error::Error, manifest::Manifest, wiring::Wiring};
 
+pub use measuring::{Measuring, auto_settings};
 pub use timing::BlockTimer;
 
 /// A loaded model.

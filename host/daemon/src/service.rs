@@ -29,6 +29,9 @@ pub trait Service: Debug + Send + Sync {
     fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Error>;
     /// Whether a replica of the model is ready.
     fn model_ready(&self, model: &Model) -> bool;
+    /// What engines do with the shards of a model that this host holds. Takes a disk, and measures where asked to: not for an
+    /// async thread.
+    fn shard_engines(&self, model: &Model, query: &admin::ModelQuery) -> Result<Vec<admin::ShardEngine>, Error>;
     /// When a request that arrives now must be answered.
     fn deadline(&self, timeout: Option<Millis>) -> Millis;
     /// The class of priority that a request waits in, from what its client named.
@@ -76,6 +79,10 @@ impl Service for Central {
 
     fn model_ready(&self, model: &Model) -> bool {
         self.model_ready(model)
+    }
+
+    fn shard_engines(&self, model: &Model, query: &admin::ModelQuery) -> Result<Vec<admin::ShardEngine>, Error> {
+        self.shard_engines(model, query)
     }
 
     fn deadline(&self, timeout: Option<Millis>) -> Millis {

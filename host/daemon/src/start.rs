@@ -2,6 +2,8 @@
 //! for each offer. Called once, by the central, or by a process that joins one.
 
 mod accelerators;
+pub mod engines;
+pub mod hop;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,8 +28,6 @@ use crate::{
     pulse::LocalDevice,
 };
 
-/// The engine that devices are measured with where an adapter's own cannot be.
-pub const ENGINE: &str = "tract";
 /// Share of the machine's memory that devices without a figure of their own may take together.
 const MEMORY_SHARE: f64 = 0.5;
 /// The label that says what a device simulates.

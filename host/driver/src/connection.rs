@@ -35,6 +35,7 @@ pub(crate) enum Failure {
 pub(crate) struct Loaded {
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
+    pub(crate) buckets: Vec<Vec<TensorSpec>>,
     pub(crate) memory: Bytes,
 }
 
@@ -80,7 +81,7 @@ impl Connection {
     /// Has the graph loaded; the first thing that is asked over the first connection of a graph.
     pub(crate) fn load(&mut self, order: Order) -> Result<Loaded, Failure> {
         match self.ask(&Message::Load(Box::new(order)), "load a shard", self.load)? {
-            Message::Loaded { inputs, outputs, memory } => Ok(Loaded { inputs, outputs, memory }),
+            Message::Loaded { inputs, outputs, buckets, memory } => Ok(Loaded { inputs, outputs, buckets, memory }),
             other => Err(self.out_of_turn(&other)),
         }
     }

@@ -121,4 +121,8 @@ impl Graph for DriverGraph {
     fn share(&self) -> Result<Box<dyn Graph>, Error> {
         Ok(Box::new(Self { connection: None, model: Arc::clone(&self.model) }))
     }
+
+    fn buckets(&self) -> Vec<Vec<TensorSpec>> {
+        self.model.loaded.buckets.clone()
+    }
 }

@@ -32,8 +32,8 @@ pub enum Message {
     Forget { graph: u64 },
     /// The first message of a connection whose graph is to be loaded.
     Load(Box<Order>),
-    /// It is loaded.
-    Loaded { inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>, memory: units::Bytes },
+    /// It is loaded; with the inputs of each set of shapes that it was made for.
+    Loaded { inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>, buckets: Vec<Vec<TensorSpec>>, memory: units::Bytes },
     /// Computes outputs from these.
     Run(Vec<Parcel>),
     /// The outputs.
@@ -113,9 +113,10 @@ impl Message {
             }
             Self::Forget { graph } => writer.u64(*graph),
             Self::Load(order) => order.write(writer),
-            Self::Loaded { inputs, outputs, memory } => {
+            Self::Loaded { inputs, outputs, buckets, memory } => {
                 parts::write_specs(writer, inputs);
                 parts::write_specs(writer, outputs);
+                writer.list(buckets.iter(), |writer, bucket| parts::write_specs(writer, bucket));
                 writer.u64(memory.0);
             }
             Self::Run(parcels) | Self::Ran(parcels) => writer.list(parcels.iter(), write_parcel),
@@ -134,7 +135,12 @@ impl Message {
             4 => Self::Attach { graph: reader_of.u64()?, is_loaded: reader_of.flag()? },
             5 => Self::Forget { graph: reader_of.u64()? },
             6 => Self::Load(Box::new(Order::read(reader_of)?)),
-            7 => Self::Loaded { inputs: parts::read_specs(reader_of)?, outputs: parts::read_specs(reader_of)?, memory: units::Bytes(reader_of.u64()?) },
+            7 => Self::Loaded {
+                inputs: parts::read_specs(reader_of)?,
+                outputs: parts::read_specs(reader_of)?,
+                buckets: reader_of.list(parts::read_specs)?,
+                memory: units::Bytes(reader_of.u64()?),
+            },
             8 => Self::Run(reader_of.list(read_parcel)?),
             9 => Self::Ran(reader_of.list(read_parcel)?),
             10 => Self::Failed(Refusal::read(reader_of)?),

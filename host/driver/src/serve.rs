@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use host_engine::{Engine, Error, Fault, TractEngine};
+use host_engine::{Engine, Error, Fault, RtenEngine, TractEngine};
 
 use crate::{
     PROGRAM, PROTOCOL,
@@ -74,6 +74,7 @@ pub fn serve(order: &ServeOrder) -> Result<(), Error> {
 fn open(order: &ServeOrder) -> Result<Box<dyn Engine>, Error> {
     match (order.engine.as_str(), &order.library) {
         ("tract", None) => Ok(Box::new(TractEngine)),
+        ("rten", None) => Ok(Box::new(RtenEngine)),
         (name, library) => host_vendor::open(name, library.as_deref().unwrap_or(std::path::Path::new("")), &order.settings),
     }
 }

@@ -1,5 +1,6 @@
 //! Driver processes that live, die, hang and lie. The program of this test is its own driver process: called with the name of a role, it is
 //! a real one or one that misbehaves; without, it runs the tests one after another.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     collections::BTreeMap,

@@ -89,7 +89,8 @@ impl Shard {
         self.with_lengths(&binding).map_err(|error| error.of(&self.id))
     }
 
-    fn with_lengths(&self, binding: &Binding) -> Result<Self, Error> {
+    /// The same with lengths by the symbols of the shard.
+    pub(crate) fn with_lengths(&self, binding: &Binding) -> Result<Self, Error> {
         let fixed = |specs: &[TensorSpec]| specs.iter().map(|spec| fixed(spec, binding)).collect::<Result<Vec<_>, _>>();
         let (inputs, outputs) = (fixed(&self.inputs)?, fixed(&self.outputs)?);
         let mut model = OnnxFile::parse(self.file.clone(), None)?.model().clone();

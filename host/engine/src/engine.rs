@@ -9,10 +9,12 @@ use std::{
 use host_core::units::Bytes;
 
 use crate::{
+    auto::{self, AUTO, Auto, AutoSettings, Measured},
     digest::Digest,
     element_type::ElementType,
     error::{Error, Fault},
     golden,
+    rten::RtenEngine,
     spec::{Dimension, TensorSpec},
     split::Shard,
     tensor::Tensor,
@@ -43,10 +45,22 @@ pub struct EngineInfo {
 impl EngineInfo {
     /// The attribute that says why an engine cannot be used here.
     pub const UNUSABLE: &str = "unusable";
+    /// The attribute of an engine that computes 32-bit floats as 16-bit ones: `always`, or the option of a load that makes it do so.
+    pub const HALF: &str = "half-floats";
+    /// Its value for an engine that does so whatever it is told.
+    pub const ALWAYS: &str = "always";
 
     /// Why nothing can be loaded with it here; none where something can.
     pub fn unusable(&self) -> Option<&str> {
         self.attributes.iter().find(|(name, _)| name == Self::UNUSABLE).map(|(_, reason)| reason.as_str())
+    }
+
+    /// Whether 32-bit floats of a shard that is loaded with these options are computed as 16-bit ones.
+    pub fn computes_in_half(&self, options: &LoadOptions) -> bool {
+        self.attributes
+            .iter()
+            .find(|(name, _)| name == Self::HALF)
+            .is_some_and(|(_, when)| when == Self::ALWAYS || options.settings.get(when).is_some_and(|value| value == "true"))
     }
 }
 
@@ -150,26 +164,50 @@ pub fn run_rows(graph: &mut dyn Graph, inputs: Vec<Tensor>) -> Result<Vec<Tensor
 type SharedGraph = Mutex<Box<dyn Graph>>;
 type Key = (String, Digest, LoadOptions);
 
-/// The engines of this process. Loading the same shard twice shares one native graph for as long as a user of it lives.
+/// The engines of this process, and `auto`, which chooses among them. Loading the same shard twice shares one native graph for as
+/// long as a user of it lives.
 #[derive(Debug)]
 pub struct Engines {
+    /// `auto` is one of them.
     engines: Vec<Arc<dyn Engine>>,
+    auto: Arc<Auto>,
     graphs: Mutex<HashMap<Key, Weak<SharedGraph>>>,
 }
 
 impl Default for Engines {
     fn default() -> Self {
-        Self::new(vec![Arc::new(TractEngine)])
+        Self::new(vec![Arc::new(TractEngine), Arc::new(RtenEngine)])
     }
 }
 
 impl Engines {
-    /// A registry of these engines; the first is the default one.
-    pub fn new(engines: Vec<Arc<dyn Engine>>) -> Self {
-        Self { engines, graphs: Mutex::default() }
+    /// A registry of these engines, and of `auto` behind them; the first is the default one.
+    pub fn new(mut engines: Vec<Arc<dyn Engine>>) -> Self {
+        let auto = Arc::new(Auto::new(&engines, AutoSettings::default()));
+        engines.push(auto.clone());
+        Self { engines, auto, graphs: Mutex::default() }
     }
 
-    /// What each engine says of itself.
+    /// The same with how `auto` measures, and where it keeps what came out.
+    #[must_use]
+    pub fn with_auto(self, settings: AutoSettings) -> Self {
+        let place = self.engines.iter().position(|engine| engine.info().name == AUTO).unwrap_or_default();
+        let others: Vec<Arc<dyn Engine>> = self.engines.into_iter().filter(|engine| engine.info().name != AUTO).collect();
+        let auto = Arc::new(Auto::new(&others, settings));
+        let mut engines = others;
+        engines.insert(place, auto.clone());
+        Self { engines, auto, graphs: self.graphs }
+    }
+
+    /// The same with another default engine; the error lists the names there are.
+    pub fn with_default(mut self, name: &str) -> Result<Self, Error> {
+        let default = Arc::clone(self.get(name)?);
+        self.engines.retain(|engine| !Arc::ptr_eq(engine, &default));
+        self.engines.insert(0, default);
+        Ok(self)
+    }
+
+    /// What each engine says of itself, the default one first.
     pub fn info(&self) -> Vec<EngineInfo> {
         self.engines.iter().map(|engine| engine.info()).collect()
     }
@@ -182,9 +220,44 @@ impl Engines {
         })
     }
 
+    /// The engine that devices of this process are calibrated with and blocks are timed on: the one that serves where nothing else
+    /// is said, which is the first that computes on the CPU and can be used. `auto` may take another one for each shard; the one
+    /// that is fastest on the calibration's models stands for it, and what is seen in service corrects the rest. Takes about as
+    /// long as a calibration then: not for an async thread.
+    pub fn calibrating(&self) -> Result<Arc<dyn Engine>, Error> {
+        let serves = |info: &EngineInfo| info.accelerator == "cpu" && info.unusable().is_none();
+        let Some(engine) = self.engines.iter().find(|engine| serves(&engine.info())) else {
+            return Err(Fault::NoEngine {
+                refusals: self.info().into_iter().filter_map(|info| Some((info.name.clone(), info.unusable()?.to_owned()))).collect(),
+            }
+            .into());
+        };
+        self.standing_for(&engine.info().name)
+    }
+
+    /// The engine of this name; for `auto` the one that stands for it, which is found in about the time of a calibration.
+    pub fn standing_for(&self, name: &str) -> Result<Arc<dyn Engine>, Error> {
+        if name == AUTO { self.auto.representative() } else { self.get(name).cloned() }
+    }
+
+    /// What `auto` knows of a shard: what came out of each engine when it was measured on this machine.
+    pub fn measured(&self, shard: &Digest) -> Vec<Measured> {
+        self.auto.known(shard)
+    }
+
+    /// The same, and what is not known is measured now. Refuses a shard without golden answers. Takes as long as loading the shard
+    /// with every engine: not for an async thread.
+    pub fn measure(&self, shard: &Shard, options: &LoadOptions) -> Result<Vec<Measured>, Error> {
+        self.auto.measure(shard, options)
+    }
+
     /// Loads a shard and checks its golden answers. Where the graph does not load with open dimensions, or answers wrongly,
     /// it is tried again with fewer of them; the error is the one of the last try.
     pub fn load(&self, engine: &str, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, Error> {
+        if engine == AUTO {
+            let names = self.auto.order(shard, options)?;
+            return auto::first_that_loads(names.iter().map(|name| self.load(name, shard, options)), shard);
+        }
         let engine = self.get(engine)?;
         let key = (engine.info().name, shard.digest, options.clone());
         let known = self.lock().get(&key).and_then(Weak::upgrade);
@@ -208,11 +281,14 @@ impl Engines {
     }
 }
 
-fn load_checked(engine: &dyn Engine, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, Error> {
+/// Loads with as many open dimensions as give the golden answers.
+pub(crate) fn load_checked(engine: &dyn Engine, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, Error> {
     let attempt = |open: OpenDimensions| {
         let mut graph = engine.load(shard, &LoadOptions { open, ..options.clone() })?;
         if let Some(golden) = &shard.golden {
-            golden::check(graph.as_mut(), golden).map_err(|error| error.of(&shard.id))?;
+            // Only now: some engines know what they are once something is loaded.
+            let is_coarse = engine.info().computes_in_half(options);
+            golden::check_loaded(graph.as_mut(), shard, golden, is_coarse).map_err(|error| error.of(&shard.id))?;
         }
         Ok(graph)
     };

@@ -45,6 +45,8 @@ pub enum Fault {
     Probe { output: String, difference: f64, tolerance: f64 },
     /// An engine that is not registered.
     UnknownEngine { name: String, known: Vec<String> },
+    /// A shard that no engine takes; each with its reason.
+    NoEngine { refusals: Vec<(String, String)> },
     /// An engine that refused a graph, failed in a run or panicked.
     Engine { engine: String, doing: &'static str, reason: String },
     /// An engine whose accelerator has no memory, or nothing else that is limited, left for it.
@@ -151,6 +153,11 @@ impl fmt::Display for Fault {
                 write!(f, "output `{output}` differs from the golden one by {difference:.3e}, the tolerance is {tolerance:.3e}")
             }
             Self::UnknownEngine { name, known } => write!(f, "engine `{name}` is not here, there are {}", known.join(", ")),
+            Self::NoEngine { refusals } if refusals.is_empty() => f.write_str("no engine computes on the CPU here"),
+            Self::NoEngine { refusals } => {
+                let text = |(engine, reason): &(String, String)| format!("{engine}: {reason}");
+                write!(f, "no engine takes it; {}", refusals.iter().map(text).collect::<Vec<_>>().join("; "))
+            }
             Self::Engine { engine, doing, reason } => write!(f, "engine {engine} failed to {doing}: {reason}"),
             Self::Exhausted { engine, doing, reason } => write!(f, "engine {engine} has no room to {doing}: {reason}"),
             Self::Driver { engine, reason } => write!(f, "engine {engine} cannot be asked now: {reason}"),

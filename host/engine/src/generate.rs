@@ -6,6 +6,9 @@ mod cnn;
 mod decoder;
 mod encoder;
 mod mlp;
+mod quantised;
+
+use quantised::{BLOCK, Weights};
 
 use crate::{
     error::{Error, Fault},
@@ -98,11 +101,27 @@ pub enum Kind {
     Encoder(EncoderSize),
     /// `input_ids`, `attention_mask`, `position_ids`, `past_key_values.N.key|value` to `logits`, `present.N.key|value`.
     Decoder(DecoderSize),
+    /// An encoder whose products have 8-bit weights and quantise what comes: `DynamicQuantizeLinear` and `MatMulInteger`.
+    EncoderInt8(EncoderSize),
+    /// A decoder whose products have 4-bit weights in blocks of 32: `MatMulNBits`. A tied output layer stays one of floats.
+    DecoderInt4(DecoderSize),
+}
+
+impl EncoderSize {
+    fn usual() -> Self {
+        Self { vocabulary: 1000, hidden: 128, layers: 4, heads: 4, feed_forward: 512, length_max: 128 }
+    }
+}
+
+impl DecoderSize {
+    fn usual() -> Self {
+        Self { vocabulary: 1000, hidden: 128, layers: 4, heads: 4, kv_heads: 2, feed_forward: 384, tied: true }
+    }
 }
 
 impl Kind {
     /// The names that `named` takes.
-    pub const NAMES: [&'static str; 6] = ["mlp", "cnn", "mobilenet", "resnet50", "encoder", "decoder"];
+    pub const NAMES: [&'static str; 8] = ["mlp", "cnn", "mobilenet", "resnet50", "encoder", "decoder", "encoder-int8", "decoder-int4"];
 
     /// A kind by name, at a usual small size.
     pub fn named(name: &str) -> Option<Self> {
@@ -111,8 +130,10 @@ impl Kind {
             "cnn" => Self::Cnn(CnnSize { pixels: 32, channels: 16, blocks: 4, classes: 10 }),
             "mobilenet" => Self::MobileNet { pixels: 224 },
             "resnet50" => Self::ResNet50 { pixels: 224 },
-            "encoder" => Self::Encoder(EncoderSize { vocabulary: 1000, hidden: 128, layers: 4, heads: 4, feed_forward: 512, length_max: 128 }),
-            "decoder" => Self::Decoder(DecoderSize { vocabulary: 1000, hidden: 128, layers: 4, heads: 4, kv_heads: 2, feed_forward: 384, tied: true }),
+            "encoder" => Self::Encoder(EncoderSize::usual()),
+            "decoder" => Self::Decoder(DecoderSize::usual()),
+            "encoder-int8" => Self::EncoderInt8(EncoderSize::usual()),
+            "decoder-int4" => Self::DecoderInt4(DecoderSize::usual()),
             _ => return None,
         })
     }
@@ -134,39 +155,49 @@ pub fn generate(kind: &Kind, seed: u64) -> Result<OnnxFile, Error> {
         }
         Kind::MobileNet { pixels } => positive(&[("pixels", *pixels)]).and_then(|()| cnn::mobilenet(*pixels, seed)),
         Kind::ResNet50 { pixels } => positive(&[("pixels", *pixels)]).and_then(|()| cnn::resnet50(*pixels, seed)),
-        Kind::Encoder(size) => {
-            positive(&[
-                ("vocabulary", size.vocabulary),
-                ("hidden", size.hidden),
-                ("layers", size.layers),
-                ("heads", size.heads),
-                ("feed_forward", size.feed_forward),
-                ("length_max", size.length_max),
-            ])?;
-            bounded(&[
-                &[size.vocabulary, size.hidden],
-                &[size.length_max, size.hidden],
-                &[size.layers, size.hidden, 4 * size.hidden],
-                &[size.layers, 2 * size.hidden, size.feed_forward],
-            ])?;
-            divides("hidden", size.hidden, "heads", size.heads)?;
-            encoder::build(size, seed)
-        }
-        Kind::Decoder(size) => {
-            positive(&[
-                ("vocabulary", size.vocabulary),
-                ("hidden", size.hidden),
-                ("layers", size.layers),
-                ("heads", size.heads),
-                ("kv_heads", size.kv_heads),
-                ("feed_forward", size.feed_forward),
-            ])?;
-            bounded(&[&[2, size.vocabulary, size.hidden], &[size.layers, size.hidden, 4 * size.hidden], &[size.layers, 3 * size.hidden, size.feed_forward]])?;
-            divides("hidden", size.hidden, "twice the heads", 2 * size.heads)?;
-            divides("heads", size.heads, "kv_heads", size.kv_heads)?;
-            decoder::build(size, seed)
+        Kind::Encoder(size) => encoder(size, seed, Weights::Float),
+        Kind::EncoderInt8(size) => encoder(size, seed, Weights::Int8),
+        Kind::Decoder(size) => decoder(size, seed, Weights::Float),
+        Kind::DecoderInt4(size) => {
+            divides("hidden", size.hidden, "the block", BLOCK)?;
+            divides("feed_forward", size.feed_forward, "the block", BLOCK)?;
+            decoder(size, seed, Weights::Int4)
         }
     }
+}
+
+fn encoder(size: &EncoderSize, seed: u64, products: Weights) -> Result<OnnxFile, Error> {
+    positive(&[
+        ("vocabulary", size.vocabulary),
+        ("hidden", size.hidden),
+        ("layers", size.layers),
+        ("heads", size.heads),
+        ("feed_forward", size.feed_forward),
+        ("length_max", size.length_max),
+    ])?;
+    bounded(&[
+        &[size.vocabulary, size.hidden],
+        &[size.length_max, size.hidden],
+        &[size.layers, size.hidden, 4 * size.hidden],
+        &[size.layers, 2 * size.hidden, size.feed_forward],
+    ])?;
+    divides("hidden", size.hidden, "heads", size.heads)?;
+    encoder::build(size, seed, products)
+}
+
+fn decoder(size: &DecoderSize, seed: u64, products: Weights) -> Result<OnnxFile, Error> {
+    positive(&[
+        ("vocabulary", size.vocabulary),
+        ("hidden", size.hidden),
+        ("layers", size.layers),
+        ("heads", size.heads),
+        ("kv_heads", size.kv_heads),
+        ("feed_forward", size.feed_forward),
+    ])?;
+    bounded(&[&[2, size.vocabulary, size.hidden], &[size.layers, size.hidden, 4 * size.hidden], &[size.layers, 3 * size.hidden, size.feed_forward]])?;
+    divides("hidden", size.hidden, "twice the heads", 2 * size.heads)?;
+    divides("heads", size.heads, "kv_heads", size.kv_heads)?;
+    decoder::build(size, seed, products)
 }
 
 fn positive(sizes: &[(&'static str, usize)]) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 //! held against them before it takes traffic, because an engine may be wrong without an error.
 
 mod inputs;
+mod loaded;
 
 use std::collections::HashMap;
 
@@ -29,9 +30,11 @@ use crate::{
     },
 };
 
+pub(crate) use loaded::check_loaded;
+
 /// Largest difference of 32-bit floats, as a part of the output's largest value. Plain and optimised plans of one engine, and
 /// different engines, were seen to differ by 1e-5 at most; a wrong weight shows well above this.
-const TOLERANCE: f64 = 1e-3;
+pub(crate) const TOLERANCE: f64 = 1e-3;
 /// The same for graphs with 16-bit floats or quantised products, which round 100 to 1000 times more coarsely.
 const TOLERANCE_COARSE: f64 = 2e-2;
 /// Models of more operations than this, at golden lengths, run optimised here: plain products take a second for 10^9.
@@ -124,8 +127,17 @@ impl Shard {
 /// Runs a loaded shard on its golden inputs. The error names the output with the largest difference beyond the tolerance; an
 /// infinite difference stands for a value that is not a number.
 pub fn check(graph: &mut dyn Graph, golden: &Golden) -> Result<(), Error> {
+    difference(graph, golden).map(drop)
+}
+
+/// The same, and gives the largest difference of an output, as a part of its largest value.
+pub fn difference(graph: &mut dyn Graph, golden: &Golden) -> Result<f64, Error> {
     let outputs = graph.run(golden.inputs.clone())?;
-    let specs = graph.outputs();
+    compared(graph.outputs(), &outputs, golden)
+}
+
+/// The largest difference of outputs from the golden ones.
+fn compared(specs: &[TensorSpec], outputs: &[Tensor], golden: &Golden) -> Result<f64, Error> {
     if outputs.len() != golden.outputs.len() || specs.len() != outputs.len() {
         let count = |count: usize| count.to_string();
         return Err(Fault::Mismatch {
@@ -136,19 +148,21 @@ pub fn check(graph: &mut dyn Graph, golden: &Golden) -> Result<(), Error> {
         }
         .into());
     }
+    let mut largest = 0.0f64;
     let mut worst: Option<(f64, Fault)> = None;
-    for ((spec, found), expected) in specs.iter().zip(&outputs).zip(&golden.outputs) {
+    for ((spec, found), expected) in specs.iter().zip(outputs).zip(&golden.outputs) {
         if found.shape() != expected.shape() || found.element_type() != expected.element_type() {
             let text = |tensor: &Tensor| format!("{}{:?}", tensor.element_type(), tensor.shape());
             return Err(Fault::Mismatch { what: "golden output", name: spec.name.clone(), expected: text(expected), found: text(found) }.into());
         }
         let (difference, tolerance) = compare(found, expected, golden.tolerance);
         let beyond = difference / tolerance;
+        largest = largest.max(beyond * golden.tolerance);
         if beyond > 1.0 && worst.as_ref().is_none_or(|(other, _)| beyond > *other) {
             worst = Some((beyond, Fault::Probe { output: spec.name.clone(), difference, tolerance }));
         }
     }
-    worst.map_or(Ok(()), |(_, fault)| Err(fault.into()))
+    worst.map_or(Ok(largest), |(_, fault)| Err(fault.into()))
 }
 
 /// The largest difference and the largest allowed one.

@@ -4,6 +4,7 @@
 //! It knows nothing of devices, plans or the network.
 
 mod artefact;
+mod auto;
 mod binding;
 mod calibrate;
 mod clock;
@@ -13,11 +14,13 @@ mod engine;
 mod error;
 mod generate;
 mod golden;
+mod guard;
 mod inspect;
 mod linear;
 mod onnx;
 mod onnx_pb;
 mod operations;
+mod rten;
 mod seed;
 mod spec;
 mod split;
@@ -26,6 +29,7 @@ mod timing;
 mod tract;
 
 pub use artefact::{Artefact, open_lengths};
+pub use auto::{AutoSettings, Figures, Measured, Outcome};
 pub use binding::{Binding, batch_symbol, symbols};
 pub use calibrate::{calibrate, calibrate_together};
 pub use digest::{Digest, Digester};
@@ -33,9 +37,10 @@ pub use element_type::ElementType;
 pub use engine::{Engine, EngineInfo, Engines, Graph, LoadOptions, OpenDimensions, check_inputs, run_rows};
 pub use error::{Error, ErrorKind, Fault};
 pub use generate::{CnnSize, DecoderSize, EncoderSize, Kind, MlpSize, generate};
-pub use golden::{Golden, check as check_golden};
+pub use golden::{Golden, check as check_golden, difference as golden_difference};
 pub use inspect::{InspectOptions, Inspection, inspect, inspect_with};
 pub use onnx::{OnnxFile, map_file};
+pub use rten::RtenEngine;
 pub use seed::Seed;
 pub use spec::{Dimension, TensorSpec};
 pub use split::{Shard, split};

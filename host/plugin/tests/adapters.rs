@@ -42,15 +42,25 @@ fn install(scene: &Scene, how: &str) -> Generation {
 }
 
 #[test]
-fn the_cpu_adapter_offers_what_the_engines_say() {
+fn the_cpu_adapter_offers_the_hosts_default_engine_or_the_one_that_it_is_told() {
     let scene = scene(3);
-    let offers = scene.host.adapter("cpu").unwrap().probe().unwrap();
-    let infos: Vec<_> = Engines::default().info().into_iter().filter(|info| info.accelerator == "cpu").collect();
-    assert_eq!(offers.len(), infos.len());
-    for (offer, info) in offers.iter().zip(&infos) {
-        assert_eq!((offer.memory, offer.weight_factor, offer.fixed), (info.memory, info.weight_factor, info.fixed_bytes));
-        assert_eq!(offer.element_types, info.element_types);
-        assert_eq!(offer.attributes[0], ("engine".to_owned(), info.name.clone()));
+    let infos = Engines::default().info();
+    let offered = |name: &str| {
+        let offers = scene.host.adapter("cpu").unwrap().probe().unwrap();
+        let info = infos.iter().find(|info| info.name == name).unwrap();
+        assert_eq!(offers.len(), 1, "one device has one CPU");
+        assert_eq!((offers[0].memory, offers[0].weight_factor, offers[0].fixed), (info.memory, info.weight_factor, info.fixed_bytes));
+        assert_eq!(offers[0].element_types, info.element_types);
+        assert_eq!(offers[0].attributes[0], ("engine".to_owned(), info.name.clone()));
+    };
+    offered(&infos[0].name);
+    for name in ["rten", "auto"] {
+        let (slot, config) = (Some(SlotName::Adapter("cpu".to_owned())), Some(format!(r#"{{"engine":"{name}"}}"#)));
+        let prepared = scene.host.prepare(&PluginSource::builtin("cpu-adapter").unwrap(), slot, config).unwrap();
+        scene.host.commit(prepared).unwrap();
+        offered(name);
+        let mut instance = scene.host.adapter("cpu").unwrap().open(Arc::clone(&shards()[0]), 0).unwrap();
+        assert!(instance.run(&RunCall::default(), vec![input()]).is_ok(), "{name} computes");
     }
     assert!(matches!(scene.host.adapter("npu").unwrap_err().fault(), Fault::Unbound { .. }));
 }

@@ -51,6 +51,8 @@ impl AclEngine {
 impl Engine for AclEngine {
     fn info(&self) -> EngineInfo {
         let mut attributes = vec![("library".to_owned(), self.runtime.api.loaded.path().display().to_string())];
+        // So the vendor's tool converts unless it is told otherwise.
+        attributes.push((EngineInfo::HALF.to_owned(), EngineInfo::ALWAYS.to_owned()));
         attributes.extend(self.target.iter().map(|target| ("target".to_owned(), target.clone())));
         EngineInfo {
             name: "acl".into(),

@@ -165,6 +165,7 @@ impl Engine for OrtEngine {
     fn info(&self) -> EngineInfo {
         let (weight_factor, fixed_bytes) = self.memory_costs();
         let mut attributes = vec![("library".to_owned(), self.loaded.path.display().to_string())];
+        attributes.extend(self.provider.half(&self.config).map(|when| (EngineInfo::HALF.to_owned(), when.to_owned())));
         attributes.extend(self.gpu.iter().map(|gpu| ("gpu".to_owned(), gpu.name.clone())));
         EngineInfo {
             name: self.provider.engine().into(),

@@ -71,6 +71,8 @@ impl Engine for RknnEngine {
     fn info(&self) -> EngineInfo {
         use ElementType::*;
         let mut attributes = vec![("library".to_owned(), self.api.loaded.path().display().to_string())];
+        // The library says so of its chips' floats; what was quantised is coarser still.
+        attributes.push((EngineInfo::HALF.to_owned(), EngineInfo::ALWAYS.to_owned()));
         attributes.extend(self.settings.target.iter().map(|target| ("target".to_owned(), target.clone())));
         attributes.extend(self.versions.get().map(|(_, driver)| ("driver".to_owned(), driver.clone())));
         attributes.extend(self.unusable.iter().map(|reason| (EngineInfo::UNUSABLE.to_owned(), reason.clone())));

@@ -4,6 +4,7 @@ mod blobs;
 mod census;
 mod conversion;
 mod device;
+mod engine;
 mod link;
 mod plan;
 mod plugin;
@@ -15,6 +16,7 @@ pub use blobs::{Blobs, ShardLoad};
 pub use census::{Census, DeviceCensus, Supply};
 pub use conversion::{Artefact, ArtefactQuery, Conversion, ConversionQuery, ConvertQuery};
 pub use device::{Cost, Device, DeviceOrder, Offer, Ordered, Pressures};
+pub use engine::{EngineFigures, ModelQuery, ShardEngine};
 pub use link::Link;
 pub use plan::{
     ExpectedModel, ExplainQuery, ExplainedReplica, ExplainedStage, Explanation, Help, Plan, PlanPolicy, PlanRecord, PlannedModel, PredictionError, Refused,
@@ -139,4 +141,7 @@ pub struct Model {
     pub outputs: Vec<TensorMetadata>,
     /// Names of its classes.
     pub labels: Vec<String>,
+    /// What engines did with its shards on this host, as far as they were measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<ShardEngine>,
 }

@@ -19,7 +19,8 @@ use config::Config;
 /// Engines that drive it, the first choice first.
 pub const ENGINES: [&str; 2] = ["acl", "cann"];
 
-const ACCELERATOR: Accelerator = Accelerator { kind: "ascend", engines: &ENGINES, operators: &operators::OPERATORS, toolkit: "ONNX Runtime's CANN provider" };
+const ACCELERATOR: Accelerator =
+    Accelerator { kind: "ascend", engines: &ENGINES, converted: &["acl"], operators: &operators::OPERATORS, toolkit: "ONNX Runtime's CANN provider" };
 
 /// The adapter; `E` is a double in tests.
 #[derive(Debug)]

@@ -37,6 +37,16 @@ fn both_engines_are_one_offer_and_the_settings_choose() {
 }
 
 #[test]
+fn where_cann_is_not_used_shards_must_be_converted() {
+    let needs = |config: &str| {
+        let offers = adapter(config).probe();
+        offers[0].attributes.iter().find(|(name, _)| name == "needs-artefacts").map(|(_, target)| target.clone())
+    };
+    assert_eq!(needs(r#"{"target":"Ascend310P3"}"#), None);
+    assert_eq!(needs(r#"{"engine":"acl","target":"Ascend310P3"}"#).as_deref(), Some("acl:ascend310p3"));
+}
+
+#[test]
 fn lengths_are_padded_to_those_of_the_settings() {
     let mut adapter = adapter(r#"{"buckets":[{"tokens":4},{"tokens":16}]}"#);
     adapter.load(shard(), 0).expect("it loads");

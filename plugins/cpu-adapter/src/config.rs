@@ -7,7 +7,7 @@ use shardhost_sdk::adapter::{Attribute, PlainConfig};
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The engine to use; without it, every engine that computes on the CPU is offered, the host's default first.
+    /// The engine to use, `auto` among them; without it, the host's default one of those that compute on the CPU.
     pub engine: Option<String>,
     /// Threads that one run may use; without it, the engine's default.
     pub threads: Option<u32>,

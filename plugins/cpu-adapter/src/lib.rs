@@ -1,5 +1,5 @@
-//! Runs shards on the CPU through an engine of the host. Offers each engine that computes there, loads a shard with the
-//! one that was chosen, and hands tensors on as they come: no byte of them enters the guest.
+//! Runs shards on the CPU through an engine of the host: the one that its configuration names, or the host's default one. Loads a
+//! shard with it, and hands tensors on as they come: no byte of them enters the guest.
 
 use shardhost_sdk::{adapter::PlainAdapter, export_adapter};
 

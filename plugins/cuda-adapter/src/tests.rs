@@ -33,7 +33,7 @@ fn settings_become_options_of_the_engine() {
 fn refusals_name_the_engine_and_the_operator() {
     let mut adapter = adapter("{}");
     assert_eq!(adapter.load("odd", 0).expect_err("unsupported").reason, "engine cuda: operator Odd is not known");
-    assert_eq!(adapter.load("shard", 1).expect_err("one offer").reason, "offer 1 does not exist, there are 1");
+    assert_eq!(adapter.load("shard", 1).expect_err("one offer").reason, "offer 1 does not exist, there is 1");
     assert_eq!(adapter.run(&call(), vec![1]).expect_err("nothing is loaded").message, "no shard is loaded");
 }
 

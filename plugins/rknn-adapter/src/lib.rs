@@ -18,7 +18,8 @@ use config::Config;
 /// Engines that drive it, the first choice first.
 pub const ENGINES: [&str; 1] = ["rknn"];
 
-const ACCELERATOR: Accelerator = Accelerator { kind: "rknn", engines: &ENGINES, operators: &operators::OPERATORS, toolkit: "RKNN-Toolkit2 2.1.0" };
+const ACCELERATOR: Accelerator =
+    Accelerator { kind: "rknn", engines: &ENGINES, converted: &ENGINES, operators: &operators::OPERATORS, toolkit: "RKNN-Toolkit2 2.1.0" };
 
 /// The adapter; `E` is a double in tests.
 #[derive(Debug)]

@@ -27,7 +27,9 @@ fn the_npu_is_one_offer_and_settings_reach_the_engine() {
     let mut adapter = adapter(r#"{"core_mask":"0_1","target":"rk3588","options":{"priority":"high"}}"#);
     let offers = adapter.probe();
     assert_eq!((offers.len(), offers[0].accelerator.as_str()), (1, "rknn"));
-    assert!(offers[0].attributes.contains(&("target".to_owned(), "rk3588".to_owned())));
+    for (name, value) in [("target", "rk3588"), ("needs-artefacts", "rknn:rk3588")] {
+        assert!(offers[0].attributes.contains(&(name.to_owned(), value.to_owned())), "{name}");
+    }
     adapter.load(picture_shard(), 0).expect("it loads");
     let options = [("core_mask", "0_1"), ("target", "rk3588"), ("priority", "high")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(*adapter.0.engine().loads.borrow(), [("rknn".to_owned(), options.to_vec())]);

@@ -13,6 +13,10 @@ use super::{
 
 /// The attribute by which an engine says why nothing can be loaded with it here.
 const UNUSABLE: &str = "unusable";
+/// The attribute, of engines and settings, that names the chip.
+const TARGET: &str = "target";
+/// The attribute by which an offer says what shards must be converted for that are to run there.
+const NEEDS_ARTEFACTS: &str = "needs-artefacts";
 /// NHWC of NCHW, and back.
 const TO_CHANNELS_LAST: [u32; 4] = [0, 2, 3, 1];
 const TO_CHANNELS_FIRST: [u32; 4] = [0, 3, 1, 2];
@@ -24,6 +28,8 @@ pub struct Accelerator {
     pub kind: &'static str,
     /// Engines that drive it, the first choice first.
     pub engines: &'static [&'static str],
+    /// Those of them that load nothing but what was converted, for targets `NAME:CHIP`.
+    pub converted: &'static [&'static str],
     /// Operators of which its toolkit's documents say that it takes them, sorted.
     pub operators: &'static [&'static str],
     /// Whose document that is.
@@ -149,6 +155,7 @@ impl<E: Operations> Converted<E> {
             attributes.extend(info.attributes.iter().cloned());
         }
         attributes.extend(self.settings.attributes.iter().cloned());
+        attributes.extend(self.needed(&engines).map(|target| (NEEDS_ARTEFACTS.to_owned(), target)));
         vec![Offer {
             accelerator: self.accelerator.kind.to_owned(),
             memory_pool: 0,
@@ -159,6 +166,20 @@ impl<E: Operations> Converted<E> {
             roles: Roles::HEAD | Roles::BODY | Roles::TAIL,
             attributes,
         }]
+    }
+
+    /// What shards must be converted for, where no engine takes others. A chip that nobody names is left out: nothing is converted for
+    /// that, so the host plans without the offer and says so.
+    fn needed(&self, engines: &[EngineInfo]) -> Option<String> {
+        let first = engines.first()?;
+        if !engines.iter().all(|info| self.accelerator.converted.contains(&info.name.as_str())) {
+            return None;
+        }
+        let chip = self.settings.attributes.iter().chain(&first.attributes).find(|(name, _)| name == TARGET).map(|(_, chip)| chip.to_lowercase());
+        if chip.is_none() {
+            log(Level::Warn, &format!("engine {} does not say which chip it drives: set `{TARGET}`, or nothing is planned for it", first.name));
+        }
+        Some(chip.map_or_else(|| first.name.clone(), |chip| format!("{}:{chip}", first.name)))
     }
 
     /// Loads a shard with the first engine that takes it; a refusal says of each why it does not.

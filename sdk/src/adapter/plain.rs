@@ -1,5 +1,6 @@
-//! An adapter that leaves all work to an engine of the host: it offers each engine of its kind, loads a shard with the one that was
-//! chosen, and hands tensors on as they come. What is particular to one accelerator is in its [`PlainConfig`].
+//! An adapter that leaves all work to an engine of the host: the one that its configuration names, or the first of its kind that can be
+//! used. It makes one offer, loads shards with that engine, and hands tensors on as they come. What is particular to one accelerator is
+//! in its [`PlainConfig`].
 
 use super::{Attribute, Call, Engine, EngineError, EngineErrorKind, EngineInfo, Fit, HostEngine, Level, Offer, Refusal, Roles, ShardAdapter, log};
 
@@ -18,7 +19,7 @@ pub trait PlainConfig: Sized + 'static {
     /// Reads JSON; the error is shown to whoever installs the plugin.
     fn read(json: &str) -> Result<Self, String>;
 
-    /// The only engine to offer; none for every engine of this kind.
+    /// The engine to use; none for the first of this kind that can be used.
     fn engine(&self) -> Option<&str> {
         None
     }
@@ -38,10 +39,21 @@ pub struct PlainAdapter<C: PlainConfig, E: Engine = HostEngine> {
 }
 
 impl<C: PlainConfig, E: Engine> PlainAdapter<C, E> {
-    /// The engines to offer, the host's default first. One that cannot be used here is left out.
-    fn engines(&self) -> Vec<EngineInfo> {
-        let is_wanted = |info: &EngineInfo| info.accelerator == C::ACCELERATOR && self.config.engine().is_none_or(|name| name == info.name);
-        self.engine.engines().into_iter().filter(|info| is_wanted(info) && unusable(info).is_none()).collect()
+    /// The engine that the settings name, or else the first that can be used: the host lists its default one first. The error says
+    /// why there is none.
+    fn chosen(&self) -> Result<EngineInfo, String> {
+        let kind = C::ACCELERATOR;
+        let infos: Vec<EngineInfo> = self.engine.engines().into_iter().filter(|info| info.accelerator == kind).collect();
+        let Some(name) = self.config.engine() else {
+            let usable = infos.iter().find(|info| unusable(info).is_none());
+            return usable.cloned().ok_or_else(|| nothing(kind, &infos));
+        };
+        let there_are = || infos.iter().map(|info| info.name.as_str()).collect::<Vec<_>>().join(", ");
+        let info = infos.iter().find(|info| info.name == name).ok_or_else(|| format!("engine {name} is not one for {kind} here, there are {}", there_are()))?;
+        match unusable(info) {
+            Some(reason) => Err(format!("engine {name} cannot be used: {reason}")),
+            None => Ok(info.clone()),
+        }
     }
 
     fn attempt(&self, info: &EngineInfo, shard: &E::ShardFile) -> Result<(E::Graph, Vec<Attribute>), EngineError> {
@@ -68,23 +80,25 @@ impl<C: PlainConfig, E: Engine> ShardAdapter for PlainAdapter<C, E> {
     }
 
     fn probe(&mut self) -> Vec<Offer> {
-        for info in self.engine.engines().iter().filter(|info| info.accelerator == C::ACCELERATOR) {
-            if let Some(reason) = unusable(info) {
-                log(Level::Warn, &format!("engine {} cannot be used here: {reason}", info.name));
+        match self.chosen() {
+            Ok(info) => vec![offer::<C>(info)],
+            Err(reason) => {
+                log(Level::Warn, &format!("nothing is offered: {reason}"));
+                Vec::new()
             }
         }
-        self.engines().into_iter().map(offer::<C>).collect()
     }
 
     fn load(&mut self, shard: E::ShardFile, offer: u32) -> Result<Fit, Refusal> {
-        let engines = self.engines();
-        let missing = || Refusal::because(format!("offer {offer} does not exist, there are {}", engines.len()));
-        let info = engines.get(offer as usize).ok_or_else(missing)?;
+        let info = self.chosen().map_err(Refusal::because)?;
+        if offer > 0 {
+            return Err(Refusal::because(format!("offer {offer} does not exist, there is 1")));
+        }
         let refused = |error: EngineError| Refusal::because(format!("engine {}: {}", info.name, error.message));
-        let (graph, options) = self.attempt(info, &shard).map_err(refused)?;
+        let (graph, options) = self.attempt(&info, &shard).map_err(refused)?;
         let memory_bytes = self.engine.memory_bytes(&graph);
         self.graph = Some(graph);
-        let attributes = [("engine".to_owned(), info.name.clone())].into_iter().chain(options).collect();
+        let attributes = [("engine".to_owned(), info.name)].into_iter().chain(options).collect();
         Ok(Fit { memory_bytes, attributes })
     }
 
@@ -93,6 +107,12 @@ impl<C: PlainConfig, E: Engine> ShardAdapter for PlainAdapter<C, E> {
         let graph = self.graph.as_ref().ok_or_else(unloaded)?;
         self.engine.run(graph, inputs)
     }
+}
+
+/// Why none of these engines can be used.
+fn nothing(kind: &str, infos: &[EngineInfo]) -> String {
+    let reasons: Vec<String> = infos.iter().filter_map(|info| Some(format!("{} cannot be used: {}", info.name, unusable(info)?))).collect();
+    if reasons.is_empty() { format!("no engine of the host is one for {kind}") } else { format!("no engine for {kind} can be used: {}", reasons.join("; ")) }
 }
 
 fn unusable(info: &EngineInfo) -> Option<&str> {

@@ -56,6 +56,9 @@ impl Service for Counting {
     fn model_ready(&self, _: &Model) -> bool {
         self.ready
     }
+    fn shard_engines(&self, _: &Model, _: &admin::ModelQuery) -> Result<Vec<admin::ShardEngine>, Error> {
+        Ok(Vec::new())
+    }
     fn deadline(&self, timeout: Option<Millis>) -> Millis {
         timeout.unwrap_or(Millis(1e3))
     }

@@ -3,10 +3,10 @@
 use std::{fs, path::PathBuf};
 
 use clap::Subcommand;
-use host_core::units::Bytes;
+use host_core::units::{Bytes, Millis};
 use host_engine::{Kind, generate};
 use host_wire::{
-    admin::{Model, Plan, SplitQuery},
+    admin::{Model, ModelQuery, Plan, ShardEngine, SplitQuery},
     oip::TensorMetadata,
 };
 
@@ -21,6 +21,12 @@ pub(super) enum ModelCommand {
     Show {
         /// Its name, or NAME@VERSION
         model: String,
+        /// Measure each engine on the shards that this host holds, where that was not done before
+        #[arg(long)]
+        measure: bool,
+        /// Threads that a run may use in that
+        #[arg(long, requires = "measure")]
+        threads: Option<u32>,
     },
     /// Write a model's shards as files
     Split {
@@ -47,7 +53,7 @@ pub(super) enum ModelCommand {
     },
     /// Write a model with seeded weights into a models folder, to try or measure with
     Generate {
-        /// mlp, cnn, mobilenet, resnet50, encoder or decoder
+        /// mlp, cnn, mobilenet, resnet50, encoder, decoder, encoder-int8 or decoder-int4
         kind: String,
         /// Models folder that gets NAME/1/model.onnx
         #[arg(long, default_value = "models")]
@@ -67,8 +73,9 @@ pub(super) async fn model(global: &Global, screen: &mut Screen, command: ModelCo
             let models: Vec<Model> = Admin::find(global)?.get("/models").await?;
             if screen.is_json() { screen.json(&models) } else { list(screen, &models) }
         }
-        ModelCommand::Show { model } => {
-            let model: Model = Admin::find(global)?.get(&format!("/models/{model}")).await?;
+        ModelCommand::Show { model, measure, threads } => {
+            let query = ModelQuery { measure, threads };
+            let model: Model = Admin::find(global)?.query(&format!("/models/{model}"), &query).await?;
             if screen.is_json() { screen.json(&model) } else { show(screen, &model) }
         }
         ModelCommand::Plan { model } => {
@@ -119,7 +126,30 @@ fn show(screen: &mut Screen, model: &Model) -> Result<(), Error> {
         ("outputs", tensors(&model.outputs)),
         ("labels", model.labels.join(", ")),
     ];
-    lines.iter().try_for_each(|(name, value)| screen.line(&format!("{name:8}  {value}")))
+    lines.iter().try_for_each(|(name, value)| screen.line(&format!("{name:8}  {value}")))?;
+    if model.engines.is_empty() {
+        return Ok(());
+    }
+    screen.line("")?;
+    let rows: Vec<[String; 8]> = model.engines.iter().map(engine_row).collect();
+    screen.table(["blocks", "engine", "version", "threads", "run", "memory", "load", "difference"], &rows)
+}
+
+/// The last column says by how much the answers differ, or why the engine is not taken.
+fn engine_row(row: &ShardEngine) -> [String; 8] {
+    let named = |rest: [String; 4]| {
+        let [run, memory, load, last] = rest;
+        [row.blocks.clone(), row.engine.clone(), row.version.clone(), row.threads.to_string(), run, memory, load, last]
+    };
+    match &row.figures {
+        Some(figures) => named([
+            Millis(figures.run_ms).to_string(),
+            Bytes(figures.memory_bytes).to_string(),
+            Millis(figures.load_ms).to_string(),
+            format!("{:.1e}", figures.difference),
+        ]),
+        None => named(["-".into(), "-".into(), "-".into(), format!("refused: {}", row.refusal.as_deref().unwrap_or("it does not say why"))]),
+    }
 }
 
 fn tensors(tensors: &[TensorMetadata]) -> String {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::settings::{MINUTE_MS, Setting, number, parsed, path, ratio, structured};
 
 /// Engines that are part of the program.
-const EMBEDDED: [&str; 1] = ["tract"];
+const EMBEDDED: [&str; 2] = ["tract", "rten"];
 
 /// What the config says of engines.
 #[derive(Clone, PartialEq, Debug)]
@@ -197,9 +197,9 @@ mod tests {
     fn only_engines_of_the_program_are_isolated_by_name() {
         let mut names = Vec::new();
         assert_eq!(isolate(&mut names, &json!(["tract"])), Ok(()));
-        assert_eq!(isolate(&mut names, &json!(r#"["tract"]"#)), Ok(()));
-        assert_eq!(names, ["tract"]);
-        assert!(isolate(&mut names, &json!(["ort"])).is_err_and(|reason| reason.ends_with("tract")));
+        assert_eq!(isolate(&mut names, &json!(r#"["tract", "rten"]"#)), Ok(()));
+        assert_eq!(names, ["tract", "rten"]);
+        assert!(isolate(&mut names, &json!(["ort"])).is_err_and(|reason| reason.ends_with("tract, rten")));
         assert!(isolate(&mut names, &json!("tract")).is_err());
     }
 }

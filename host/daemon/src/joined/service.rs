@@ -38,6 +38,10 @@ impl Service for Joined {
         false
     }
 
+    fn shard_engines(&self, _model: &Model, _query: &admin::ModelQuery) -> Result<Vec<admin::ShardEngine>, Error> {
+        Ok(Vec::new())
+    }
+
     fn deadline(&self, timeout: Option<Millis>) -> Millis {
         timeout.unwrap_or(Millis::ZERO)
     }

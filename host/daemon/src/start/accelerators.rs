@@ -11,7 +11,6 @@ use host_core::{
 use host_engine::Engines;
 use host_plugin::{AdapterOffer, AdapterSlot, PluginHost};
 
-use super::ENGINE;
 use crate::{
     config::{Config, LocalDevice},
     error::{Error, Fault},
@@ -128,20 +127,27 @@ impl Machine<'_> {
     /// make them good.
     fn cost(&mut self, kind: &str, offer: &AdapterOffer) -> Result<CostModel, Error> {
         let named = offer.attributes.iter().find(|(name, _)| name == ENGINE_ATTRIBUTE).map(|(_, engine)| engine.as_str());
-        let devices = self.wanted.get(kind).copied().unwrap_or(1);
         if kind == CPU {
-            // All devices of the process share its cores, whatever adapters they name.
-            return self.measured(named.filter(|name| self.engines.get(name).is_ok()).unwrap_or(ENGINE), self.config.local_devices.len());
+            return self.of_cpu(named);
         }
-        let own = named.map(|engine| self.measured(engine, devices));
-        match own {
+        let devices = self.wanted.get(kind).copied().unwrap_or(1);
+        match named.map(|engine| self.measured(engine, devices)) {
             Some(Ok(cost)) => Ok(cost),
             Some(Err(error)) => {
                 tracing::info!(adapter = %kind, %error, "the accelerator cannot be calibrated; it counts as fast as the CPU until runs are measured");
-                self.measured(ENGINE, self.config.local_devices.len())
+                self.of_cpu(None)
             }
-            None => self.measured(ENGINE, self.config.local_devices.len()),
+            None => self.of_cpu(None),
         }
+    }
+
+    /// With the engine that serves where none is named. All devices of the process share its cores, whatever adapters they name.
+    fn of_cpu(&mut self, named: Option<&str>) -> Result<CostModel, Error> {
+        let engine = match named.filter(|name| self.engines.get(name).is_ok()) {
+            Some(name) => name.to_owned(),
+            None => self.engines.calibrating()?.info().name,
+        };
+        self.measured(&engine, self.config.local_devices.len())
     }
 
     /// What each device takes while the others compute too.
@@ -150,7 +156,7 @@ impl Machine<'_> {
             return Ok(*cost);
         }
         let budget = Millis(self.config.calibration_ms as f64);
-        let cost = host_engine::calibrate_together(self.engines.get(engine)?.as_ref(), devices, budget)?;
+        let cost = host_engine::calibrate_together(self.engines.standing_for(engine)?.as_ref(), devices, budget)?;
         self.costs.insert(engine.to_owned(), cost);
         Ok(cost)
     }
@@ -195,7 +201,8 @@ mod tests {
         let acl = Converted { name: "acl", accelerator: "ascend", memory: Some(Bytes::mib(64)), unusable };
         let engines = Arc::new(Engines::new(vec![Arc::new(TractEngine), Arc::new(rknn), Arc::new(acl)]));
         let plugins = PluginHost::start(PluginConfig::default(), engines.clone(), EventSink::none()).expect("the built-in plugins start");
-        let config = Config { local_devices: serde_json::from_value(devices).expect("sound devices"), calibration_ms: 5, ..Config::default() };
+        let config =
+            Config { local_devices: serde_json::from_value(devices).expect("sound devices"), calibration_ms: 5, ..Config::with_data("/nowhere".into()) };
         find(&config, &plugins, &engines).map_err(|error| error.to_string())
     }
 

@@ -230,6 +230,8 @@ enum RefusalKind {
     Unsupported,
     /// The engine failed.
     Failed,
+    /// Nothing is left for it now.
+    Exhausted,
 }
 
 impl Refusal {
@@ -248,6 +250,7 @@ impl Refusal {
             RefusalKind::Invalid => Fault::Graph { reason: self.text }.into(),
             RefusalKind::Unsupported => Fault::Unsupported { reason: self.text }.into(),
             RefusalKind::Failed => Fault::Engine { engine: engine.to_owned(), doing, reason: self.text }.into(),
+            RefusalKind::Exhausted => Fault::Exhausted { engine: engine.to_owned(), doing, reason: self.text }.into(),
         }
     }
 
@@ -257,7 +260,7 @@ impl Refusal {
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, Garbage> {
-        let kinds = [RefusalKind::Invalid, RefusalKind::Unsupported, RefusalKind::Failed];
+        let kinds = [RefusalKind::Invalid, RefusalKind::Unsupported, RefusalKind::Failed, RefusalKind::Exhausted];
         let kind = reader.u8()?;
         let kind = *kinds.get(usize::from(kind)).ok_or_else(|| Garbage(format!("there is no refusal {kind}")))?;
         Ok(Self { kind, text: reader.text()? })
@@ -268,6 +271,7 @@ impl From<&Error> for Refusal {
     fn from(error: &Error) -> Self {
         match error.fault() {
             Fault::Engine { reason, .. } => Self { kind: RefusalKind::Failed, text: reason.clone() },
+            Fault::Exhausted { reason, .. } => Self { kind: RefusalKind::Exhausted, text: reason.clone() },
             Fault::File { .. } | Fault::UnknownEngine { .. } | Fault::Driver { .. } => Self { kind: RefusalKind::Failed, text: error.to_string() },
             Fault::Unsupported { .. } | Fault::TooLarge { .. } => Self { kind: RefusalKind::Unsupported, text: error.to_string() },
             _ => Self { kind: RefusalKind::Invalid, text: error.to_string() },

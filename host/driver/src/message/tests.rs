@@ -11,7 +11,7 @@ fn samples() -> Vec<Message> {
         Message::Beat,
         Message::Attach { graph: 7, is_loaded: true },
         Message::Forget { graph: 7 },
-        Message::Loaded { inputs: vec![spec.clone()], outputs: vec![spec], memory: units::Bytes(9) },
+        Message::Loaded { inputs: vec![spec.clone()], outputs: vec![spec.clone()], buckets: vec![vec![spec.clone()], vec![spec]], memory: units::Bytes(9) },
         Message::Run(vec![parcel.clone(), shared]),
         Message::Ran(vec![parcel]),
         Message::Failed(Refusal::failed("no".into())),

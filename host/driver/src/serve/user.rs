@@ -69,7 +69,8 @@ impl User {
         let options = order.options.clone();
         let shard = shard(order, map_fixed(&file).map_err(|error| failed(error.to_string()))?).map_err(|garbage| failed(garbage.0))?;
         let graph = self.engine.load(&shard, &options)?;
-        let loaded = Message::Loaded { inputs: graph.inputs().to_vec(), outputs: graph.outputs().to_vec(), memory: graph.memory() };
+        let (inputs, outputs) = (graph.inputs().to_vec(), graph.outputs().to_vec());
+        let loaded = Message::Loaded { inputs, outputs, buckets: graph.buckets(), memory: graph.memory() };
         self.graph = Some(graph.share()?);
         lock(&self.graphs).insert(self.number, graph);
         Ok(loaded)

@@ -1,10 +1,11 @@
 //! A graph under construction: values are names, weights come from a seed and are scaled so that activations keep their size.
 
+use super::quantised::Weights;
 use crate::{
     element_type::ElementType,
     error::Error,
     onnx::{OnnxFile, build},
-    onnx_pb::{AttributeProto, GraphProto, NodeProto, TensorProto},
+    onnx_pb::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto},
     seed::Seed,
     spec::{Dimension, TensorSpec},
 };
@@ -19,11 +20,29 @@ pub(crate) struct Builder {
     outputs: Vec<TensorSpec>,
     scope: String,
     made: usize,
+    products: Weights,
+    /// Domains of operators beside the default one.
+    domains: Vec<String>,
 }
 
 impl Builder {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed: Seed::new(seed), nodes: Vec::new(), weights: Vec::new(), inputs: Vec::new(), outputs: Vec::new(), scope: String::new(), made: 0 }
+        Self {
+            seed: Seed::new(seed),
+            nodes: Vec::new(),
+            weights: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            scope: String::new(),
+            made: 0,
+            products: Weights::Float,
+            domains: Vec::new(),
+        }
+    }
+
+    /// How the weights of `linear` are stored.
+    pub(crate) fn with_products(self, products: Weights) -> Self {
+        Self { products, ..self }
     }
 
     /// Names that follow begin with this.
@@ -59,11 +78,40 @@ impl Builder {
         self.nodes.push(build::node(operator, inputs, &[name], attributes));
     }
 
+    /// A node of another domain, with version 1 of it.
+    pub(super) fn op_of(&mut self, domain: &str, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
+        let name = self.fresh(operator);
+        let node = build::node(operator, inputs, &[&name], attributes);
+        self.nodes.push(NodeProto { domain: Some(domain.to_owned()), ..node });
+        if !self.domains.iter().any(|known| known == domain) {
+            self.domains.push(domain.to_owned());
+        }
+        name
+    }
+
+    /// The value in 8 bits, its scale and its zero.
+    pub(super) fn dynamic_quantised(&mut self, value: &str) -> [String; 3] {
+        let names = ["quantised", "scale", "zero"].map(|label| self.fresh(label));
+        self.nodes.push(build::node("DynamicQuantizeLinear", &[value], &names.each_ref().map(String::as_str), vec![]));
+        names
+    }
+
+    /// Seeded numbers, scaled by the number of values that are added up.
+    pub(super) fn scaled_floats(&mut self, count: usize, summed: usize) -> Vec<f32> {
+        self.seed.floats(count, (3.0 / summed.max(1) as f32).sqrt())
+    }
+
+    /// A weight of numbers of one byte each; the caller gives as many as the shape has elements.
+    pub(super) fn bytes(&mut self, label: &str, element_type: ElementType, shape: &[usize], data: Vec<u8>) -> String {
+        let name = self.fresh(label);
+        self.weights.push(build::byte_weight(&name, element_type, shape, data));
+        name
+    }
+
     /// Seeded weights, scaled by the number of values that are added up.
     pub(crate) fn weight(&mut self, label: &str, shape: &[usize], summed: usize) -> String {
         let name = self.fresh(label);
-        let scale = (3.0 / summed.max(1) as f32).sqrt();
-        let values = self.seed.floats(shape.iter().product(), scale);
+        let values = self.scaled_floats(shape.iter().product(), summed);
         self.weights.push(build::weight(&name, shape, &values));
         name
     }
@@ -90,8 +138,14 @@ impl Builder {
 
     /// A product with seeded weights and a bias: [.., inputs] to [.., outputs].
     pub(crate) fn linear(&mut self, value: &str, inputs: usize, outputs: usize, bias: bool) -> String {
-        let weight = self.weight("weight", &[inputs, outputs], inputs);
-        let product = self.op("MatMul", &[value, &weight], vec![]);
+        let product = match self.products {
+            Weights::Float => {
+                let weight = self.weight("weight", &[inputs, outputs], inputs);
+                self.op("MatMul", &[value, &weight], vec![])
+            }
+            Weights::Int8 => self.product_int8(value, inputs, outputs),
+            Weights::Int4 => self.product_int4(value, inputs, outputs),
+        };
         if !bias {
             return product;
         }
@@ -108,7 +162,9 @@ impl Builder {
             output: self.outputs.iter().map(build::value_info).collect(),
             ..GraphProto::default()
         };
-        OnnxFile::from_model(build::model(graph))
+        let mut model = build::model(graph);
+        model.opset_import.extend(self.domains.into_iter().map(|domain| OperatorSetIdProto { domain: Some(domain), version: Some(1) }));
+        OnnxFile::from_model(model)
     }
 
     fn fresh(&mut self, label: &str) -> String {

@@ -1,7 +1,7 @@
 //! Decoders as Llama is one, under the names that the usual exporter gives: RMS norms, rotary positions, gated feed-forward parts, and
 //! an attention cache whose heads may be shared by several query heads.
 
-use super::{DecoderSize, builder::Builder};
+use super::{DecoderSize, builder::Builder, quantised::Weights};
 use crate::{
     element_type::ElementType,
     error::Error,
@@ -18,8 +18,8 @@ struct Shared {
     mask: String,
 }
 
-pub(super) fn build(size: &DecoderSize, seed: u64) -> Result<OnnxFile, Error> {
-    let mut builder = Builder::new(seed);
+pub(super) fn build(size: &DecoderSize, seed: u64, products: Weights) -> Result<OnnxFile, Error> {
+    let mut builder = Builder::new(seed).with_products(products);
     let tokens = ["batch_size", "sequence_length"];
     let ids = builder.input("input_ids", ElementType::Int64, &tokens);
     let mask = builder.input("attention_mask", ElementType::Int64, &["batch_size", "past_sequence_length + sequence_length"]);

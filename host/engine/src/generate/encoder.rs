@@ -1,14 +1,14 @@
 //! Transformer encoders, built as exporters write them: post-norm, learned positions, and a mask that takes the trunk's shape.
 
-use super::{EncoderSize, builder::Builder};
+use super::{EncoderSize, builder::Builder, quantised::Weights};
 use crate::{
     element_type::ElementType,
     error::Error,
     onnx::{OnnxFile, build},
 };
 
-pub(super) fn build(size: &EncoderSize, seed: u64) -> Result<OnnxFile, Error> {
-    let mut builder = Builder::new(seed);
+pub(super) fn build(size: &EncoderSize, seed: u64, products: Weights) -> Result<OnnxFile, Error> {
+    let mut builder = Builder::new(seed).with_products(products);
     let ids = builder.input("input_ids", ElementType::Int64, &["batch", "sequence"]);
     let mask = builder.input("attention_mask", ElementType::Int64, &["batch", "sequence"]);
     builder.scope("embedding");

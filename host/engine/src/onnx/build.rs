@@ -60,6 +60,13 @@ pub(crate) fn weight(name: &str, shape: &[usize], values: &[f32]) -> TensorProto
     TensorProto { name: Some(name.to_owned()), data_type: Some(ElementType::Fp32.to_onnx()), dims, raw_data: Some(data.into()), ..TensorProto::default() }
 }
 
+/// A weight of numbers of one byte each; the caller gives as many as the shape has elements.
+pub(crate) fn byte_weight(name: &str, element_type: ElementType, shape: &[usize], data: Vec<u8>) -> TensorProto {
+    debug_assert_eq!((shape.iter().product::<usize>(), 1), (data.len(), element_type.size_bytes()), "weight {name}");
+    let dims = shape.iter().map(|&length| length as i64).collect();
+    TensorProto { name: Some(name.to_owned()), data_type: Some(element_type.to_onnx()), dims, raw_data: Some(data.into()), ..TensorProto::default() }
+}
+
 /// A declared input or output.
 pub(crate) fn value_info(spec: &TensorSpec) -> ValueInfoProto {
     let dim = |dimension: &Dimension| {

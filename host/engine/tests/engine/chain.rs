@@ -26,9 +26,14 @@ pub fn inspected(file: &OnnxFile, name: &str) -> Inspection {
 
 /// Runs shards one after another, values handed on by name.
 pub fn run(engines: &Engines, shards: &[Shard], inputs: &Named) -> Named {
+    run_on(engines, &["tract"], shards, inputs)
+}
+
+/// The same on these engines, which take turns.
+pub fn run_on(engines: &Engines, names: &[&str], shards: &[Shard], inputs: &Named) -> Named {
     let mut values = inputs.clone();
-    for shard in shards {
-        let mut graph = engines.load("tract", shard, &LoadOptions::default()).unwrap_or_else(|error| panic!("load {}: {error}", shard.id));
+    for (shard, name) in shards.iter().zip(names.iter().cycle()) {
+        let mut graph = engines.load(name, shard, &LoadOptions::default()).unwrap_or_else(|error| panic!("load {}: {error}", shard.id));
         let given = graph.inputs().iter().map(|spec| values.get(&spec.name).unwrap_or_else(|| panic!("{} wants {}", shard.id, spec.name)).clone()).collect();
         let names: Vec<String> = graph.outputs().iter().map(|spec| spec.name.clone()).collect();
         let made = graph.run(given).unwrap_or_else(|error| panic!("run {}: {error}", shard.id));

@@ -52,6 +52,30 @@ fn a_decoder_gives_the_same_answers_cut_anywhere_from_the_first_token_on() {
 }
 
 #[test]
+fn quantised_kinds_give_the_same_answers_cut_anywhere() {
+    let size = DecoderSize { vocabulary: 60, hidden: 64, layers: 2, heads: 4, kv_heads: 2, feed_forward: 96, tied: true };
+    let encoder = inspected(&made(&Kind::EncoderInt8(ENCODER)), "encoder-int8").with_golden().expect("golden answers");
+    let decoder = inspected(&made(&Kind::DecoderInt4(size)), "decoder-int4").with_golden().expect("golden answers");
+    assert!(encoder.legal_cuts().len() >= 4 && decoder.legal_cuts().len() >= 4, "two cuts a layer");
+    equal_whole(&encoder, &[inputs(encoder.inputs(), &[("batch", 1), ("sequence", 7)], 50, 1)], Near::Exact);
+    let at = |past: usize, tokens: usize| {
+        inputs(decoder.inputs(), &[("batch_size", 1), ("past_sequence_length", past), ("sequence_length", tokens)], 60, past as u64)
+    };
+    equal_whole(&decoder, &[at(0, 6), at(6, 1)], Near::Exact);
+}
+
+#[test]
+fn quantised_kinds_are_as_small_as_their_weights() {
+    let weights = |name: &str| {
+        let inspection = inspected(&made(&Kind::named(name).expect("a name of the list")), name);
+        inspection.profile().weights(inspection.profile().whole()).0 as f64
+    };
+    // The embedding and the norms stay floats.
+    assert!(weights("encoder-int8") < 0.45 * weights("encoder"), "{} of {}", weights("encoder-int8"), weights("encoder"));
+    assert!(weights("decoder-int4") < 0.45 * weights("decoder"), "{} of {}", weights("decoder-int4"), weights("decoder"));
+}
+
+#[test]
 fn a_step_with_the_cache_of_the_steps_before_gives_what_all_tokens_at_once_give() {
     use crate::chain::{compare, run};
     use host_engine::{Engines, Tensor, split};
@@ -130,7 +154,7 @@ fn borders_carry_their_type_and_open_lengths() {
 
 #[test]
 fn the_same_kind_and_seed_give_the_same_file() {
-    for name in ["mlp", "cnn", "encoder", "decoder"] {
+    for name in ["mlp", "cnn", "encoder", "decoder", "encoder-int8", "decoder-int4"] {
         let kind = Kind::named(name).expect("a name of the list");
         let bytes = |seed| generate(&kind, seed).expect("a usual size").to_bytes().expect("a small file");
         assert_eq!(bytes(1), bytes(1));
@@ -142,6 +166,8 @@ fn the_same_kind_and_seed_give_the_same_file() {
 fn sizes_that_cannot_be_built_are_refused_with_both_numbers() {
     let odd = Kind::Encoder(EncoderSize { hidden: 30, ..ENCODER });
     assert_eq!(generate(&odd, 1).expect_err("30 is no multiple of 4").to_string(), "size of `hidden`: expected a multiple of heads, 4, found 30");
+    let odd = Kind::DecoderInt4(DecoderSize { vocabulary: 60, hidden: 32, layers: 1, heads: 4, kv_heads: 2, feed_forward: 48, tied: true });
+    assert_eq!(generate(&odd, 1).expect_err("48 is no multiple of 32").to_string(), "size of `feed_forward`: expected a multiple of the block, 32, found 48");
     let huge = Kind::Mlp(MlpSize { inputs: 1, hidden: 1 << 20, layers: 1 << 20, outputs: 1 });
     assert!(generate(&huge, 1).expect_err("2^60 parameters").to_string().starts_with("number of parameters is "));
 }

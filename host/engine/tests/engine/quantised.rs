@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use host_engine::{Engine, Golden, LoadOptions, OnnxFile, OpenDimensions, TractEngine, check_golden, split};
+use host_engine::{Engine, Engines, Golden, LoadOptions, OnnxFile, OpenDimensions, Shard, TractEngine, check_golden, split};
 
 use crate::chain::{Near, equal_whole, inputs, inspected};
 
@@ -35,6 +35,29 @@ fn quantised_models_give_the_answers_of_another_engine() {
                 TractEngine.load(&whole, &LoadOptions { open, ..LoadOptions::default() }).unwrap_or_else(|error| panic!("{name} {open:?}: {error}"));
             check_golden(graph.as_mut(), &golden).unwrap_or_else(|error| panic!("{name} {open:?}: {error}"));
         }
+    }
+}
+
+#[test]
+fn each_engine_gives_the_answers_of_another_one_or_is_refused() {
+    let engines = Engines::default();
+    let mut taken = Vec::new();
+    for (name, _) in MODELS {
+        let golden = Golden::from_bytes(std::fs::read(fixture(&format!("{name}.golden"))).expect("a committed fixture").into()).expect("answers");
+        let file = OnnxFile::open(&fixture(&format!("{name}.onnx"))).expect("a committed fixture");
+        let whole = split(&inspected(&file, name), &[]).expect("the whole model").remove(0);
+        for info in engines.info() {
+            match engines.load(&info.name, &Shard { golden: Some(golden.clone()), ..whole.clone() }, &LoadOptions::default()) {
+                Ok(mut graph) => {
+                    check_golden(graph.as_mut(), &golden).unwrap_or_else(|error| panic!("{} on {name}: {error}", info.name));
+                    taken.push(format!("{} {name}", info.name));
+                }
+                Err(error) => eprintln!("refused: {error}"),
+            }
+        }
+    }
+    for name in ["tract int8-dynamic", "tract int4", "rten int8-dynamic", "rten int4", "auto int8-dynamic", "auto int4"] {
+        assert!(taken.iter().any(|taken| taken == name), "{name} is refused: {taken:?}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! What each engine asks of ONNX Runtime: which provider computes, and how it is set up. A provider that cannot be set up is an error,
 //! never the CPU instead.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use host_engine::{Digest, Error, TensorSpec};
+use host_engine::{Digest, EngineInfo, Error, TensorSpec};
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, CANN, CUDA, ExecutionProviderDispatch, TensorRT};
 
 use super::{gpu::Gpu, settings::Settings};
@@ -127,6 +127,16 @@ impl Provider {
         }
     }
 
+    /// When it computes 32-bit floats as 16-bit ones, as `EngineInfo::HALF` says it; none for never. CANN does so unless it is told otherwise.
+    pub(super) fn half(self, config: &BTreeMap<String, String>) -> Option<&'static str> {
+        let set = |name: &str| config.get(name).map(String::as_str);
+        match self {
+            Self::Cpu | Self::Cuda => None,
+            Self::TensorRt => Some(if set("fp16") == Some("true") { EngineInfo::ALWAYS } else { "fp16" }),
+            Self::Cann => (!matches!(set("precision_mode"), Some("force_fp32" | "must_keep_origin_dtype"))).then_some(EngineInfo::ALWAYS),
+        }
+    }
+
     /// Whether it computes on NVIDIA's GPUs.
     pub(super) fn is_nvidia(self) -> bool {
         matches!(self, Self::Cuda | Self::TensorRt)
@@ -229,6 +239,16 @@ mod tests {
             assert!(provider.settings().is_sorted(), "the list in refusals is sorted");
         }
         assert_eq!(Provider::of_engine("tract"), None);
+    }
+
+    #[test]
+    fn what_rounds_to_half_floats_says_when() {
+        let config = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        assert_eq!(Provider::Cuda.half(&BTreeMap::new()), None);
+        assert_eq!(Provider::TensorRt.half(&BTreeMap::new()), Some("fp16"));
+        assert_eq!(Provider::TensorRt.half(&config("fp16", "true")), Some(EngineInfo::ALWAYS));
+        assert_eq!(Provider::Cann.half(&BTreeMap::new()), Some(EngineInfo::ALWAYS));
+        assert_eq!(Provider::Cann.half(&config("precision_mode", "force_fp32")), None);
     }
 
     #[test]

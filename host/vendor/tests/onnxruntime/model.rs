@@ -71,5 +71,6 @@ pub fn one_operator(operator: &str, domain: &str, element_type: ElementType) -> 
         weight_bytes: Bytes::ZERO,
         file,
         golden: None,
+        artefacts: Vec::new(),
     }
 }

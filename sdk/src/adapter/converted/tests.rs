@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::adapter::double::{Computes, Double, Shard, Tensor, info};
 
-const ACCELERATOR: Accelerator = Accelerator { kind: "npu", engines: &["first", "second"], operators: &["Add", "MatMul"], toolkit: "Toolkit 1" };
+const ACCELERATOR: Accelerator =
+    Accelerator { kind: "npu", engines: &["first", "second"], converted: &["first"], operators: &["Add", "MatMul"], toolkit: "Toolkit 1" };
 const FP32: ElementType = ElementType::Fp32;
 const FP16: ElementType = ElementType::Fp16;
 const INT64: ElementType = ElementType::Int64;
@@ -125,6 +126,33 @@ fn one_accelerator_is_one_offer_and_what_cannot_be_used_is_none() {
     let lines = said.into_inner();
     assert_eq!(lines[0], ("Level::Warn".to_owned(), "engine first cannot be used: no device".to_owned()));
     assert_eq!(lines[1].1, "engine second cannot be used: too old");
+}
+
+#[test]
+fn an_offer_says_what_shards_must_be_converted_for_where_no_engine_takes_others() {
+    struct Case {
+        engine: Option<&'static str>,
+        /// Of the settings.
+        target: Option<&'static str>,
+        /// Of the engine.
+        chip: Option<&'static str>,
+        needs: Option<&'static str>,
+    }
+    let cases = [
+        Case { engine: None, target: Some("Soc1"), chip: Some("soc2"), needs: None },
+        Case { engine: Some("second"), target: Some("Soc1"), chip: None, needs: None },
+        Case { engine: Some("first"), target: Some("Soc1"), chip: Some("soc2"), needs: Some("first:soc1") },
+        Case { engine: Some("first"), target: None, chip: Some("Soc2"), needs: Some("first:soc2") },
+        Case { engine: Some("first"), target: None, chip: None, needs: Some("first") },
+    ];
+    for Case { engine, target, chip, needs } in cases {
+        let attributes = target.map(|target| (TARGET.to_owned(), target.to_owned())).into_iter().collect();
+        let adapter = adapter(Settings { engine: engine.map(str::to_owned), attributes, ..Settings::default() });
+        adapter.engine.infos.borrow_mut()[2].attributes.extend(chip.map(|chip| (TARGET.to_owned(), chip.to_owned())));
+        let offers = adapter.probe();
+        let said = offers[0].attributes.iter().find(|(name, _)| name == NEEDS_ARTEFACTS).map(|(_, target)| target.as_str());
+        assert_eq!(said, needs, "{engine:?} {target:?} {chip:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub fn seeds() -> super::Seeds {
         ("attach", Message::Attach { graph: 7, is_loaded: false }.encode()),
         ("beat", Message::Beat.encode()),
         ("hello", Message::Hello { protocol: 1, program: "0.1.0".into() }.encode()),
-        ("loaded", Message::Loaded { inputs: vec![spec.clone()], outputs: vec![spec], memory: units::Bytes(9) }.encode()),
+        ("loaded", Message::Loaded { inputs: vec![spec.clone()], outputs: vec![spec.clone()], buckets: vec![vec![spec]], memory: units::Bytes(9) }.encode()),
         ("opened", Message::Opened(TractEngine.info()).encode()),
         ("ran", Message::Ran(vec![inline, shared]).encode()),
     ]

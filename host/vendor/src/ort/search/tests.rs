@@ -104,6 +104,6 @@ fn wheels_are_found_in_every_python_below_a_prefix_and_links_count_once() {
     let wheel = folder.path().join("lib/python3.11/site-packages").join(WHEEL_FOLDER);
     write(&wheel.join("libonnxruntime.so.1.31.1"));
     std::os::unix::fs::symlink("libonnxruntime.so.1.31.1", wheel.join("libonnxruntime.so")).expect("a link");
-    assert_eq!(wheels(folder.path()), [wheel.clone()]);
+    assert_eq!(wheels(folder.path()), std::slice::from_ref(&wheel));
     assert_eq!(files(&wheel), [fs::canonicalize(wheel.join("libonnxruntime.so.1.31.1")).expect("it is there")]);
 }
