@@ -2,6 +2,7 @@
 //! and Huawei's libraries. What is converted for them serves beside what is not, and answers within the stated tolerance.
 //!
 //! The program of this test is also the converter that the host calls: with `convert` for its first word it makes a double's model file.
+#![allow(clippy::panic, reason = "tests fail by panicking")]
 
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;

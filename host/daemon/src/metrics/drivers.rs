@@ -17,6 +17,9 @@ use super::pool::family;
 /// Gives the state of each driver by its engine.
 type Source = Box<dyn Fn() -> Vec<(String, DriverState)> + Send + Sync>;
 
+/// What is counted of a driver process.
+type Count = fn(&DriverState) -> u64;
+
 /// Where they are read; nowhere before a host has its engines.
 #[derive(Clone, Default)]
 pub(super) struct Drivers(Arc<OnceLock<Source>>);
@@ -40,7 +43,7 @@ impl Collector for Drivers {
         let drivers = source();
         let numbers = |of: fn(&DriverState) -> u64| drivers.iter().map(move |(engine, state)| (engine.as_str(), of(state)));
         family(&mut encoder, "driver_memory_bytes", "Memory of an engine's driver process beside mapped files", "engine", numbers(|state| state.memory_bytes))?;
-        let counters: [(&str, &str, fn(&DriverState) -> u64); 3] = [
+        let counters: [(&str, &str, Count); 3] = [
             ("driver_starts", "Driver processes started for an engine", |state| state.starts),
             ("driver_calls", "Runs asked of an engine's driver process", |state| state.calls),
             ("driver_retries", "Runs and loads made again because a driver process died", |state| state.retries),
