@@ -195,7 +195,7 @@ mod tests {
         let acl = Converted { name: "acl", accelerator: "ascend", memory: Some(Bytes::mib(64)), unusable };
         let engines = Arc::new(Engines::new(vec![Arc::new(TractEngine), Arc::new(rknn), Arc::new(acl)]));
         let plugins = PluginHost::start(PluginConfig::default(), engines.clone(), EventSink::none()).expect("the built-in plugins start");
-        let config = Config { local_devices: serde_json::from_value(devices).expect("sound devices"), calibration_ms: 5, ..Config::default() };
+        let config = Config { local_devices: serde_json::from_value(devices).expect("sound devices"), calibration_ms: 5, ..Config::with_data("/data".into()) };
         find(&config, &plugins, &engines).map_err(|error| error.to_string())
     }
 
