@@ -1,7 +1,7 @@
 //! What an engine is, and the registry that loads shards through one: shared by digest, and checked against the golden answers first.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
@@ -23,11 +23,11 @@ use crate::{
 #[derive(Clone, PartialEq, Debug)]
 pub struct EngineInfo {
     /// Its name: `tract`.
-    pub name: &'static str,
-    /// Version of the library behind it.
-    pub version: &'static str,
+    pub name: String,
+    /// Version of the library behind it; empty where it is not known before the library is loaded.
+    pub version: String,
     /// The kind of accelerator that it computes on: `cpu`.
-    pub accelerator: &'static str,
+    pub accelerator: String,
     /// Memory that it may use; none means the machine's own.
     pub memory: Option<Bytes>,
     /// Memory of a loaded shard, as a multiple of its weights.
@@ -36,6 +36,18 @@ pub struct EngineInfo {
     pub fixed_bytes: Bytes,
     /// Element types of inputs and outputs that it takes.
     pub element_types: Vec<ElementType>,
+    /// What else it says: `library`, or `unusable` with the reason why nothing can be loaded with it here.
+    pub attributes: Vec<(String, String)>,
+}
+
+impl EngineInfo {
+    /// The attribute that says why an engine cannot be used here.
+    pub const UNUSABLE: &str = "unusable";
+
+    /// Why nothing can be loaded with it here; none where something can.
+    pub fn unusable(&self) -> Option<&str> {
+        self.attributes.iter().find(|(name, _)| name == Self::UNUSABLE).map(|(_, reason)| reason.as_str())
+    }
 }
 
 /// Which open dimensions stay open in a loaded graph.
@@ -57,11 +69,22 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Which open dimensions stay open.
     pub open: OpenDimensions,
+    /// What only the engine itself knows, such as `core_mask`, by name. An engine refuses those that it does not know.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { threads: 1, open: OpenDimensions::All }
+        Self { threads: 1, open: OpenDimensions::All, settings: BTreeMap::new() }
+    }
+}
+
+impl LoadOptions {
+    /// Refuses settings beside those that `engine` knows, by name.
+    pub fn check_settings(&self, engine: &str, known: &[&str]) -> Result<(), Error> {
+        let Some(name) = self.settings.keys().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+        let there_are = if known.is_empty() { "threads alone".to_owned() } else { format!("threads, {}", known.join(", ")) };
+        Err(Error::unsupported(format!("engine {engine} knows no option `{name}`, there are {there_are}")))
     }
 }
 
@@ -120,7 +143,7 @@ pub fn run_rows(graph: &mut dyn Graph, inputs: Vec<Tensor>) -> Result<Vec<Tensor
 }
 
 type SharedGraph = Mutex<Box<dyn Graph>>;
-type Key = (&'static str, Digest, LoadOptions);
+type Key = (String, Digest, LoadOptions);
 
 /// The engines of this process. Loading the same shard twice shares one native graph for as long as a user of it lives.
 #[derive(Debug)]
@@ -149,7 +172,7 @@ impl Engines {
     /// An engine by name; the error lists the names there are.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn Engine>, Error> {
         self.engines.iter().find(|engine| engine.info().name == name).ok_or_else(|| {
-            let known = self.engines.iter().map(|engine| engine.info().name.to_owned()).collect();
+            let known = self.engines.iter().map(|engine| engine.info().name).collect();
             Fault::UnknownEngine { name: name.to_owned(), known }.into()
         })
     }

@@ -46,7 +46,7 @@ pub enum Fault {
     /// An engine that is not registered.
     UnknownEngine { name: String, known: Vec<String> },
     /// An engine that refused a graph, failed in a run or panicked.
-    Engine { engine: &'static str, doing: &'static str, reason: String },
+    Engine { engine: String, doing: &'static str, reason: String },
     /// A file that could not be read or written.
     File { path: String, doing: &'static str },
 }
@@ -73,14 +73,14 @@ impl Error {
 
     /// Says whose error it is; the first word stands.
     #[must_use]
-    pub(crate) fn of(mut self, who: impl fmt::Display) -> Self {
+    pub fn of(mut self, who: impl fmt::Display) -> Self {
         self.0.who.get_or_insert_with(|| who.to_string());
         self
     }
 
     /// Adds what caused it.
     #[must_use]
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
@@ -89,7 +89,8 @@ impl Error {
         Fault::Graph { reason: reason.into() }.into()
     }
 
-    pub(crate) fn unsupported(reason: impl Into<String>) -> Self {
+    /// A graph that is sound, and that an engine or the cutting cannot take; `reason` names what it is.
+    pub fn unsupported(reason: impl Into<String>) -> Self {
         Fault::Unsupported { reason: reason.into() }.into()
     }
 

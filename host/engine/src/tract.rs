@@ -31,18 +31,20 @@ impl Engine for TractEngine {
     fn info(&self) -> EngineInfo {
         use ElementType::*;
         EngineInfo {
-            name: "tract",
-            version: "0.23.9",
-            accelerator: "cpu",
+            name: "tract".into(),
+            version: "0.23.9".into(),
+            accelerator: "cpu".into(),
             memory: None,
             // Measured on decoders and CNNs of 50 to 600 MB: 1.5 to 2 times the file while it runs, packed weights included.
             weight_factor: 2.0,
             fixed_bytes: Bytes::mib(8),
             element_types: vec![Fp64, Fp32, Fp16, Int64, Int32, Int16, Int8, Uint64, Uint32, Uint16, Uint8, Boolean],
+            attributes: Vec::new(),
         }
     }
 
     fn load(&self, shard: &Shard, options: &LoadOptions) -> Result<Box<dyn Graph>, Error> {
+        options.check_settings("tract", &[]).map_err(|error| error.of(&shard.id))?;
         let file = OnnxFile::parse(shard.file.clone(), None).map_err(|error| error.of(&shard.id))?;
         let plans = Plans::prepare(&file, &shard.inputs, &shard.outputs, options).map_err(|error| error.of(&shard.id))?;
         let memory = shard.weight_bytes.scaled(self.info().weight_factor) + self.info().fixed_bytes;

@@ -47,7 +47,7 @@ fn the_cpu_adapter_offers_what_the_engines_say() {
     for (offer, info) in offers.iter().zip(&infos) {
         assert_eq!((offer.memory, offer.weight_factor, offer.fixed), (info.memory, info.weight_factor, info.fixed_bytes));
         assert_eq!(offer.element_types, info.element_types);
-        assert_eq!(offer.attributes[0], ("engine".to_owned(), info.name.to_owned()));
+        assert_eq!(offer.attributes[0], ("engine".to_owned(), info.name.clone()));
     }
     assert!(matches!(scene.host.adapter("npu").unwrap_err().fault(), Fault::Unbound { .. }));
 }

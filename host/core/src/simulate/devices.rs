@@ -23,6 +23,7 @@ impl World<'_, '_> {
             return;
         }
         device.powered = true;
+        device.on_since = self.now;
         if std::mem::take(&mut device.unheard) {
             // Whoever comes back proves that the connection of before is dead.
             self.unheard.remove(&index);
@@ -42,6 +43,7 @@ impl World<'_, '_> {
         }
         let was_connected = device.is_connected();
         device.deeds.busy_ms += device.at_work(now);
+        device.deeds.on_ms += (now - device.on_since).0;
         device.powered = false;
         device.process += 1;
         self.pool.forget(index);

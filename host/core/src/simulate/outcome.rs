@@ -107,7 +107,7 @@ impl Requests {
 pub struct DeviceOutcome {
     /// Its id.
     pub id: DeviceId,
-    /// Share of the time that it computed, of that in which it was connected.
+    /// Share of the time that it computed, of that in which it was on: a device that is cut off finishes what it has.
     pub utilisation: f64,
     /// Share of the time that it was connected.
     pub presence: f64,

@@ -34,6 +34,8 @@ pub(super) struct Job {
 pub(super) struct Deeds {
     /// Time that it computed.
     pub busy_ms: f64,
+    /// Time that it was on: cut off it goes on computing what it has.
+    pub on_ms: f64,
     /// Time that it was connected.
     pub present_ms: f64,
     /// Rows.
@@ -76,6 +78,8 @@ pub(super) struct SimulatedDevice {
     pub deeds: Deeds,
     /// Since when it is connected.
     pub since: Millis,
+    /// Since when it is on, or counted.
+    pub on_since: Millis,
 }
 
 /// Files of shards on a device, the one that was used last at the end.
@@ -162,6 +166,7 @@ impl SimulatedDevice {
             beat_busy_ms: 0.0,
             deeds: Deeds::default(),
             since: Millis::ZERO,
+            on_since: Millis::ZERO,
         }
     }
 

@@ -265,6 +265,7 @@ impl<'s, 'p> World<'s, 'p> {
             // What a run took before this moment does not count.
             device.deeds = Deeds { busy_ms: -device.at_work(self.now), fetched: device.deeds.fetched, ..Deeds::default() };
             device.since = self.now;
+            device.on_since = self.now;
         }
     }
 
@@ -275,7 +276,13 @@ impl<'s, 'p> World<'s, 'p> {
         self.availability.iter_mut().for_each(Availability::end);
         let done = |device: &super::pool::SimulatedDevice| {
             let present = if device.is_connected() { (now - device.since).0 } else { 0.0 };
-            Deeds { busy_ms: device.deeds.busy_ms + device.at_work(now), present_ms: device.deeds.present_ms + present, ..device.deeds }
+            let on = if device.powered { (now - device.on_since).0 } else { 0.0 };
+            Deeds {
+                busy_ms: device.deeds.busy_ms + device.at_work(now),
+                on_ms: device.deeds.on_ms + on,
+                present_ms: device.deeds.present_ms + present,
+                ..device.deeds
+            }
         };
         self.done = self.pool.devices.iter().map(done).collect();
     }
@@ -286,7 +293,7 @@ impl<'s, 'p> World<'s, 'p> {
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let device = |(device, deeds): (&super::pool::SimulatedDevice, &Deeds)| DeviceOutcome {
             id: device.offer.device.clone(),
-            utilisation: share(deeds.busy_ms, deeds.present_ms),
+            utilisation: share(deeds.busy_ms, deeds.on_ms),
             presence: share(deeds.present_ms, duration.0),
             runs: deeds.runs,
             endings: deeds.endings,

@@ -20,7 +20,7 @@ pub(crate) fn guarded<T>(doing: &'static str, call: impl FnOnce() -> TractResult
         }
     };
     let reason = reason.chars().take(REASON_CHARS_MAX).collect();
-    Err(Fault::Engine { engine: "tract", doing, reason }.into())
+    Err(Fault::Engine { engine: "tract".into(), doing, reason }.into())
 }
 
 #[cfg(test)]

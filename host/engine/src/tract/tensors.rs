@@ -54,7 +54,7 @@ impl DatumTypeOf for TDim {
 /// Copies a tensor into memory that is aligned as tract wants it.
 pub(crate) fn to_tract(tensor: &Tensor) -> Result<tract::Tensor, Error> {
     let datum_type = datum_type(tensor.element_type())?;
-    let fault = |error: tract::TractError| Error::from(Fault::Engine { engine: "tract", doing: "take a tensor", reason: error.to_string() });
+    let fault = |error: tract::TractError| Error::from(Fault::Engine { engine: "tract".into(), doing: "take a tensor", reason: error.to_string() });
     // SAFETY: every byte is written below before the tensor is seen by anyone; `Tensor::new` has proved that there are exactly
     // as many as the shape needs, and for booleans, the only type with invalid bit patterns, each is made 0 or 1.
     let mut copy = unsafe { tract::Tensor::uninitialized_dt(datum_type, tensor.shape()) }.map_err(fault)?;
@@ -78,7 +78,7 @@ impl AsRef<[u8]> for Owner {
 
 /// Shares a tract tensor's memory; only symbolic integers are converted.
 pub(crate) fn from_tract(tensor: Arc<tract::Tensor>) -> Result<Tensor, Error> {
-    let fault = |reason: String| Error::from(Fault::Engine { engine: "tract", doing: "give a tensor", reason });
+    let fault = |reason: String| Error::from(Fault::Engine { engine: "tract".into(), doing: "give a tensor", reason });
     let tensor = if tensor.datum_type() == TDim::datum_type_of() {
         Arc::new(tensor.cast_to_dt(tract::DatumType::I64).map_err(|error| fault(error.to_string()))?.into_owned())
     } else {

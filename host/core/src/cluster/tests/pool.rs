@@ -134,7 +134,7 @@ fn who_plans_after_a_loss_is_told_what_the_others_hold_still() {
     let effects = cluster.apply(Event::Left { device: device_id("b") });
     assert_eq!(costly(&effects), ["solve m@1"], "nothing is dropped before the answer");
     let (_, problem) = question(&effects).expect("the model is placed anew");
-    let held: Vec<_> = problem.offers.iter().map(|offer| (offer.id.clone(), offer.held.clone())).collect();
+    let held: Vec<(crate::ids::OfferId, Vec<_>)> = problem.offers.iter().map(|offer| (offer.id.clone(), offer.held.clone())).collect();
     assert_eq!(held, [(offer_id("a"), vec![range(0, 2)]), (offer_id("c"), vec![])]);
     assert!(problem.current.is_empty(), "a chain with a gap is in force no more");
 }

@@ -64,14 +64,14 @@ element_types!(Fp64, Fp32, Fp16, Bf16, Int64, Int32, Int16, Int8, Uint64, Uint32
 
 pub(crate) fn engine_info(info: &EngineInfo) -> engine::EngineInfo {
     engine::EngineInfo {
-        name: info.name.to_owned(),
-        version: info.version.to_owned(),
-        accelerator: info.accelerator.to_owned(),
+        name: info.name.clone(),
+        version: info.version.clone(),
+        accelerator: info.accelerator.clone(),
         memory_bytes: info.memory.map_or(0.0, Bytes::as_f64),
         weight_factor: info.weight_factor,
         fixed_bytes: info.fixed_bytes.as_f64(),
         element_types: info.element_types.iter().map(|&element_type| element_type.into()).collect(),
-        attributes: Vec::new(),
+        attributes: info.attributes.clone(),
     }
 }
 

@@ -64,14 +64,18 @@ impl engine::Host for Guest {
     }
 }
 
-/// `threads` is known; others are refused, so that a misspelt one is not ignored.
+/// `threads` is for every engine; the others are for the one that is named, which refuses what it does not know.
 fn load_options(options: &[types::Attribute]) -> Result<LoadOptions, String> {
     let mut load = LoadOptions::default();
     for (name, value) in options {
-        match (name.as_str(), value.parse::<usize>()) {
-            ("threads", Ok(threads)) if threads > 0 => load.threads = threads,
-            _ => return Err(format!("option {name} = {value} is not known, there is `threads`, a number above 0")),
+        if name != "threads" {
+            load.settings.insert(name.clone(), value.clone());
+            continue;
         }
+        load.threads = match value.parse() {
+            Ok(threads) if threads > 0 => threads,
+            _ => return Err(format!("option threads = {value} must be a number above 0")),
+        };
     }
     Ok(load)
 }

@@ -1,0 +1,1 @@
+//! Keeps engines in processes of their own: the child that holds one, and the parent that watches over it.

@@ -1,0 +1,1 @@
+//! Computes with a vendor's library that is found at run time: ONNX Runtime, RKNN, AscendCL.
