@@ -1,1 +1,0 @@
-//! Computes with a vendor's library that is found at run time: ONNX Runtime, RKNN, AscendCL.
