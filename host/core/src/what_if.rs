@@ -161,6 +161,8 @@ impl Problem {
     /// The problem as it would be after a change, with nothing in force: what is loaded already is no reason to keep it there.
     fn changed(&self, change: &Change, placement: Placement, memory: impl Fn(&OfferId) -> Bytes) -> Self {
         let mut changed = Self { current: Vec::new(), ..self.clone() };
+        // Else the policy would take what is loaded for the rest of a chain that broke, and close that one first.
+        changed.offers.iter_mut().for_each(|offer| offer.held.clear());
         match change {
             Change::Anew => {}
             Change::Device(like) => changed.add_twin(like, memory),

@@ -48,9 +48,16 @@ pub fn best(pool: &Pool<'_, '_>, lattice: &Lattice, options: &Options, given_rat
     let floor = all * (1.0 - given_ratio) * (1.0 - TIE_RATIO);
     let mut search =
         Search { lattice, options, most: &most, objective: limits.objective, floor, visits: 0, chosen: most.choice(lattice, options), found: None };
-    search.note();
-    search.chosen.clear();
-    search.visit(lattice.all(), 0.0);
+    let sum = search.chosen.iter().filter_map(|&choice| options.of(choice)).fold(Sum::default(), Sum::with);
+    search.note(sum);
+    // Nothing beats the most throughput at the least latency and with the fewest stages that any set has.
+    let least_ms = options.fast.iter().flatten().map(|chain| chain.cost.latency_ms).fold(f64::INFINITY, f64::min);
+    let fewest = options.tight.iter().chain(&options.fast).flatten().map(|chain| chain.stages.len()).min().unwrap_or(0);
+    let is_least = |score: &Score| score.latency_ms <= least_ms * (1.0 + TIE_RATIO) && score.stages <= fewest;
+    if !search.found.as_ref().is_some_and(|(score, _)| is_least(score)) {
+        search.chosen.clear();
+        search.visit(lattice.all(), Sum::default());
+    }
     let (_, chosen) = search.found?;
     let mut free = offers_by_kind(pool);
     let replicas: Option<Vec<Replica>> = chosen.iter().map(|&choice| options.of(choice)?.with_offers(&mut free)).collect();
@@ -114,7 +121,8 @@ impl Most {
             lattice.first_parts(left, |part| {
                 if let Some(chain) = &options.tight[part as usize] {
                     let sum = chain.cost.rate() + self.of_set(left - part, fewer);
-                    best = if sum > best.0 { (sum, part) } else { best };
+                    // Of parts that differ by rounding alone the first, which is the smallest.
+                    best = if sum > best.0 * (1.0 + TIE_RATIO) { (sum, part) } else { best };
                 }
                 true
             });
@@ -122,6 +130,22 @@ impl Most {
             (left, replicas) = (left - best.1, fewer);
         }
         chosen
+    }
+}
+
+/// What the chains that are chosen come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    throughput: f64,
+    /// Latencies, each as often as its chain answers.
+    weighted: f64,
+    stages: usize,
+}
+
+impl Sum {
+    fn with(self, chain: &Chain) -> Self {
+        let rate = chain.cost.rate();
+        Self { throughput: self.throughput + rate, weighted: self.weighted + rate * chain.cost.latency_ms, stages: self.stages.max(chain.stages.len()) }
     }
 }
 
@@ -138,13 +162,13 @@ struct Search<'o> {
 
 impl Search<'_> {
     /// Tries every way to use the offers that are left, where it can still reach the floor.
-    fn visit(&mut self, left: u32, throughput: f64) {
+    fn visit(&mut self, left: u32, sum: Sum) {
         self.visits += 1;
-        if throughput >= self.floor && !self.chosen.is_empty() {
-            self.note();
+        if sum.throughput >= self.floor && !self.chosen.is_empty() {
+            self.note(sum);
         }
         let Some((rest, _)) = self.lattice.without_first(left) else { return };
-        if !self.is_promising(left, throughput, 0) {
+        if !self.is_promising(left, sum, 0) {
             return;
         }
         let mut parts = Vec::new();
@@ -154,34 +178,27 @@ impl Search<'_> {
         });
         for part in parts {
             for fast in [false, true] {
-                let Some(rate) = self.options.of((part, fast)).map(|chain| chain.cost.rate()) else { continue };
-                if self.is_promising(left - part, throughput + rate, 1) {
+                let Some(sum) = self.options.of((part, fast)).map(|chain| sum.with(chain)) else { continue };
+                if self.is_promising(left - part, sum, 1) {
                     self.chosen.push((part, fast));
-                    self.visit(left - part, throughput + rate);
+                    self.visit(left - part, sum);
                     self.chosen.pop();
                 }
             }
         }
-        if self.is_promising(rest, throughput, 0) {
-            self.visit(rest, throughput);
+        if self.is_promising(rest, sum, 0) {
+            self.visit(rest, sum);
         }
     }
 
     /// Whether what is left can bring the throughput up to the floor, and the search has time left.
-    fn is_promising(&self, left: u32, throughput: f64, more: usize) -> bool {
+    fn is_promising(&self, left: u32, sum: Sum, more: usize) -> bool {
         let all = self.most.rows.len() - 1;
         let replicas = if self.most.limited { all.checked_sub(self.chosen.len() + more) } else { Some(all) };
-        self.visits <= VISITS_MAX && replicas.is_some_and(|replicas| throughput + self.most.of_set(left, replicas) >= self.floor)
+        self.visits <= VISITS_MAX && replicas.is_some_and(|replicas| sum.throughput + self.most.of_set(left, replicas) >= self.floor)
     }
 
-    fn note(&mut self) {
-        let (mut throughput, mut weighted, mut stages) = (0.0, 0.0, 0);
-        for chain in self.chosen.iter().filter_map(|&choice| self.options.of(choice)) {
-            let rate = chain.cost.rate();
-            throughput += rate;
-            weighted += rate * chain.cost.latency_ms;
-            stages = stages.max(chain.stages.len());
-        }
+    fn note(&mut self, Sum { throughput, weighted, stages }: Sum) {
         if throughput <= 0.0 {
             return;
         }

@@ -256,9 +256,10 @@ fn least_ms(lines: &[Line], blocks: u32, start_ms: f64, work: &mut Vec<Work>) ->
         done_ms = next.1;
     }
     for _ in missing.min(0)..=0 {
-        // The block that was done last: if there are too many it is taken away, else it says when all were done.
-        let last = work.iter().enumerate().fold((0, 0.0), |last, (position, work)| if work.done_ms > last.1 { (position, work.done_ms) } else { last });
-        done_ms = last.1;
+        // The block that was done last: if there are too many it is taken away, else it says when all were done. Blocks may take no time.
+        let at_work = work.iter().enumerate().filter(|(_, work)| work.count > 0);
+        let last = at_work.fold((0, -1.0), |last, (position, work)| if work.done_ms > last.1 { (position, work.done_ms) } else { last });
+        done_ms = last.1.max(0.0);
         if missing < 0 {
             work[last.0] = Work::of(&lines[last.0], work[last.0].count - 1);
             missing += 1;

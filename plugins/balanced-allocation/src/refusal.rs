@@ -64,6 +64,10 @@ fn memory(ranges: &Ranges<'_>, solves: &impl Fn(&Problem) -> bool) -> Refusal {
     let lacks = |offer: u32, start: u32| (ranges.need(offer, start, blocks) - ranges.offer(offer).memory_bytes).max(0.0);
     let chain = longest(&pool);
     let placed = chain.last().map_or(0, |last| last.2);
+    if placed == blocks {
+        let reason = format!("{model} finds room, but no chain heeds the roles of offers, the shards that they refused and the limits of stages at once");
+        return Refusal::because(reason);
+    }
     let used = |offer: u32| chain.iter().find(|stage| stage.0 == offer);
     // Whoever is in the chain takes the rest together with its own blocks, as if it came last; others take the rest alone.
     let rest = |offer: u32| match used(offer) {
@@ -105,7 +109,7 @@ fn longest(pool: &Pool<'_, '_>) -> Vec<(u32, u32, u32)> {
     let mut free = pool.usable();
     let mut chain = Vec::new();
     let mut start = 0;
-    while chain.len() < pool.limits().stages_max as usize {
+    while start < pool.ranges().blocks() && chain.len() < pool.limits().stages_max as usize {
         let reach = |&offer: &u32| (pool.end(pool.kind_of(offer), start), std::cmp::Reverse(offer));
         let Some(offer) = free.iter().copied().max_by_key(reach) else { break };
         let end = reach(&offer).0;

@@ -11,6 +11,19 @@ fn most_generated_problems_have_a_plan() {
     assert!((60..200).contains(&placed), "{placed} of 200 were placed");
 }
 
+#[test]
+fn what_finds_room_and_is_refused_all_the_same_is_not_said_to_be_short_of_memory() {
+    let refusal = Balanced::default().allocate(&generated(6_240_627_257_912_988_744)).expect_err("there is no chain");
+    assert!(refusal.reason.contains("finds room, but no chain"), "{}", refusal.reason);
+    assert!(refusal.short_bytes <= 0.0, "{refusal:?}");
+}
+
+#[test]
+fn blocks_that_take_no_time_are_counted_like_others() {
+    let refusal = Balanced::default().allocate(&generated(10_821_237_384_787_019_176)).expect_err("there is no chain");
+    assert!(!refusal.reason.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
