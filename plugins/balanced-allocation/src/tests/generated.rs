@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use shardhost_sdk::testing::generated;
 
+use super::support::check_proposal;
 use crate::*;
 
 #[test]
@@ -31,15 +32,7 @@ proptest! {
     fn every_answer_to_a_generated_problem_is_valid_or_a_sound_refusal(seed in any::<u64>()) {
         let problem = generated(seed);
         match Balanced::default().allocate(&problem) {
-            Ok(proposal) => {
-                let ranges = Ranges::new(&problem);
-                prop_assert_eq!(ranges.check(&proposal.replicas), Ok(()));
-                let score = Score::of(&ranges, &proposal.replicas);
-                match problem.placement.objective {
-                    Objective::Latency => prop_assert!(proposal.bound <= score.latency_ms * 1.000_001, "{} above {}", proposal.bound, score.latency_ms),
-                    _ => prop_assert!(proposal.bound == 0.0 || proposal.bound >= score.throughput * 0.999_999, "{} below {}", proposal.bound, score.throughput),
-                }
-            }
+            Ok(proposal) => check_proposal(&problem, &proposal),
             Err(refusal) => prop_assert!(!refusal.reason.is_empty() && refusal.short_bytes >= 0.0 && refusal.short_bytes.is_finite()),
         }
     }

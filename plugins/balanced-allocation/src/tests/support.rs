@@ -1,11 +1,11 @@
 //! Problems for the tests of this crate.
 
 use shardhost_sdk::{
-    allocation::{AllocationPolicy, Block, Cost, Device, Objective, Offer, Placement, Problem, Roles, Speed},
+    allocation::{AllocationPolicy, Block, Cost, Device, Objective, Offer, Placement, Problem, Proposal, Roles, Speed},
     problem::Ranges,
 };
 
-use crate::Balanced;
+use crate::{Balanced, score::Score};
 
 pub const MIB: f64 = 1_048_576.0;
 pub const FREE: Speed = Speed { latency_ms: 0.0, bytes_per_ms: f64::INFINITY };
@@ -54,6 +54,17 @@ pub fn problem(gflops: &[f64], offers: &[(f64, f64)], objective: Objective) -> P
         horizon_ms: 600_000.0,
         exclusions: Vec::new(),
         attributes: Vec::new(),
+    }
+}
+
+/// Asserts that a plan holds, and is no better than its bound says that any can be; a bound of 0 says nothing.
+pub fn check_proposal(problem: &Problem, proposal: &Proposal) {
+    let ranges = Ranges::new(problem);
+    assert_eq!(ranges.check(&proposal.replicas), Ok(()));
+    let (score, bound) = (Score::of(&ranges, &proposal.replicas), proposal.bound);
+    match problem.placement.objective {
+        Objective::Latency => assert!(bound <= score.latency_ms * 1.000_001, "{bound} above {}", score.latency_ms),
+        _ => assert!(bound == 0.0 || bound >= score.throughput * 0.999_999, "{bound} below {}", score.throughput),
     }
 }
 

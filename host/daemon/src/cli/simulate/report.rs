@@ -10,7 +10,7 @@ use plotters::{
 
 use super::{
     Run, Setting,
-    text::{percent, reasons, time},
+    text::{SUMMARY, reasons, summary_row},
 };
 use crate::error::{Error, Fault};
 
@@ -169,25 +169,12 @@ fn draw(drawing: &mut String, across: &str, upward: &str, lines: &[Line]) -> Res
 }
 
 fn summary(page: &mut String, runs: &[Run]) {
-    page.push_str("<table><tr><th>policies</th><th>served</th><th>shed</th><th>failed</th><th>p50</th><th>p95</th><th>p99</th><th>answers/s</th><th>busy</th><th>fetched</th><th>plans</th><th>without replica</th></tr>\n");
+    let heads: String = SUMMARY.iter().map(|head| format!("<th>{head}</th>")).collect();
+    add(page, &format!("<table><tr>{heads}</tr>\n"));
     for run in runs {
-        let Outcome { requests, .. } = &run.outcome;
         let queueing = if run.queueing.is_empty() { "order of arrival" } else { &run.queueing };
-        let cells = [
-            escaped(&format!("{} ({}, {}, {queueing})", run.label, run.allocation, run.routing)),
-            requests.served.to_string(),
-            requests.shed_sum().to_string(),
-            requests.failed_sum().to_string(),
-            time(&requests.latencies, 0.5),
-            time(&requests.latencies, 0.95),
-            time(&requests.latencies, 0.99),
-            format!("{:.2}", run.outcome.throughput_per_s),
-            percent(run.outcome.utilisation()),
-            run.outcome.fetched.to_string(),
-            run.outcome.plans.len().to_string(),
-            run.outcome.models.iter().map(|model| model.without_replica).sum::<Millis>().to_string(),
-        ];
-        row(page, &cells);
+        let policies = format!("{} ({}, {}, {queueing})", run.label, run.allocation, run.routing);
+        row(page, &summary_row(run, escaped(&policies)));
     }
     page.push_str("</table>\n");
     for run in runs {

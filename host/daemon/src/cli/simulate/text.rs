@@ -31,26 +31,32 @@ pub(super) fn print(screen: &mut Screen, setting: &Setting, runs: &[Run]) -> Res
     moved(screen, outcome)
 }
 
+/// Heads of the columns of a summary.
+pub(super) const SUMMARY: [&str; 12] =
+    ["policies", "served", "shed", "failed", "p50", "p95", "p99", "answers/s", "busy", "fetched", "plans", "without replica"];
+
+/// A run in the columns of a summary.
+pub(super) fn summary_row(run: &Run, policies: String) -> [String; 12] {
+    let Outcome { requests, .. } = &run.outcome;
+    [
+        policies,
+        requests.served.to_string(),
+        requests.shed_sum().to_string(),
+        requests.failed_sum().to_string(),
+        time(&requests.latencies, 0.5),
+        time(&requests.latencies, 0.95),
+        time(&requests.latencies, 0.99),
+        format!("{:.2}", run.outcome.throughput_per_s),
+        percent(run.outcome.utilisation()),
+        run.outcome.fetched.to_string(),
+        run.outcome.plans.len().to_string(),
+        run.outcome.models.iter().map(|model| model.without_replica).sum::<Millis>().to_string(),
+    ]
+}
+
 fn summary(screen: &mut Screen, runs: &[Run]) -> Result<(), Error> {
-    let row = |run: &Run| {
-        let Outcome { requests, .. } = &run.outcome;
-        [
-            run.label.clone(),
-            requests.served.to_string(),
-            requests.shed_sum().to_string(),
-            requests.failed_sum().to_string(),
-            time(&requests.latencies, 0.5),
-            time(&requests.latencies, 0.95),
-            time(&requests.latencies, 0.99),
-            format!("{:.2}", run.outcome.throughput_per_s),
-            percent(run.outcome.utilisation()),
-            run.outcome.fetched.to_string(),
-            run.outcome.plans.len().to_string(),
-            run.outcome.models.iter().map(|model| model.without_replica).sum::<Millis>().to_string(),
-        ]
-    };
-    let header = ["policies", "served", "shed", "failed", "p50", "p95", "p99", "answers/s", "busy", "fetched", "plans", "without replica"];
-    screen.table(header, &runs.iter().map(row).collect::<Vec<_>>())?;
+    let row = |run: &Run| summary_row(run, run.label.clone());
+    screen.table(SUMMARY, &runs.iter().map(row).collect::<Vec<_>>())?;
     for run in runs {
         let queueing = if run.queueing.is_empty() { "order of arrival" } else { &run.queueing };
         screen.line(&format!("{}: {}, {}, {queueing}", run.label, run.allocation, run.routing))?;
@@ -143,11 +149,11 @@ pub(super) fn reasons(requests: &Requests) -> Vec<(&'static str, u64)> {
     shed.chain(requests.failed.iter().map(|(why, count)| (why.word(), *count))).collect()
 }
 
-pub(super) fn time(latencies: &Latencies, share: f64) -> String {
+fn time(latencies: &Latencies, share: f64) -> String {
     latencies.percentile(share).map_or_else(|| "-".to_owned(), |time| time.to_string())
 }
 
-pub(super) fn percent(share: f64) -> String {
+fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
