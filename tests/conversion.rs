@@ -122,7 +122,8 @@ fn a_tool_that_fails_is_quoted_and_leaves_nothing() {
 
 #[test]
 fn a_tool_that_hangs_is_ended_and_the_host_goes_on() {
-    let host = Converter::new("sleep 600").host(&["--set", "conversion.run_ms_max=500"]);
+    let converter = Converter::new("sleep 600");
+    let host = converter.host(&["--set", "conversion.run_ms_max=500"]);
     let said = refused(&host, &["--for", TARGET, "--ranges", "0..1"]);
     assert!(said.contains("longer than conversion.run_ms_max, 500 ms"), "{said}");
     assert_eq!((artefacts(&host).len(), &host.json(&["status"])["state"]), (0, &"ready".into()));
@@ -130,7 +131,8 @@ fn a_tool_that_hangs_is_ended_and_the_host_goes_on() {
 
 #[test]
 fn what_cannot_work_is_said_in_words_before_anything_runs() {
-    let host = Converter::new(WRAPS).host(&["--set", "conversion.ascend.atc=/nowhere/atc"]);
+    let converter = Converter::new(WRAPS);
+    let host = converter.host(&["--set", "conversion.ascend.atc=/nowhere/atc"]);
     for (words, parts) in [
         (&["--for", "rknn"][..], &["target `rknn` is not understood", "rknn:rk3588"][..]),
         (&["--for", "ascend:Ascend310P3"], &["`/nowhere/atc` is not on this machine", "conversion.ascend.atc"]),

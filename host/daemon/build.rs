@@ -61,7 +61,9 @@ fn embed() -> Result<(), String> {
 
 /// The manifest with what it takes from the workspace written out, and without what holds in the workspace only.
 fn standalone(mut manifest: Table, workspace: &Table) -> Option<Table> {
-    manifest.remove("lints");
+    for here_only in ["lints", "dev-dependencies", "target"] {
+        manifest.remove(here_only);
+    }
     let shared = workspace.get("workspace")?.as_table()?;
     let is_shared = |value: &Value| value.get("workspace").and_then(Value::as_bool) == Some(true);
     for (key, value) in manifest.get_mut("package")?.as_table_mut()? {

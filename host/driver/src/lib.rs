@@ -30,6 +30,7 @@ pub use events::{Death, DriverEvent, DriverState, EventSink};
 pub use message::{Message, Parcel, Place};
 pub use serve::{ServeOrder, serve};
 pub use settings::{DriverLimits, DriverSettings, RestartLimits};
+pub use system::kill_group;
 
 /// What both sides speak. One more for each change that the other side would not understand.
 pub const PROTOCOL: u32 = 1;

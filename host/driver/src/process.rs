@@ -270,7 +270,7 @@ fn wait_for(core: &Core, mut child: Child, limits: &DriverLimits, (printed, last
         // Under the lock, so that nobody kills a number that is another process's already.
         let mut life = core.life();
         match child.try_wait() {
-            Ok(None) if until.left().is_zero() => system::kill_group(core.pid),
+            Ok(None) if until.left().is_zero() => system::kill_with_group(core.pid),
             Ok(None) => {}
             Ok(Some(status)) => {
                 life.is_waited_for = true;
@@ -325,7 +325,7 @@ impl Core {
         let mut life = self.life();
         let death = life.death.get_or_insert(death).clone();
         if !life.is_waited_for {
-            system::kill_group(self.pid);
+            system::kill_with_group(self.pid);
         }
         death
     }

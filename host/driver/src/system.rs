@@ -168,12 +168,20 @@ pub(crate) fn limit_memory(data_bytes_max: Option<u64>) -> io::Result<()> {
 }
 
 /// Kills a process and those that it has started, as long as they are in its group. It must not have been waited for yet.
-pub(crate) fn kill_group(pid: u32) {
+pub(crate) fn kill_with_group(pid: u32) {
+    kill_group(pid);
     let Ok(pid) = libc::pid_t::try_from(pid) else { return };
-    // SAFETY: sends signals only. The number is still that of the child, because nobody has waited for it.
+    // SAFETY: sends a signal only. The number is still that of the child, because nobody has waited for it.
     // One that has made no group of its own yet is reached by its number alone.
-    let _ = unsafe { libc::kill(-pid, libc::SIGKILL) };
     let _ = unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Kills all processes of the group that a child was started as the first of. Nothing happens where none of them is left.
+pub fn kill_group(leader: u32) {
+    // 0 and 1 would not be groups of a child: they mean the caller's own group, and everybody.
+    let Some(group) = libc::pid_t::try_from(leader).ok().filter(|&leader| leader > 1) else { return };
+    // SAFETY: sends a signal only. As long as one of the group lives, its number is given to no other.
+    let _ = unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
 /// Memory of a process in pages that it does not share with files: what is given back when it ends.

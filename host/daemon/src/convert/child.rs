@@ -90,12 +90,7 @@ fn start(words: &[String], folder: &Path, limits: ChildLimits) -> io::Result<Chi
 
 /// Kills what is left of the tool and of what it has started.
 async fn end_group(child: &mut Child, group: Option<u32>) {
-    if let Some(group) = group {
-        // Fails where nothing is left, which is as good.
-        let mut kill = Command::new("kill");
-        let killed = kill.arg("-KILL").arg(format!("-{group}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().await;
-        drop(killed);
-    }
+    group.into_iter().for_each(host_driver::kill_group);
     // Both fail only if it is gone already.
     let _ = child.start_kill();
     let _ = child.wait().await;

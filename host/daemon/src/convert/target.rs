@@ -36,6 +36,15 @@ impl Target {
         }
     }
 
+    /// Whose settings count: what stands behind `conversion.` in the config.
+    pub(super) fn family(&self) -> &'static str {
+        match self {
+            Self::Rknn(_) => "rknn",
+            Self::Ascend(_) => "ascend",
+            Self::TensorRt => "tensorrt",
+        }
+    }
+
     /// What files for it end with.
     pub(super) fn extension(&self) -> &'static str {
         match self {

@@ -15,7 +15,6 @@ const NO_TOOL_CODE: i32 = 69;
 const RKNN_INSTALL: &str =
     "install rknn-toolkit2 into a Python of its own (python3 -m venv DIR; DIR/bin/pip install rknn-toolkit2) and set conversion.rknn.python to DIR/bin/python";
 const ATC_INSTALL: &str = "install Ascend's CANN toolkit, which has it, and set conversion.ascend.atc to its path";
-const COMMAND_INSTALL: &str = "set the program of conversion.TARGET.command to one that is";
 
 /// A converter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,14 +48,16 @@ impl Tool {
             Target::TensorRt => (&config.tensorrt_command, None),
         };
         let tool = if command.is_empty() { own } else { Some(Self::Command(command.clone())) };
-        tool.map(Self::proved).transpose()
+        tool.map(|tool| tool.proved(target.family())).transpose()
     }
 
-    fn proved(self) -> Result<Self, ConversionFault> {
+    fn proved(self, family: &str) -> Result<Self, ConversionFault> {
         let (program, install) = match &self {
-            Self::Command(words) => (words.first().map(PathBuf::from).unwrap_or_default(), COMMAND_INSTALL),
-            Self::Rknn { python, .. } => (python.clone(), RKNN_INSTALL),
-            Self::Atc { program, .. } => (program.clone(), ATC_INSTALL),
+            Self::Command(words) => {
+                (words.first().map(PathBuf::from).unwrap_or_default(), format!("let conversion.{family}.command begin with a program that is"))
+            }
+            Self::Rknn { python, .. } => (python.clone(), RKNN_INSTALL.to_owned()),
+            Self::Atc { program, .. } => (program.clone(), ATC_INSTALL.to_owned()),
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut places: Box<dyn Iterator<Item = PathBuf>> = match program.components().count() {
@@ -66,7 +67,7 @@ impl Tool {
         if places.any(|place| place.is_file()) {
             return Ok(self);
         }
-        Err(ConversionFault::NoTool { tool: format!("`{}`", program.display()), install: install.to_owned() })
+        Err(ConversionFault::NoTool { tool: format!("`{}`", program.display()), install })
     }
 
     /// What people call it.
@@ -174,6 +175,9 @@ mod tests {
         assert!(rknn.starts_with("`/nowhere/python` is not on this machine: ") && rknn.contains("conversion.rknn.python"), "{rknn}");
         assert!(said("ascend:Ascend310P3").contains("conversion.ascend.atc"));
         assert_eq!(Tool::of(&Target::TensorRt, &config), Ok(None));
+        let command = Conversion { rknn_command: vec!["/nowhere/convert".into()], ..config.clone() };
+        let missing = Tool::of(&Target::Rknn("rk3588".into()), &command).expect_err("it is not there").to_string();
+        assert!(missing.contains("/nowhere/convert") && missing.contains("conversion.rknn.command"), "{missing}");
         let command = Conversion { rknn_command: vec!["/bin/sh".into()], ..config };
         assert!(Tool::of(&Target::Rknn("rk3588".into()), &command).expect("there").is_some(), "a command goes before the tool");
     }

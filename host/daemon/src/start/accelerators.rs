@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn adapters_that_are_not_here_or_find_nothing_are_named() {
         let unknown = found(json!([{"id": "a", "adapters": ["cpu", "abacus"]}]), MISSING).expect_err("no such adapter");
-        assert_eq!(unknown, "device a names adapter `abacus`, there are ascend, cpu, rknn");
+        assert_eq!(unknown, "device a names adapter `abacus`, there are ascend, cpu, cuda, rknn, tensorrt");
         let nothing = found(json!([{"id": "a", "adapters": ["ascend"]}]), MISSING).expect_err("its library is missing");
         assert_eq!(nothing, "device a has nothing to compute with: adapter ascend finds nothing on this machine, its log says why");
     }
