@@ -1,8 +1,11 @@
 //! A pool of three kinds of accelerators, each behind its own adapter and in its own driver process: the CPU, and doubles of Rockchip's
 //! and Huawei's libraries. What is converted for them serves beside what is not, and answers within the stated tolerance.
 //!
-//! The program of this test is also the converter that the host calls: with `convert` for its first word it makes a double's model file.
+//! The program of this test is also the converter that the host calls.
 #![allow(clippy::panic, reason = "tests fail by panicking")]
+
+#[allow(dead_code, reason = "the other tests with doubles use the rest")]
+mod doubled;
 
 #[allow(dead_code, reason = "the other tests of a running host use the rest")]
 mod running;
@@ -10,20 +13,15 @@ mod running;
 #[allow(dead_code, reason = "the other tests of a pool use the rest")]
 mod pooled;
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
-use double_core::{Payload, library};
-use host_core::ids::{ModelId, ModelName};
-use host_engine::{EncoderSize, Engine as _, Kind, LoadOptions, OnnxFile, Shard, Tensor, TractEngine, generate, inspect, split};
+use double_core::library;
+use doubled::{CHIPS, assert_close, converter, expected, infer, put};
+use host_engine::{EncoderSize, Kind, OnnxFile, Tensor, generate};
 use pooled::{classify, stages, wait_until};
-use running::{Host, client, root};
+use running::{Host, root};
 use serde_json::{Value, json};
 
-/// Largest difference from what one engine makes of the whole model, as a part of the output's largest value. The double of Rockchip's
-/// library computes with floats of 16 bits, whose rounding adds up over the layers.
-const TOLERANCE: f64 = 2e-2;
-/// The chips that the doubles are.
-const CHIPS: [(&str, &str); 2] = [("rknn", "rk3588"), ("acl", "ascend310p3")];
 /// The targets, as people name them.
 const TARGETS: [&str; 2] = ["rknn:rk3588", "ascend:Ascend310P3"];
 
@@ -33,26 +31,7 @@ const TESTS: [(&str, fn()); 2] = [
 ];
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, kind, model, output] = words.as_slice()
-        && role == "convert"
-    {
-        return convert(kind, Path::new(model), Path::new(output));
-    }
-    let is_wanted = |name: &str| words.iter().all(|word| word.starts_with('-')) || words.iter().any(|word| name.contains(word.as_str()));
-    for (name, test) in TESTS.iter().filter(|(name, _)| is_wanted(name)) {
-        test();
-        println!("test {name} ... ok");
-    }
-}
-
-/// What a vendor's tool does: reads a shard with fixed lengths, and writes what its library loads.
-fn convert(kind: &str, model: &Path, output: &Path) {
-    let shard = Shard::read(fs::read(model).expect("the model is there").into(), None).expect("it is a shard");
-    let chip = CHIPS.iter().find(|(known, _)| *known == kind).expect("a kind of double").1;
-    let payload = Payload::of(kind, chip, &shard, &BTreeMap::new()).expect("its lengths are fixed");
-    let payload = if kind == "rknn" { payload.half() } else { payload };
-    fs::write(output, payload.to_bytes()).expect("there is room");
+    doubled::run(&TESTS);
 }
 
 fn encoder() -> OnnxFile {
@@ -73,11 +52,8 @@ impl Mixed {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let models = folder.path().join("models");
-        for (name, file) in [("encoder", encoder()), ("mobilenet", mobilenet())] {
-            let version = models.join(name).join("1");
-            fs::create_dir_all(&version).expect("there is room");
-            fs::write(version.join("model.onnx"), file.to_bytes().expect("it is whole")).expect("there is room");
-        }
+        put(&models, "encoder", &encoder());
+        put(&models, "mobilenet", &mobilenet());
         let copied = Command::new("cp").arg("-r").arg(root().join("models/digits")).arg(&models).status().expect("cp runs");
         assert!(copied.success(), "the digits are copied");
         let config = folder.path().join("host.yaml");
@@ -109,42 +85,23 @@ impl Mixed {
 
 /// JSON is YAML, too.
 fn config_text(models: &Path) -> Value {
-    let program = std::env::current_exe().expect("it runs");
     let path = |name: &str| library(name).unwrap_or_else(|error| panic!("{error}"));
-    let command = |kind: &str| json!({"command": [program, "convert", kind, "{model}", "{output}"]});
     json!({
         "models": models,
         "local_devices": [{"id": "plain", "adapters": ["cpu"]}, {"id": "rock", "adapters": ["rknn"]}, {"id": "climb", "adapters": ["ascend"]}],
         "slots": {"adapter/rknn": {"plugin": "rknn-adapter", "config": {"target": CHIPS[0].1}}},
         "engines": {"isolate": ["tract"], "rknn": {"library": path("rknn_double")}, "acl": {"library": path("acl_double")}},
-        "conversion": {"rknn": command("rknn"), "ascend": command("acl")},
+        "conversion": {"rknn": converter("convert", "rknn"), "ascend": converter("convert", "acl")},
     })
 }
 
 /// What tract makes of the whole model.
-fn expected(file: &OnnxFile, inputs: Vec<Tensor>) -> Vec<f64> {
-    let id = ModelId { name: ModelName::parse("whole").expect("a name"), version: 1 };
-    let shard = split(&inspect(file, id).expect("it has blocks"), &[]).expect("no cut").remove(0);
-    let mut graph = TractEngine.load(&shard, &LoadOptions::default()).expect("it loads");
-    graph.run(inputs).expect("it runs")[0].to_f64()
+fn whole(file: &OnnxFile, inputs: Vec<Tensor>) -> Vec<f64> {
+    expected(file, [inputs]).remove(0)
 }
 
-fn infer(host: &Host, model: &str, inputs: &Value) -> Vec<f64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let url = format!("{}/v2/models/{model}/infer", host.url);
-    let body = json!({"inputs": inputs}).to_string();
-    let answer: Value = runtime.block_on(async {
-        let answer = client().post(url).body(body).send().await.expect("the host answers");
-        serde_json::from_str(&answer.text().await.expect("whole")).expect("JSON")
-    });
-    answer["outputs"][0]["data"].as_array().unwrap_or_else(|| panic!("{answer}")).iter().filter_map(Value::as_f64).collect()
-}
-
-fn assert_close(found: &[f64], expected: &[f64], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(1e-6_f64, |largest, value| largest.max(value.abs()));
-    let far = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
-    assert!(far <= TOLERANCE * largest, "{what}: {far} of {largest}");
+fn answer(host: &Host, model: &str, inputs: &Value) -> Vec<f64> {
+    infer(host, model, inputs).unwrap_or_else(|instead| panic!("{instead}"))
 }
 
 fn three_kinds_of_accelerators_serve_three_models() {
@@ -165,12 +122,12 @@ fn three_kinds_of_accelerators_serve_three_models() {
         let ones = vec![1_i64; length];
         let tensor = |values: &[i64]| Tensor::from_i64(&[1, length], values).expect("as many as its shape has");
         let input = |name: &str, values: &[i64]| json!({"name": name, "shape": [1, length], "datatype": "INT64", "data": values});
-        let found = infer(&mixed.host, "encoder", &json!([input("input_ids", &ids), input("attention_mask", &ones)]));
-        assert_close(&found, &expected(&encoder(), vec![tensor(&ids), tensor(&ones)]), &format!("encoder, {length}"));
+        let found = answer(&mixed.host, "encoder", &json!([input("input_ids", &ids), input("attention_mask", &ones)]));
+        assert_close(&found, &whole(&encoder(), vec![tensor(&ids), tensor(&ones)]), &format!("encoder, {length}"));
     }
     let pixels: Vec<f32> = (0..3 * 32 * 32).map(|place| f32::from(u8::try_from(place * 37 % 101).unwrap_or(0)) / 50.0 - 1.0).collect();
-    let found = infer(&mixed.host, "mobilenet", &json!([{"name": "input", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": pixels}]));
-    assert_close(&found, &expected(&mobilenet(), vec![Tensor::from_f32(&[1, 3, 32, 32], &pixels).expect("as many")]), "MobileNet");
+    let found = answer(&mixed.host, "mobilenet", &json!([{"name": "input", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": pixels}]));
+    assert_close(&found, &whole(&mobilenet(), vec![Tensor::from_f32(&[1, 3, 32, 32], &pixels).expect("as many")]), "MobileNet");
 }
 
 /// The driver process of an engine, if it runs.

@@ -31,6 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use fault::ConversionFault;
+pub use target::target_name;
 pub use work::artefacts;
 
 use crate::{

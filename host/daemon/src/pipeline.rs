@@ -24,7 +24,7 @@ use host_core::{
     ways::Way,
 };
 use host_engine::Tensor;
-use host_plugin::{Phase, PluginHost, RunCall};
+use host_plugin::{EngineErrorKind, Phase, PluginHost, RunCall};
 use tokio::sync::oneshot;
 
 pub use reserving::Reserving;
@@ -33,7 +33,7 @@ pub use seed::Randomness;
 use crate::{
     admission::{Admission, Caller},
     clock::Clock,
-    error::Error,
+    error::{Error, Fault},
     metrics::Metrics,
     models::Model,
     passage::{self, Hop, Job, Passage, PassageId},
@@ -74,6 +74,8 @@ struct Tries {
     runs: u32,
     /// The devices that it ran on; all but those of the present run in vain.
     devices: BTreeSet<DeviceId>,
+    /// The way of the present run; none before the first has one.
+    way: Option<Way>,
 }
 
 /// The way that a routing policy has chosen.
@@ -121,7 +123,8 @@ impl Pipeline {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if self.is_last(&tries) || !is_worth_a_replay(&error) {
+            let is_hopeful = is_worth_a_replay(&error) || (is_an_engines_no(&error) && is_elsewhere(&serving, &request.model.id, &tries));
+            if self.is_last(&tries) || !is_hopeful {
                 return Err(error);
             }
             tracing::warn!(model = %request.model.id, tried = ?tries.devices, %error, "a request is replayed");
@@ -186,6 +189,7 @@ impl Pipeline {
         let _on_the_way = serving.count(model, &way.path, rows.len());
         let _stay = arriving.enter(request.deadline, &request.trace).await?;
         tries.devices.extend(way.devices.iter().cloned());
+        tries.way = Some(way.clone());
         let call = RunCall {
             request: self.requests.fetch_add(1, Ordering::Relaxed) & 0x7fff_ffff,
             sequence: request.sequence_key,
@@ -302,6 +306,18 @@ fn is_worth_a_replay(error: &Error) -> bool {
         // What the request itself is to blame for fails everywhere, and what is too much is not made less.
         _ => !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Busy),
     }
+}
+
+/// Whether an accelerator here does not take what was sent: it has no shape so long, or no memory left. Another one may have.
+fn is_an_engines_no(error: &Error) -> bool {
+    use host_plugin::Fault::Engine;
+    matches!(error.fault(), Fault::Plugin(error) if matches!(error.fault(), Engine { kind: EngineErrorKind::Invalid | EngineErrorKind::Exhausted, .. }))
+}
+
+/// Whether a replica is ready on which the request was not tried yet.
+fn is_elsewhere(serving: &Serving, model: &ModelId, tries: &Tries) -> bool {
+    let (Some(index), Some(way)) = (serving.model(model), &tries.way) else { return false };
+    serving.untried(index, way, &tries.devices).is_some()
 }
 
 /// What the rows of one attempt have in common.

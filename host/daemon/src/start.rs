@@ -21,6 +21,7 @@ use self::accelerators::Found;
 use crate::{
     clock::Clock,
     config::{self, Config},
+    convert::target_name,
     device::{Compute, ComputeSettings},
     error::{Error, Fault},
     machine::{self, Machine},
@@ -125,7 +126,7 @@ fn offer(place: &Place<'_>, found: &Found, pace: &Pace) -> Result<Offer, Error> 
         cost: found.cost.slowed(pace.nominal()),
         shares_cores_with: place.others.to_vec(),
         element_types: probed.element_types.iter().map(ToString::to_string).collect(),
-        needs_artefacts: probed.attributes.iter().find(|(name, _)| name == NEEDS_ARTEFACTS).map(|(_, target)| target.to_lowercase()),
+        needs_artefacts: probed.attributes.iter().find(|(name, _)| name == NEEDS_ARTEFACTS).map(|(_, target)| target_name(target)),
     })
 }
 

@@ -13,7 +13,7 @@ use std::{
 use host_core::units::{Bytes, Millis};
 
 use crate::{
-    calibrate::{self, Take},
+    calibrate::{self, Runs, Take},
     clock::Stopwatch,
     digest::Digest,
     element_type::ElementType,
@@ -39,13 +39,27 @@ pub struct AutoSettings {
     pub folder: Option<PathBuf>,
     /// Most results that are kept, in the folder and in memory; the oldest go.
     pub results_max: usize,
-    /// Time for the runs of one engine on one shard, of which the median counts. A few runs are made even if they take longer.
+    /// Time for the runs of one engine on one shard, of which the median counts.
     pub runs: Millis,
+    /// Fewest of those runs, even if they take longer; the first one is thrown away.
+    pub runs_min: usize,
+    /// Most of those runs, even if there is time left.
+    pub runs_max: usize,
+    /// Time for all runs by which the engine is found that stands for the others where one must.
+    pub calibration: Millis,
 }
 
 impl Default for AutoSettings {
     fn default() -> Self {
-        Self { cpu: String::new(), folder: None, results_max: 4096, runs: Millis(100.0) }
+        Self {
+            cpu: String::new(),
+            folder: None,
+            results_max: 4096,
+            runs: Millis(100.0),
+            runs_min: calibrate::RUNS_MIN,
+            runs_max: calibrate::RUNS_MAX,
+            calibration: Millis(calibrate::BUDGET_MS),
+        }
     }
 }
 
@@ -101,7 +115,8 @@ impl Measured {
 #[derive(Debug)]
 pub(crate) struct Auto {
     engines: Vec<Arc<dyn Engine>>,
-    runs: Millis,
+    runs: Runs,
+    calibration: Millis,
     table: Table,
     fastest: OnceLock<Arc<dyn Engine>>,
 }
@@ -109,7 +124,8 @@ pub(crate) struct Auto {
 impl Auto {
     pub(crate) fn new(engines: &[Arc<dyn Engine>], settings: AutoSettings) -> Self {
         let engines = engines.iter().filter(|engine| engine.info().accelerator == ACCELERATOR).cloned().collect();
-        Self { engines, runs: settings.runs, table: Table::new(settings), fastest: OnceLock::new() }
+        let runs = Runs { time: settings.runs, count_min: settings.runs_min, count_max: settings.runs_max };
+        Self { engines, runs, calibration: settings.calibration, table: Table::new(settings), fastest: OnceLock::new() }
     }
 
     /// The engines that can be used now, in the registry's order.
@@ -195,7 +211,7 @@ impl Auto {
             return Ok(Arc::clone(known));
         }
         let usable: Vec<Arc<dyn Engine>> = self.usable().cloned().collect();
-        let found = calibrate::fastest(&usable, Millis(calibrate::BUDGET_MS))?;
+        let found = calibrate::fastest(&usable, self.calibration)?;
         Ok(Arc::clone(self.fastest.get_or_init(|| found)))
     }
 }

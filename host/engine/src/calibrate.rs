@@ -20,9 +20,9 @@ use fit::Sample;
 /// Time for all runs of one calibration; building and loading the models takes about as long again.
 pub const BUDGET_MS: f64 = 60.0;
 /// Fewest runs of each model, the first of which is thrown away: it touches the weights for the first time.
-const RUNS_MIN: usize = 4;
+pub(crate) const RUNS_MIN: usize = 4;
 /// Most runs of each model.
-const RUNS_MAX: usize = 200;
+pub(crate) const RUNS_MAX: usize = 200;
 /// Most devices that are measured at once.
 const DEVICES_MAX: usize = 64;
 
@@ -66,7 +66,7 @@ pub(crate) fn fastest(engines: &[Arc<dyn Engine>], budget: Millis) -> Result<Arc
                     *answers = Some(Golden { inputs: model.inputs.clone(), outputs, tolerance: golden::TOLERANCE });
                 }
             }
-            Ok::<f64, Error>(total + measure(graph, &model.inputs, share, &Barrier::new(1), Take::Fastest)?.0)
+            Ok::<f64, Error>(total + measure(graph, &model.inputs, Runs::within(share), &Barrier::new(1), Take::Fastest)?.0)
         });
         match total {
             Ok(total) if best.is_none_or(|(least, _)| total < least) => best = Some((total, engine)),
@@ -84,7 +84,7 @@ fn measure_together(graph: &dyn Graph, inputs: &[Tensor], devices: usize, share:
     let take = if devices == 1 { Take::Fastest } else { Take::Median };
     std::thread::scope(|scope| {
         let start = &start;
-        let threads: Vec<_> = graphs.into_iter().map(|graph| scope.spawn(move || measure(graph, inputs, share, start, take))).collect();
+        let threads: Vec<_> = graphs.into_iter().map(|graph| scope.spawn(move || measure(graph, inputs, Runs::within(share), start, take))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Error::unsupported("a measuring thread panicked")))).collect()
     })
 }
@@ -98,12 +98,31 @@ pub(crate) enum Take {
     Median,
 }
 
+/// How often a graph is run to be timed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Runs {
+    /// Time for all of them.
+    pub(crate) time: Millis,
+    /// Fewest, even if they take longer. The first one is thrown away, so at least two are made.
+    pub(crate) count_min: usize,
+    /// Most, even if there is time left.
+    pub(crate) count_max: usize,
+}
+
+impl Runs {
+    /// Those of a calibration that take so long.
+    pub(crate) fn within(time: Millis) -> Self {
+        Self { time, count_min: RUNS_MIN, count_max: RUNS_MAX }
+    }
+}
+
 /// The time of one run. It begins when as many threads as the barrier is for are there.
-pub(crate) fn measure(mut graph: Box<dyn Graph>, inputs: &[Tensor], share: Millis, start: &Barrier, take: Take) -> Result<Millis, Error> {
+pub(crate) fn measure(mut graph: Box<dyn Graph>, inputs: &[Tensor], runs: Runs, start: &Barrier, take: Take) -> Result<Millis, Error> {
+    let fewest = runs.count_min.max(2);
     start.wait();
     let all = Stopwatch::start();
     let mut times = Vec::new();
-    while times.len() < RUNS_MIN || (all.elapsed().0 < share.0 && times.len() < RUNS_MAX) {
+    while times.len() < fewest || (all.elapsed().0 < runs.time.0 && times.len() < runs.count_max) {
         let given = inputs.to_vec();
         let run = Stopwatch::start();
         graph.run(given)?;

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use host_core::{cost::CostModel, model::ModelProfile, shard::BlockRange, units::Millis};
 
 use crate::{
-    calibrate::{Take, measure},
+    calibrate::{Runs, Take, measure},
     clock::Stopwatch,
     engine::{Engine, LoadOptions},
     error::Error,
@@ -39,7 +39,7 @@ impl Inspection {
             let shard = self.shard(range)?;
             let Some(golden) = &shard.golden else { return Ok(None) };
             let graph = engine.load(&shard, &LoadOptions::default())?;
-            times.push((range, measure(graph, &golden.inputs, share, &Barrier::new(1), Take::Fastest)?));
+            times.push((range, measure(graph, &golden.inputs, Runs::within(share), &Barrier::new(1), Take::Fastest)?));
             if all.elapsed().0 > budget.0 {
                 return Ok(None);
             }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use host_driver::DriverLimits;
+use host_engine::AutoSettings;
 use serde_json::{Value, json};
 
 use super::settings::{MINUTE_MS, Setting, number, parsed, path, ratio, structured};
@@ -23,6 +24,8 @@ pub struct EngineSettings {
     pub rknn_library: Option<PathBuf>,
     /// Ascend's library.
     pub acl_library: Option<PathBuf>,
+    /// How `auto` measures engines. On which processor, and where the results are kept, is known at the start only.
+    pub auto: AutoSettings,
     /// What driver processes may take.
     pub driver: DriverLimits,
 }
@@ -51,6 +54,7 @@ impl Default for EngineSettings {
             onnxruntime: OnnxRuntime::default(),
             rknn_library: None,
             acl_library: None,
+            auto: AutoSettings::default(),
             driver: DriverLimits::default(),
         }
     }
@@ -90,6 +94,19 @@ pub(super) static SETTINGS: &[Setting] = &[
     },
     Setting { key: "engines.rknn.library", set: |c, v| library(&mut c.engines.rknn_library, v), get: |c| json!(c.engines.rknn_library) },
     Setting { key: "engines.acl.library", set: |c, v| library(&mut c.engines.acl_library, v), get: |c| json!(c.engines.acl_library) },
+    Setting { key: "engines.auto.runs_ms", set: |c, v| ratio(&mut c.engines.auto.runs.0, v, 1.0..=MINUTE_MS as f64), get: |c| json!(c.engines.auto.runs.0) },
+    Setting { key: "engines.auto.runs_min", set: |c, v| number(&mut c.engines.auto.runs_min, v, 2..=10_000), get: |c| json!(c.engines.auto.runs_min) },
+    Setting { key: "engines.auto.runs_max", set: |c, v| number(&mut c.engines.auto.runs_max, v, 2..=1_000_000), get: |c| json!(c.engines.auto.runs_max) },
+    Setting {
+        key: "engines.auto.results_max",
+        set: |c, v| number(&mut c.engines.auto.results_max, v, 1..=1_000_000),
+        get: |c| json!(c.engines.auto.results_max),
+    },
+    Setting {
+        key: "engines.auto.calibration_ms",
+        set: |c, v| ratio(&mut c.engines.auto.calibration.0, v, 10.0..=MINUTE_MS as f64),
+        get: |c| json!(c.engines.auto.calibration.0),
+    },
     Setting {
         key: "engines.driver.start_ms_max",
         set: |c, v| number(&mut c.engines.driver.start_ms_max, v, 10..=HOUR_MS),

@@ -165,6 +165,10 @@ impl Resolver {
             self.faults
                 .push(format!("review.pause_ms_max is {}, it must be at least review.pause_ms_min, which is {}", review.pause_ms_max, review.pause_ms_min));
         }
+        let auto = &config.engines.auto;
+        if auto.runs_max < auto.runs_min {
+            self.faults.push(format!("engines.auto.runs_max is {}, it must be at least engines.auto.runs_min, which is {}", auto.runs_max, auto.runs_min));
+        }
         self.check_join();
         self.check_devices();
     }
@@ -312,6 +316,20 @@ mod tests {
     fn the_longest_pause_between_plans_is_no_shorter_than_the_first() {
         let said = faults(&sources("review: { pause_ms_min: 5000, pause_ms_max: 1000 }"));
         assert_eq!(said, ["review.pause_ms_max is 1000, it must be at least review.pause_ms_min, which is 5000"]);
+    }
+
+    #[test]
+    fn engines_are_measured_as_the_config_says() {
+        let config =
+            resolve(&sources("engines: { auto: { runs_ms: 2.5, runs_min: 3, runs_max: 30, results_max: 7, calibration_ms: 20 } }")).expect("sound").config;
+        let auto = &config.engines.auto;
+        assert_eq!((auto.runs.0, auto.runs_min, auto.runs_max, auto.results_max, auto.calibration.0), (2.5, 3, 30, 7, 20.0));
+        let said = faults(&sources("engines: { auto: { runs_min: 500 } }"));
+        assert_eq!(said, ["engines.auto.runs_max is 200, it must be at least engines.auto.runs_min, which is 500"]);
+        assert_eq!(
+            faults(&sources("engines: { auto: { runs_min: 1 } }")),
+            ["engines.auto.runs_min is 1 (host.yaml), it must be a whole number from 2 to 10000"]
+        );
     }
 
     #[test]

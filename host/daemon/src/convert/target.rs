@@ -30,7 +30,7 @@ impl Target {
         let is_name = chip.len() <= CHIP_BYTES_MAX && chip.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         match (kind, chip) {
             ("tensorrt", "") => Ok(Self::TensorRt),
-            ("rknn", chip) if !chip.is_empty() && is_name => Ok(Self::Rknn(chip.to_lowercase())),
+            ("rknn", chip) if !chip.is_empty() && is_name => Ok(Self::Rknn(rockchip(&chip.to_lowercase()).to_owned())),
             ("ascend" | "acl", chip) if !chip.is_empty() && is_name => Ok(Self::Ascend(chip.to_owned())),
             _ => Err(wrong()),
         }
@@ -66,6 +66,21 @@ impl fmt::Display for Target {
     }
 }
 
+/// The name under which what was converted for a target is kept: of two names for the same target, one. What is no target of ours stays
+/// as it is, in small letters.
+pub fn target_name(text: &str) -> String {
+    Target::parse(text).map_or_else(|_| text.to_lowercase(), |target| target.to_string())
+}
+
+/// What Rockchip's toolkit calls a chip: variants of it run the same files and have no name there, as `rk3588s` and `rk3588j` of
+/// `rk3588`. Of its chips for cameras those with a letter more are others, as `rv1103b` is.
+fn rockchip(chip: &str) -> &str {
+    const FAMILY_DIGITS: usize = 4;
+    let Some(rest) = chip.strip_prefix("rk") else { return chip };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == FAMILY_DIGITS { &chip[..chip.len() - rest.len() + digits] } else { chip }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +95,26 @@ mod tests {
         for text in ["", "rknn", "rknn:", "ascend:a/b", "tensorrt:8", "cuda", "rknn:rk3588 "] {
             let error = Target::parse(text).expect_err(text).to_string();
             assert!(error.starts_with(&format!("target `{text}` is not understood")), "{error}");
+        }
+    }
+
+    #[test]
+    fn variants_of_a_chip_are_one_target_and_other_chips_are_others() {
+        for (said, kept) in [
+            ("rknn:rk3588s", "rknn:rk3588"),
+            ("rknn:RK3588S2", "rknn:rk3588"),
+            ("rknn:rk3576j", "rknn:rk3576"),
+            ("rknn:rk3566", "rknn:rk3566"),
+            ("rknn:rk3568", "rknn:rk3568"),
+            ("rknn:rv1103b", "rknn:rv1103b"),
+            ("rknn:rv1106", "rknn:rv1106"),
+            ("rknn:rk35881", "rknn:rk35881"),
+            ("acl:Ascend310P3", "acl:ascend310p3"),
+            ("acl:ascend310p1", "acl:ascend310p1"),
+            ("rknn", "rknn"),
+            ("Other:Chip", "other:chip"),
+        ] {
+            assert_eq!(target_name(said), kept, "{said}");
         }
     }
 }

@@ -12,10 +12,10 @@ use crate::{config::Config, error::Error, machine};
 /// The folder in the data directory that holds a small file for each engine and shard that were measured.
 const FOLDER: &str = "engines";
 
-/// Results are kept in the data directory, and count on this processor only.
+/// As the config says; results are kept in the data directory, and count on this processor only.
 pub fn auto_settings(config: &Config) -> AutoSettings {
     let cpu = machine::labels().remove("cpu").unwrap_or_default();
-    AutoSettings { cpu, folder: Some(config.data.join(FOLDER)), ..AutoSettings::default() }
+    AutoSettings { cpu, folder: Some(config.data.join(FOLDER)), ..config.engines.auto.clone() }
 }
 
 /// The engines of this process, and which devices compute with them.

@@ -52,6 +52,8 @@ enum Conduct {
     Answers,
     /// Answers something else.
     Lies,
+    /// Has no shape so long.
+    Refuses,
     /// Keeps them until it is told to answer.
     Keeps,
 }
@@ -85,6 +87,7 @@ impl Carrier for Pretender {
         match self.conduct {
             Conduct::Answers => answer(job, 4),
             Conduct::Lies => answer(job, 5),
+            Conduct::Refuses => refuse(job),
             Conduct::Keeps => self.kept.lock().expect("nobody panics while it holds this").push(job),
         }
         self.came.fetch_add(1, Ordering::SeqCst);
@@ -96,6 +99,17 @@ fn answer(mut job: Job, width: usize) {
     job.progress.outputs = vec![(0, Tensor::zeros(ElementType::Fp32, &[1, width]).expect("small"))];
     job.position = job.passage.hops.len();
     job.go_on();
+}
+
+/// Ends a passage as an adapter does whose accelerator has no shape for it.
+fn refuse(job: Job) {
+    let fault = host_plugin::Fault::Engine {
+        plugin: "rknn-adapter".to_owned(),
+        shard: "mlp@1[0..1)".to_owned(),
+        kind: EngineErrorKind::Invalid,
+        message: "dimension `sequence` is 33, the largest bucket has 32".to_owned(),
+    };
+    job.fail(host_plugin::Error::from(fault).into());
 }
 
 /// A replica on each of these devices, sorted by their ids. The first is by far the fastest, so that the policy chooses no other.
@@ -230,6 +244,21 @@ async fn what_the_model_does_not_declare_is_not_believed() {
     let said = error.to_string();
     assert!(said.starts_with("model mlp@1: shape of output `y` must be") && said.ends_with("the stages gave [1, 5]"), "{said}");
     assert_eq!((error.kind(), liar.came()), (ErrorKind::Internal, 4), "it was tried as often as it may");
+}
+
+#[tokio::test]
+async fn what_one_accelerator_does_not_take_another_one_may() {
+    let (short, other) = (Pretender::new(Conduct::Refuses), Pretender::new(Conduct::Answers));
+    let two = pipeline(PATIENT, &[("a", &short), ("b", &other)]);
+    let answer = answered(ask(&two, Access::Shared)).await;
+    assert!(answer.policy.ends_with(", detour"), "{}", answer.policy);
+    assert_eq!((short.came(), other.came()), (1, 1));
+    for (replicas, came) in [(&[("a", &short)][..], 1), (&[("a", &short), ("b", &short)], 2)] {
+        let before = short.came();
+        let error = refused(ask(&pipeline(PATIENT, replicas), Access::Shared)).await;
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("is 33, the largest bucket has 32"), "{error}");
+        assert_eq!(short.came() - before, came, "each is asked once");
+    }
 }
 
 #[tokio::test]

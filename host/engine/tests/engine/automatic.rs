@@ -75,6 +75,21 @@ fn a_fast_and_wrong_engine_beside_the_real_ones_is_never_taken() {
 }
 
 #[test]
+fn an_engine_is_run_as_often_as_the_settings_say() {
+    let shard = shard();
+    let runs = |settings: AutoSettings| {
+        let alone = Double::new("alone", Manner::Right);
+        chosen(&Engines::new(vec![alone.clone()]).with_auto(settings), &shard);
+        alone.runs()
+    };
+    // What is run beside that, to be checked, is the same each time.
+    let most = |runs_max| runs(AutoSettings { runs: Millis(3_600_000.0), runs_max, ..AutoSettings::default() });
+    assert_eq!(most(9) - most(7), 2, "there is time for more");
+    let fewest = |runs_min| runs(AutoSettings { runs: Millis::ZERO, runs_min, ..AutoSettings::default() });
+    assert_eq!(fewest(7) - fewest(5), 2, "there is no time for any");
+}
+
+#[test]
 fn a_shard_that_no_engine_takes_is_refused_with_each_reason() {
     let engines = registry(&[&Double::new("wrong", Manner::Wrong), &Double::new("refusing", Manner::Refuses)]);
     let error = engines.load("auto", &shard(), &LoadOptions::default()).expect_err("neither is right");

@@ -34,24 +34,30 @@ pub struct Double {
     pub manner: Manner,
     pub unusable: bool,
     loads: AtomicUsize,
+    runs: Arc<AtomicUsize>,
 }
 
 impl Double {
     pub fn new(name: &'static str, manner: Manner) -> Arc<Self> {
-        Arc::new(Self { name, version: "1", manner, unusable: false, loads: AtomicUsize::new(0) })
+        Arc::new(Self { name, version: "1", manner, unusable: false, loads: AtomicUsize::new(0), runs: Arc::default() })
     }
 
     pub fn unusable(name: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, version: "1", manner: Manner::Right, unusable: true, loads: AtomicUsize::new(0) })
+        Arc::new(Self { name, version: "1", manner: Manner::Right, unusable: true, loads: AtomicUsize::new(0), runs: Arc::default() })
     }
 
     pub fn of_version(name: &'static str, version: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, version, manner: Manner::Right, unusable: false, loads: AtomicUsize::new(0) })
+        Arc::new(Self { name, version, manner: Manner::Right, unusable: false, loads: AtomicUsize::new(0), runs: Arc::default() })
     }
 
     /// How often a shard was to be loaded.
     pub fn loads(&self) -> usize {
         self.loads.load(Ordering::SeqCst)
+    }
+
+    /// How often its graphs were run.
+    pub fn runs(&self) -> usize {
+        self.runs.load(Ordering::SeqCst)
     }
 }
 
@@ -80,7 +86,7 @@ impl Engine for Double {
         let zeros = |tensor: &Tensor| Tensor::zeros(tensor.element_type(), tensor.shape()).expect("as large as the right one");
         let answers = if self.manner == Manner::Wrong { outputs.iter().map(zeros).collect() } else { outputs };
         let wait = if self.manner == Manner::Late { Duration::from_millis(20) } else { Duration::ZERO };
-        Ok(Box::new(Answers { inputs: shard.inputs.clone(), outputs: shard.outputs.clone(), answers, wait, name: self.name }))
+        Ok(Box::new(Answers { inputs: shard.inputs.clone(), outputs: shard.outputs.clone(), answers, wait, name: self.name, runs: Arc::clone(&self.runs) }))
     }
 }
 
@@ -91,6 +97,7 @@ struct Answers {
     answers: Vec<Tensor>,
     wait: Duration,
     name: &'static str,
+    runs: Arc<AtomicUsize>,
 }
 
 impl Graph for Answers {
@@ -108,6 +115,7 @@ impl Graph for Answers {
     }
 
     fn run(&mut self, _inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+        self.runs.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(self.wait);
         Ok(self.answers.clone())
     }

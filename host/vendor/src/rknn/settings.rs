@@ -91,6 +91,7 @@ mod tests {
     #[test]
     fn the_chip_is_the_general_name_in_the_device_tree() {
         assert_eq!(chip_of(b"radxa,rock-5b\0rockchip,rk3588\0").as_deref(), Some("rk3588"));
+        assert_eq!(chip_of(b"radxa,rock-5a\0rockchip,rk3588s\0").as_deref(), Some("rk3588s"));
         assert_eq!(chip_of(b"rockchip,evb-board\0rockchip,rk3568\0").as_deref(), Some("rk3568"));
         assert_eq!(chip_of(b"raspberrypi,5-model-b\0brcm,bcm2712\0"), None);
     }

@@ -27,6 +27,19 @@ fn a_library_that_is_none_or_another_one_is_named_in_one_line() {
 }
 
 #[test]
+fn a_library_of_another_version_is_refused_with_both_versions() {
+    let double = Double::new(RKNN);
+    let (engine, shard) = (double.engine(), converted(RKNN, "mlp"));
+    double.set("version:1.7.5 (old)");
+    let error = engine.load(&shard, &LoadOptions::default()).expect_err("it is too old").to_string();
+    let expected = format!("library `{}`: expected version 2.x, found 1.7.5 (old)", double.path.display());
+    assert!(error.ends_with(&expected) && !error.contains('\n'), "{error}");
+    double.assert_clean("after a refusal");
+    double.set("");
+    engine.load(&shard, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn settings_that_are_not_known_are_refused_when_opened_and_when_loaded() {
     for vendor in VENDORS {
         let double = Double::new(vendor);

@@ -1,11 +1,13 @@
 //! Faults on demand, as words between commas:
 //!
 //! - `fail:FUNCTION:N:CODE`: the Nth call of a function answers with a code and does nothing; `*` for N means every call;
-//! - `crash:FUNCTION:N`, `hang:FUNCTION:N`: it ends the process as a fault would, or never returns;
+//! - `crash:FUNCTION:N`, `exit:FUNCTION:N`, `hang:FUNCTION:N`: it ends the process as a fault would, or as if all were done, or never returns;
+//! - `babble:FUNCTION:N`: it writes what means nothing to every socket of its process, and goes on;
 //! - `slow:FUNCTION:MS`: every call takes so many milliseconds more;
 //! - `garbage`: outputs hold bytes that mean nothing;
 //! - `memory:BYTES`: the device has so much memory;
-//! - `chip:NAME`: the device is this chip.
+//! - `chip:NAME`: the device is this chip;
+//! - `version:TEXT`: the library is this version.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,6 +22,8 @@ pub struct Faults {
     pub memory_bytes_max: Option<u64>,
     /// The device's chip; none takes every model.
     pub chip: Option<String>,
+    /// What the library says that its version is; none is the double's own.
+    pub version: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -35,8 +39,12 @@ struct Rule {
 pub enum Action {
     /// Answers with this code.
     Fail(i32),
-    /// Ends the process.
+    /// Ends the process with a signal.
     Crash,
+    /// Ends the process with an exit code.
+    Exit,
+    /// Writes to sockets that are not its own.
+    Babble,
     /// Never returns.
     Hang,
     /// Goes on after a while.
@@ -56,11 +64,14 @@ impl Faults {
             match parts[..] {
                 ["fail", function, n, code] => rule(function, call(n)?, Action::Fail(code.parse().map_err(|_| wrong())?)),
                 ["crash", function, n] => rule(function, call(n)?, Action::Crash),
+                ["exit", function, n] => rule(function, call(n)?, Action::Exit),
                 ["hang", function, n] => rule(function, call(n)?, Action::Hang),
+                ["babble", function, n] => rule(function, call(n)?, Action::Babble),
                 ["slow", function, ms] => rule(function, None, Action::Slow(Duration::from_millis(number(ms)?))),
                 ["garbage"] => made.garbage = true,
                 ["memory", bytes] => made.memory_bytes_max = Some(number(bytes)?),
                 ["chip", name] => made.chip = Some(name.to_owned()),
+                ["version", text] => made.version = Some(text.to_owned()),
                 _ => return Err(wrong()),
             }
         }
@@ -86,6 +97,8 @@ mod tests {
         assert_eq!((faults.call("run"), faults.call("run"), faults.call("run")), (None, Some(Action::Fail(-1)), None));
         assert_eq!(faults.call("get"), Some(Action::Slow(Duration::from_millis(5))));
         assert!(faults.garbage && faults.memory_bytes_max == Some(10));
+        let mut ends = Faults::parse("exit:run:1,babble:run:2,version:1.7.5").expect("known words");
+        assert_eq!((ends.call("run"), ends.call("run"), ends.version.as_deref()), (Some(Action::Exit), Some(Action::Babble), Some("1.7.5")));
         assert_eq!(Faults::parse("burn:run:1").expect_err("unknown"), "fault `burn:run:1` is not known");
     }
 }

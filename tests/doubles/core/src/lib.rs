@@ -1,6 +1,7 @@
 //! What the doubles of vendors' libraries have in common: their model files, computing with tract, faults on demand, and the list of what
 //! callers did wrong.
 
+mod babble;
 mod compute;
 mod faults;
 mod library;

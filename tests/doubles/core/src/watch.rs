@@ -9,10 +9,15 @@ use std::{
     time::Duration,
 };
 
-use crate::faults::{Action, Faults};
+use crate::{
+    babble::babble,
+    faults::{Action, Faults},
+};
 
 /// A hang lasts longer than anybody waits.
 const HANG: Duration = Duration::from_secs(3600);
+/// What a process ends with that a double ends.
+const EXIT_CODE: i32 = 3;
 
 /// One in each loaded double.
 #[derive(Debug)]
@@ -51,6 +56,8 @@ impl Watch {
         match self.with(|state| state.faults.call(function))? {
             Action::Fail(code) => return Some(code),
             Action::Crash => std::process::abort(),
+            Action::Exit => std::process::exit(EXIT_CODE),
+            Action::Babble => babble(),
             Action::Hang => thread::sleep(HANG),
             Action::Slow(time) => thread::sleep(time),
         }
@@ -76,6 +83,11 @@ impl Watch {
     /// The chip that it is; none takes every model.
     pub fn chip(&self) -> Option<String> {
         self.with(|state| state.faults.chip.clone())
+    }
+
+    /// The version that it says; none is its own.
+    pub fn version(&self) -> Option<String> {
+        self.with(|state| state.faults.version.clone())
     }
 
     /// Memory of the device in bytes; none is no limit.

@@ -30,6 +30,9 @@ use bytes::Bytes;
 use context::{Context, Refusal};
 use double_core::{Model, Payload, Watch};
 
+/// What it says unless a fault says otherwise.
+const VERSION: &str = "2.0.0 (double)";
+
 static WATCH: Watch = Watch::new("DOUBLE_RKNN");
 static CONTEXTS: Mutex<Option<HashMap<u64, Arc<Mutex<Context>>>>> = Mutex::new(None);
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -164,7 +167,8 @@ unsafe fn answer(context: &Context, command: c_int, info: *mut c_void) -> Result
                 info.cast::<RknnInputOutputNum>().write(RknnInputOutputNum { n_input: count(payload.inputs.len()), n_output: count(payload.outputs.len()) })
             }
             RKNN_QUERY_SDK_VERSION => {
-                info.cast::<RknnSdkVersion>().write(RknnSdkVersion { api_version: letters("2.0.0 (double)"), drv_version: letters("0.9.0 (double)") })
+                let version = WATCH.version().unwrap_or_else(|| VERSION.to_owned());
+                info.cast::<RknnSdkVersion>().write(RknnSdkVersion { api_version: letters(&version), drv_version: letters("0.9.0 (double)") });
             }
             RKNN_QUERY_MEM_SIZE => {
                 let internal = payload.outputs.iter().map(|spec| tensors::shape(spec).iter().product::<usize>() * 4).sum::<usize>();
