@@ -1,16 +1,16 @@
 //! A day in the simulator on which devices come and go: for each allocation policy, whether its plans swing, what it fetches after
-//! each loss beside the least that it could, and how long a model had no replica though there was memory for one.
+//! each loss beside the shards that were lost, and how long a model had no replica though there was memory for one.
 //!
 //! `cargo bench -p shardhost-benches --bench churn -- policies=balanced-allocation,greedy-allocation seed=7 hours=24` names others. A
 //! policy is a built-in one or the file of a component. Fails if a policy that is judged (`judged=balanced-allocation`) swings, fetches
-//! more than 1.2 times the least after a loss, or leaves a model without a replica where one was possible.
+//! more than 1.2 times what was lost after a loss, or leaves a model without a replica where one was possible.
 
 use std::{error::Error, path::Path};
 
 use serde_json::{Value, json};
 use shardhost_benches::{report, round, simulated::simulate};
 
-/// After a loss, so many times the least may be fetched.
+/// After a loss, so many times the lost shards may be fetched.
 const FETCHED_RATIO_MAX: f64 = 1.2;
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -65,10 +65,10 @@ struct Day {
     endings: u64,
     plans: usize,
     uncaused: u64,
-    /// After each loss that something was fetched for: how many times the least it was, endless where nothing had to be.
+    /// After each loss that something was fetched for: how many times the shards that were lost, endless where none was.
     ratios: Vec<f64>,
     fetched: f64,
-    fetched_min: f64,
+    lost: f64,
     without_replica_ms: f64,
     avoidable_ms: f64,
     requests: Value,
@@ -81,9 +81,9 @@ impl Day {
         let sum = |key: &str, field: &str| list(key)?.iter().map(|entry| number(&entry[field])).sum::<Result<f64, String>>();
         let mut ratios = Vec::new();
         for plan in list("plans")?.iter().filter(|plan| plan["is_loss"] == true) {
-            let (fetched, least) = (number(&plan["fetched_bytes"])?, number(&plan["fetched_bytes_min"])?);
+            let (fetched, lost) = (number(&plan["fetched_bytes"])?, number(&plan["lost_bytes"])?);
             if fetched > 0.0 {
-                ratios.push(fetched / least);
+                ratios.push(fetched / lost);
             }
         }
         ratios.sort_by(f64::total_cmp);
@@ -95,7 +95,7 @@ impl Day {
             uncaused: number(&run["uncaused_plans"])? as u64,
             ratios,
             fetched: number(&run["fetched_on_losses_bytes"])?,
-            fetched_min: number(&run["fetched_on_losses_bytes_min"])?,
+            lost: number(&run["lost_bytes"])?,
             without_replica_ms: sum("models", "without_replica_ms")?,
             avoidable_ms: sum("models", "avoidable_ms")?,
             requests: run["requests"].clone(),
@@ -119,8 +119,8 @@ impl Day {
             "losses_with_fetching": self.ratios.len(),
             "losses_with_too_much": self.over(),
             "fetched_gib": round(self.fetched / GIB),
-            "fetched_gib_min": round(self.fetched_min / GIB),
-            "fetched_to_least_median": if median.is_finite() { json!(round(median)) } else { Value::Null },
+            "lost_gib": round(self.lost / GIB),
+            "fetched_to_lost_median": if median.is_finite() { json!(round(median)) } else { Value::Null },
             "without_replica_s": round(self.without_replica_ms / 1e3),
             "without_replica_though_possible_s": round(self.avoidable_ms / 1e3),
             "requests": self.requests,
@@ -134,7 +134,7 @@ impl Day {
         }
         if self.over() > 0 {
             let all = self.ratios.len();
-            broken.push(format!("{}: more than {FETCHED_RATIO_MAX} times the least was fetched after {} of {all} losses", self.policy, self.over()));
+            broken.push(format!("{}: more than {FETCHED_RATIO_MAX} times what was lost was fetched after {} of {all} losses", self.policy, self.over()));
         }
         if self.avoidable_ms > 0.0 {
             broken.push(format!("{}: no replica for {} s in which there was memory for one", self.policy, round(self.avoidable_ms / 1e3)));

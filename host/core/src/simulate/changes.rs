@@ -42,16 +42,18 @@ impl Changes {
             let last = self.moved.insert((*model).clone(), (index, self.causes));
             is_uncaused |= last.is_some_and(|(_, causes)| causes == self.causes) && !is_own_cause(reason);
         }
+        let is_loss = matches!(reason, Reason::Lost(_) | Reason::Forgotten(_));
         let fetched_min = models.iter().map(|model| missing(cluster, next, model)).sum();
         self.list.push(PlanChange {
             at,
             plan: next.number,
             reason: reason.to_string(),
-            is_loss: matches!(reason, Reason::Lost(_) | Reason::Forgotten(_)),
+            is_loss,
             stages_new: u32::try_from(fresh.len()).unwrap_or(u32::MAX),
             is_uncaused,
             fetched: Bytes::ZERO,
             fetched_min,
+            lost: if is_loss { lost(cluster, &self.before) } else { Bytes::ZERO },
         });
         self.before = next.clone();
     }
@@ -78,6 +80,27 @@ fn is_own_cause(reason: &Reason) -> bool {
             | Reason::Added(_)
             | Reason::Reviewed { .. }
     )
+}
+
+/// The bytes of the shards that a plan had on devices that are gone, as often as no device that is left has the same one to spare.
+/// Whoever takes such a stage over, cut as it was, fetches its shard.
+fn lost(cluster: &Cluster, before: &Plan) -> Bytes {
+    let stages = before.shards();
+    let mut missing: BTreeMap<&ShardId, u64> = BTreeMap::new();
+    let is_alive = |offer: &OfferId| cluster.devices().get(&offer.device).is_some_and(|record| record.is_alive());
+    for (_, shard) in stages.iter().filter(|(offer, _)| !is_alive(offer)) {
+        *missing.entry(shard).or_default() += 1;
+    }
+    for (device, record) in cluster.devices().iter().filter(|(_, record)| record.is_alive()) {
+        for (accelerator, shard) in record.shards.keys() {
+            let held = (OfferId { device: device.clone(), accelerator: accelerator.clone() }, shard.clone());
+            if let Some(count) = missing.get_mut(shard).filter(|_| !stages.contains(&held)) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+    let size = |shard: &ShardId| cluster.models().get(&shard.model).map_or(Bytes::ZERO, |record| record.profile.weights(shard.range));
+    missing.into_iter().map(|(shard, count)| size(shard).times(count)).sum()
 }
 
 /// The bytes of the blocks that a plan has more often than the devices that are alive hold them. No way to carry the plan out

@@ -151,6 +151,9 @@ pub struct PlanChange {
     pub fetched: Bytes,
     /// The fewest bytes that could have been: its blocks, as often as it has them, less what the devices that were left held.
     pub fetched_min: Bytes,
+    /// After a loss: the shards that went with devices, as far as no device that is left has the same one to spare. To have again
+    /// what there was, with the model cut as it was, so much must be fetched.
+    pub lost: Bytes,
 }
 
 /// A stretch of the time that counts.
@@ -229,10 +232,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Bytes fetched for plans that losses led to, and the fewest that could have been.
+    /// Bytes fetched for plans that losses led to, and those of the shards that were lost.
     pub fn fetched_on_losses(&self) -> (Bytes, Bytes) {
         let losses = || self.plans.iter().filter(|plan| plan.is_loss);
-        (losses().map(|plan| plan.fetched).sum(), losses().map(|plan| plan.fetched_min).sum())
+        (losses().map(|plan| plan.fetched).sum(), losses().map(|plan| plan.lost).sum())
     }
 
     /// Plans that moved a model though nothing had happened since it was moved last.

@@ -128,11 +128,11 @@ fn more(screen: &mut Screen, what: &str, count: usize) -> Result<(), Error> {
 }
 
 fn moved(screen: &mut Screen, outcome: &Outcome) -> Result<(), Error> {
-    let (on_losses, least) = outcome.fetched_on_losses();
+    let (on_losses, lost) = outcome.fetched_on_losses();
     screen
         .line(&format!("shards fetched {}, {} of them from other devices; activations {}", outcome.fetched, outcome.fetched_from_peers, outcome.activations))?;
     screen.line(&format!(
-        "after losses {on_losses}, where {least} was the least; {} plans without a cause; {} replays",
+        "after losses {on_losses}, where shards of {lost} were lost; {} plans without a cause; {} replays",
         outcome.uncaused(),
         outcome.replays
     ))?;
@@ -171,10 +171,10 @@ pub(super) fn as_json(setting: &Setting, runs: &[Run]) -> Value {
 }
 
 fn outcome(outcome: &Outcome) -> Value {
-    let (on_losses, least) = outcome.fetched_on_losses();
+    let (on_losses, lost) = outcome.fetched_on_losses();
     let device = |device: &DeviceOutcome| json!({ "device": device.id.to_string(), "utilisation": device.utilisation, "presence": device.presence, "rows": device.runs, "endings": device.endings, "fetched_bytes": device.fetched.0 });
     let model = |model: &host_core::simulate::ModelOutcome| json!({ "model": model.id.to_string(), "replicas_mean": model.replicas, "without_replica_ms": model.without_replica.0, "avoidable_ms": model.avoidable.0 });
-    let plan = |change: &PlanChange| json!({ "plan": change.plan.0, "at_ms": change.at.0, "reason": change.reason, "is_loss": change.is_loss, "stages_new": change.stages_new, "is_uncaused": change.is_uncaused, "fetched_bytes": change.fetched.0, "fetched_bytes_min": change.fetched_min.0 });
+    let plan = |change: &PlanChange| json!({ "plan": change.plan.0, "at_ms": change.at.0, "reason": change.reason, "is_loss": change.is_loss, "stages_new": change.stages_new, "is_uncaused": change.is_uncaused, "fetched_bytes": change.fetched.0, "fetched_bytes_min": change.fetched_min.0, "lost_bytes": change.lost.0 });
     json!({
         "opened_ms": outcome.opened.0,
         "duration_ms": outcome.duration.0,
@@ -189,7 +189,7 @@ fn outcome(outcome: &Outcome) -> Value {
         "fetched_from_peers_bytes": outcome.fetched_from_peers.0,
         "activation_bytes": outcome.activations.0,
         "fetched_on_losses_bytes": on_losses.0,
-        "fetched_on_losses_bytes_min": least.0,
+        "lost_bytes": lost.0,
         "uncaused_plans": outcome.uncaused(),
         "plans": outcome.plans.iter().map(plan).collect::<Vec<_>>(),
         "allocations": { "asked": outcome.calls.solves, "refused": outcome.calls.refusals },
