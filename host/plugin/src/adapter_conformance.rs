@@ -10,7 +10,7 @@ mod lengths;
 mod load;
 mod report;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use host_core::units::Bytes;
 use host_engine::{Artefact, Golden, Lengths, Shard, Specimen};
@@ -167,7 +167,7 @@ impl<'a> Bench<'a> {
     }
 
     fn computed(&self, specimen: &Specimen) -> Result<f64, Verdict> {
-        let shard = self.prepared(specimen, std::slice::from_ref(&specimen.lengths))?.into();
+        let shard = Arc::new(self.prepared(specimen, std::slice::from_ref(&specimen.lengths))?);
         let (mut warm, _) = self.driving.load(&shard)?;
         let mut furthest = 0.0_f64;
         for seed in driving::SEEDS {
