@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod conformance;
 mod convert;
 mod device;
 mod driver;
@@ -96,6 +97,8 @@ enum Command {
     Driver(driver::DriverArgs),
     /// Decide a recorded history again and print the differences; needs no running host
     Replay(replay::ReplayArgs),
+    /// Examine an adapter on this machine: operators, element types, lengths, memory, loads in a row, threads; needs no running host
+    Conformance(conformance::ConformanceArgs),
     /// Run policies over a described fleet and its requests on a virtual clock; needs no running host
     Simulate(simulate::SimulateArgs),
     /// Check and show settings
@@ -174,6 +177,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
         Command::Plan(command) => plan::plan(global, &mut screen, command).await,
         Command::Plugin(command) => plugin::plugin(global, &mut screen, command).await,
         Command::Replay(args) => replay::replay(global, &mut screen, args),
+        Command::Conformance(args) => conformance::conformance(global, &mut screen, args).await,
         Command::Simulate(args) => simulate::simulate(global, &mut screen, args),
         Command::Config(command) => config::config(global, &mut screen, command),
         Command::Completion { shell } => {
@@ -251,6 +255,8 @@ mod tests {
             "host run --record decisions.jsonl",
             "host replay --plugin round-robin-routing decisions.jsonl --limit 1000",
             "host plugin test x.wasm --inputs 1000 --seed 7",
+            "host conformance --adapter cpu-adapter --engine rten --cycles 20 -o json",
+            "host conformance --adapter rknn --config host.yaml --for rknn:rk3588 --require convolution,pooling --tolerance 0.02",
             "host simulate fleets/drawer.toml",
             "host simulate fleets/lab.toml --compare balanced-allocation,greedy-allocation --seed 7 --duration 10m --html lab.html",
             "host simulate fleets/sites.toml --routing round-robin-routing --queueing priority-queueing --requests trace.jsonl -o json",

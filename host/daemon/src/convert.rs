@@ -2,6 +2,7 @@
 //! runs at a time; what it makes is kept by digest in the store, and the model is planned again. Devices get the results with their
 //! shards. Engines and adapters are not asked: what they need is in the shapes and the target.
 
+mod alone;
 mod child;
 mod fault;
 mod job;
@@ -30,6 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use alone::Alone;
 pub use fault::ConversionFault;
 pub use target::target_name;
 pub use work::artefacts;

@@ -71,6 +71,8 @@ pub enum Fault {
     SomeFailed { failed: usize, all: usize },
     /// A plugin that breaks rules of its world; which ones was said before.
     NotConformant { plugin: String, broken: usize },
+    /// An adapter that fails checks of its conformance suite; which ones was said before.
+    ChecksFailed { plugin: String, failed: usize, all: usize },
     /// Everything that is wrong with file, environment and flags.
     Config { faults: Vec<String> },
     /// A file or folder that could not be read or written.
@@ -337,6 +339,7 @@ impl fmt::Display for Fault {
             Self::Usage { reason: text } | Self::Answer { message: text } => f.write_str(text),
             Self::SomeFailed { failed, all } => write!(f, "{failed} of {all} failed"),
             Self::NotConformant { plugin, broken } => write!(f, "`{plugin}` breaks {broken} of the rules of its world"),
+            Self::ChecksFailed { plugin, failed, all } => write!(f, "`{plugin}` fails {failed} of {all} checks"),
             Self::Config { faults } => f.write_str(&faults.join("\n")),
             Self::File { doing, path } => write!(f, "cannot {doing} `{path}`"),
             Self::DataLocked { data, pid } => write!(f, "data directory `{data}` is used by the host with pid {pid}; stop it or choose another with --data"),

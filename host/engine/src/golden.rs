@@ -176,6 +176,17 @@ fn compare(found: &Tensor, expected: &Tensor, relative: f64) -> (f64, f64) {
 }
 
 impl Golden {
+    /// The tolerance of what is computed with floats of 32 bits, as a part of an output's largest value.
+    pub const FINE: f64 = TOLERANCE;
+    /// The same for floats of 16 bits and quantised products.
+    pub const COARSE: f64 = TOLERANCE_COARSE;
+
+    /// Holds outputs that these inputs gave, declared by `specs`, against its own; gives the largest difference, as a part of an output's
+    /// largest value. The error names the output that is not of its type or shape, or beyond the tolerance.
+    pub fn compare(&self, specs: &[TensorSpec], outputs: &[Tensor]) -> Result<f64, Error> {
+        compared(specs, outputs, self)
+    }
+
     /// The answers as bytes, to send along with a shard: an ONNX file that holds nothing but tensors.
     pub fn to_bytes(&self) -> Result<bytes::Bytes, Error> {
         let named = |kind: &'static str, tensors: &[Tensor]| tensors.iter().map(move |tensor| build::initializer(kind, tensor)).collect::<Vec<_>>();

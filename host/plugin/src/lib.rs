@@ -32,10 +32,12 @@
 //! let bench = Workbench::open(&source, None, None, &Limits::default(), engines)?;
 //! bench.test(&TestSettings::default())?;                      // TestReport: rules, broken ones with their smallest input
 //! bench.measure(Duration::from_secs(60))?;                    // Measured: times, and the quality of plans
+//! bench.examine(&AdapterSettings::default(), &convert)?;      // Option<AdapterReport>: an adapter's conformance, check by check
 //! bench.replayer();                                           // decides recorded questions again
 //! ```
 
 mod adapter;
+mod adapter_conformance;
 mod adapter_slots;
 mod builtin;
 mod cache;
@@ -73,6 +75,7 @@ mod workbench;
 mod world;
 
 pub use adapter::{AdapterInstance, AdapterOffer, AdapterSlot, Fit, Phase, RunCall};
+pub use adapter_conformance::{AdapterReport, AdapterSettings, Check, Convert, NotConverted, Subject, Verdict};
 pub use builtin::BUILTIN_PLUGINS;
 pub use compiler::{CompileOrder, Compiler, compile_here};
 pub use conformance::{Failure, Rule, RuleReport, TestReport, TestSettings, told as told_answer};

@@ -10,6 +10,7 @@ use host_core::{
 use host_engine::{Digest, Engines};
 
 use crate::{
+    adapter_conformance::{self, AdapterReport, AdapterSettings, Convert},
     conformance::{self, TestReport, TestSettings},
     error::{Error, Fault},
     identified::Identified,
@@ -91,6 +92,15 @@ impl Workbench {
             Open::Routing(program) => conformance::test(program, self.kind, settings),
             Open::Queueing(program) => conformance::test(program, self.kind, settings),
             Open::Adapter(program) => conformance::test(program, self.kind, settings),
+        }
+    }
+
+    /// Runs the conformance suite of adapters: what its accelerator takes, and whether it computes that as the reference does. `convert`
+    /// is asked where it takes nothing but artefacts. None for a plugin that is no adapter.
+    pub fn examine(&self, settings: &AdapterSettings, convert: &Convert<'_>) -> Result<Option<AdapterReport>, Error> {
+        match &self.open {
+            Open::Adapter(program) => adapter_conformance::examine(program, settings, convert).map(Some),
+            _ => Ok(None),
         }
     }
 

@@ -12,6 +12,7 @@ use std::{
 
 use host_core::{cluster::Converted, ids::ModelId, shard::BlockRange, units::Bytes};
 use host_engine::{Artefact, Digest, Engines, LoadOptions, Shard, map_file};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Conversions,
@@ -23,6 +24,7 @@ use super::{
     words::Bucket,
 };
 use crate::{
+    config::Conversion,
     control::Control,
     error::{Error, Fault},
     models::Model,
@@ -131,32 +133,8 @@ impl Conversions {
     }
 
     async fn run(&self, job: &Arc<Job>, order: &Order, shard: &Shard, bound: &Shard, files: &Files) -> Result<(), Error> {
-        let settings = &self.0.config.conversion;
-        let limits = ChildLimits {
-            run: Duration::from_millis(settings.run_ms_max),
-            memory_bytes_max: settings.memory_bytes_max,
-            line_bytes_max: settings.line_bytes_max,
-        };
-        let words = order.tool.words(files, bound, settings.check_ratio_max);
-        let mut last: Vec<String> = Vec::new();
-        let hear = |line: String| {
-            if last.len() == LAST_LINES {
-                last.remove(0);
-            }
-            last.push(line.clone());
-            job.say(line);
-        };
-        let tool = order.tool.name();
-        let started = child::run(&words, &files.folder, limits, &job.cancel, hear).await;
-        let ended = started.map_err(|error| Error::from(Fault::File { doing: "start", path: tool.clone() }).because(error))?;
-        let said = last.join("\n");
-        let failed = |how: String| ConversionFault::Failed { tool: tool.clone(), shard: shard.id.clone(), how, said: said.clone() };
-        match ended {
-            Ended::Exited(status) if status.success() => Ok(()),
-            Ended::Exited(status) => Err(order.tool.missing(status.code(), &said).unwrap_or_else(|| failed(word(status))).into()),
-            Ended::Late => Err(failed(format!("it took longer than conversion.run_ms_max, {} ms", settings.run_ms_max)).into()),
-            Ended::Cancelled => Err(ConversionFault::Cancelled.into()),
-        }
+        let call = Call { tool: &order.tool, settings: &self.0.config.conversion, shard, bound, files };
+        call.run(&job.cancel, |line| job.say(line)).await
     }
 
     /// The ranges that a plan gives to accelerators of this kind, or would give if they were converted; those of the plan in force where
@@ -189,6 +167,47 @@ impl Conversions {
     }
 }
 
+/// One shard, bound to one bucket, and the tool that is to convert it.
+pub(super) struct Call<'a> {
+    pub(super) tool: &'a Tool,
+    pub(super) settings: &'a Conversion,
+    pub(super) shard: &'a Shard,
+    pub(super) bound: &'a Shard,
+    pub(super) files: &'a Files,
+}
+
+impl Call<'_> {
+    /// Runs the tool; `say` gets each line that it prints.
+    pub(super) async fn run(&self, cancel: &CancellationToken, mut say: impl FnMut(String) + Send) -> Result<(), Error> {
+        let Self { tool, settings, shard, bound, files } = *self;
+        let limits = ChildLimits {
+            run: Duration::from_millis(settings.run_ms_max),
+            memory_bytes_max: settings.memory_bytes_max,
+            line_bytes_max: settings.line_bytes_max,
+        };
+        let words = tool.words(files, bound, settings.check_ratio_max);
+        let mut last: Vec<String> = Vec::new();
+        let hear = |line: String| {
+            if last.len() == LAST_LINES {
+                last.remove(0);
+            }
+            last.push(line.clone());
+            say(line);
+        };
+        let name = tool.name();
+        let started = child::run(&words, &files.folder, limits, cancel, hear).await;
+        let ended = started.map_err(|error| Error::from(Fault::File { doing: "start", path: name.clone() }).because(error))?;
+        let said = last.join("\n");
+        let failed = |how: String| ConversionFault::Failed { tool: name.clone(), shard: shard.id.clone(), how, said: said.clone() };
+        match ended {
+            Ended::Exited(status) if status.success() => Ok(()),
+            Ended::Exited(status) => Err(tool.missing(status.code(), &said).unwrap_or_else(|| failed(word(status))).into()),
+            Ended::Late => Err(failed(format!("it took longer than conversion.run_ms_max, {} ms", settings.run_ms_max)).into()),
+            Ended::Cancelled => Err(ConversionFault::Cancelled.into()),
+        }
+    }
+}
+
 /// What there is for the shards of a model as they are now: its file may have been another one when they were converted. Cuts what is
 /// in the index: not for an async thread.
 pub(super) fn converted(store: &Store, model: &Model) -> Result<Converted, Error> {
@@ -215,13 +234,18 @@ pub fn artefacts(store: &Store, shard: &Shard, target: &str) -> Result<Vec<Artef
 }
 
 /// The working folder of a conversion, gone when it ends.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn make(all: &Path, number: u64) -> Result<Self, Error> {
+    pub(super) fn make(all: &Path, number: u64) -> Result<Self, Error> {
         let path = all.join(number.to_string());
         fs::create_dir_all(&path).map_err(|error| file_error("make the folder", &path, error))?;
         Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Writes what the tool reads.
@@ -274,7 +298,7 @@ fn write_answers(folder: &Path, bound: &Shard) -> Result<(), Error> {
 }
 
 /// The bytes that a tool wrote. They are mapped: the folder is this conversion's own, and nothing writes to it any more.
-fn taken(output: &Path, tool: &str, shard: &Shard, bytes_max: u64) -> Result<bytes::Bytes, Error> {
+pub(super) fn taken(output: &Path, tool: &str, shard: &Shard, bytes_max: u64) -> Result<bytes::Bytes, Error> {
     let bytes = fs::metadata(output).map_or(0, |metadata| metadata.len());
     let (tool, shard) = (tool.to_owned(), shard.id.clone());
     match bytes {
@@ -293,7 +317,7 @@ fn word(status: ExitStatus) -> String {
     }
 }
 
-fn file_error(doing: &'static str, path: &Path, error: std::io::Error) -> Error {
+pub(super) fn file_error(doing: &'static str, path: &Path, error: std::io::Error) -> Error {
     Error::from(Fault::File { doing, path: path.display().to_string() }).because(error)
 }
 

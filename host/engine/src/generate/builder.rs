@@ -78,6 +78,14 @@ impl Builder {
         self.nodes.push(build::node(operator, inputs, &[name], attributes));
     }
 
+    /// A node with several outputs; gives their names.
+    pub(crate) fn op_of_several(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>, count: usize) -> Vec<String> {
+        let names: Vec<String> = (0..count).map(|_| self.fresh(operator)).collect();
+        let outputs: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.nodes.push(build::node(operator, inputs, &outputs, attributes));
+        names
+    }
+
     /// A node of another domain, with version 1 of it.
     pub(super) fn op_of(&mut self, domain: &str, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let name = self.fresh(operator);
@@ -102,7 +110,7 @@ impl Builder {
     }
 
     /// A weight of numbers of one byte each; the caller gives as many as the shape has elements.
-    pub(super) fn bytes(&mut self, label: &str, element_type: ElementType, shape: &[usize], data: Vec<u8>) -> String {
+    pub(crate) fn bytes(&mut self, label: &str, element_type: ElementType, shape: &[usize], data: Vec<u8>) -> String {
         let name = self.fresh(label);
         self.weights.push(build::byte_weight(&name, element_type, shape, data));
         name

@@ -40,6 +40,11 @@ pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { name: Some(name.to_owned()), f: Some(value), r#type: Some(AttributeType::Float as i32), ..AttributeProto::default() }
 }
 
+pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
+    let value = value.to_owned().into();
+    AttributeProto { name: Some(name.to_owned()), s: Some(value), r#type: Some(AttributeType::String as i32), ..AttributeProto::default() }
+}
+
 /// A one-dimensional integer tensor, for shapes and axes.
 pub(crate) fn shape_tensor(name: &str, values: &[i64]) -> TensorProto {
     let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

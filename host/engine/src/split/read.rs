@@ -41,6 +41,14 @@ pub(super) fn labels(id: &ShardId, border_in: Option<&str>, border_out: Option<&
 }
 
 impl Shard {
+    /// A whole model as one shard, as it is: nothing is cut or folded, and blocks are not looked for.
+    pub(crate) fn whole(file: &OnnxFile, model: ModelId) -> Result<Self, Error> {
+        let id = ShardId { model, range: BlockRange::new(0, 1)? };
+        let mut labelled = file.model().clone();
+        labelled.metadata_props = labels(&id, None, None);
+        Self::read(OnnxFile::from_model(labelled)?.to_bytes()?, None)
+    }
+
     /// Reads a shard that came as a file, with its golden answers if they came along. Refuses files that are no shards. Whether the
     /// digest is the expected one is for the caller to compare.
     pub fn read(file: Data, golden: Option<Golden>) -> Result<Self, Error> {
