@@ -49,7 +49,10 @@ fn main() {
 /// What a vendor's tool does: reads a shard with fixed lengths, and writes what its library loads.
 fn convert(kind: &str, chip: &str, model: &Path, output: &Path) {
     let shard = Shard::read(fs::read(model).expect("the model is there").into(), None).expect("it is a shard");
-    let payload = Payload::of(kind, chip, &shard, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+    let payload = Payload::of(kind, chip, &shard, &BTreeMap::new()).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        std::process::exit(1)
+    });
     let payload = if kind == "rknn" { payload.half() } else { payload };
     fs::write(output, payload.to_bytes()).expect("there is room");
 }

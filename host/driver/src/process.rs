@@ -37,7 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How long the last lines of a process that has ended are waited for.
 const LAST_LINES_WAIT: Duration = Duration::from_millis(200);
 /// How long it is waited for why a process has closed a connection, before it is taken for alive.
-const CLOSED_WAIT: Duration = Duration::from_millis(500);
+const CLOSED_WAIT: Duration = Duration::from_millis(900);
 /// Variables that every driver process gets, if they are there: where libraries are found, and where they may write.
 const ENVIRONMENT: [&str; 18] = [
     "ASCEND_*",
@@ -343,7 +343,11 @@ impl Core {
     /// A connection has been closed by the process: why it died, or that it is ended for it.
     pub(crate) fn closed(&self) -> Death {
         let waiting = |life: &mut Life| life.death.is_none() && !life.is_asked_to_end;
-        let (life, _) = self.has_ended.wait_timeout_while(self.life(), CLOSED_WAIT, waiting).unwrap_or_else(PoisonError::into_inner);
+        let (mut life, _) = self.has_ended.wait_timeout_while(self.life(), CLOSED_WAIT, waiting).unwrap_or_else(PoisonError::into_inner);
+        // It is gone, and its last lines are being read: soon it is known what it died of.
+        if life.is_waited_for {
+            life = self.has_ended.wait_while(life, waiting).unwrap_or_else(PoisonError::into_inner);
+        }
         let known = life.death.clone();
         drop(life);
         known.unwrap_or_else(|| self.kill(Death::Garbage { reason: "nothing: it closed the connection of a graph".to_owned() }))

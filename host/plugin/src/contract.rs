@@ -18,7 +18,7 @@ use crate::{
     world::{AdapterGuest, AllocationGuest, QueueingGuest, RoutingGuest},
 };
 
-pub use text::CONTRACT;
+pub use text::{CONTRACT, EXTENSIONS};
 
 /// Every version that this host speaks, one of each line of versions that are compatible with each other.
 static CONTRACTS: [&Contract; 1] = [&v0_1::CONTRACT];

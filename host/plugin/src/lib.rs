@@ -79,7 +79,7 @@ pub use adapter_conformance::{AdapterReport, AdapterSettings, Check, Convert, No
 pub use builtin::BUILTIN_PLUGINS;
 pub use compiler::{CompileOrder, Compiler, compile_here};
 pub use conformance::{Failure, Rule, RuleReport, TestReport, TestSettings, told as told_answer};
-pub use contract::CONTRACT;
+pub use contract::{CONTRACT, EXTENSIONS};
 pub use description::Description;
 pub use error::{EngineErrorKind, Error, Fault};
 pub use events::{Bearer, EventSink, LogLevel, PluginEvent, SwapReason};

@@ -204,7 +204,7 @@ fn adapters_beside_the_one_of_the_cpu_are_there_when_they_are_asked_for() {
     let scene = scene(RKNN, Limits::default());
     let there = || scene.host.adapters().iter().map(|slot| slot.name().to_string()).collect::<Vec<_>>();
     assert_eq!(there(), ["adapter/cpu"]);
-    assert_eq!(scene.host.adapter_kinds(), ["ascend", "cpu", "rknn"]);
+    assert_eq!(scene.host.adapter_kinds(), ["ascend", "cpu", "cuda", "rknn", "tensorrt"]);
     assert_eq!(scene.host.adapter("rknn").unwrap().bearer().unwrap().generation, Generation(1));
     assert_eq!(there(), ["adapter/cpu", "adapter/rknn"]);
     let slot = SlotName::Adapter("ascend".to_owned());

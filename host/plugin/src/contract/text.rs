@@ -9,3 +9,6 @@ pub const CONTRACT: [(&str, &str); 6] = [
     ("adapter.wit", include_str!("../../../../wit/adapter.wit")),
     ("engine.wit", include_str!("../../../../wit/engine.wit")),
 ];
+
+/// What is beside the contract, by file name: interfaces that a host offers and a plugin may do without.
+pub const EXTENSIONS: [(&str, &str); 1] = [("tensors/operations.wit", include_str!("../../../../wit/tensors/operations.wit"))];

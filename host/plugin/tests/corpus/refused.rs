@@ -101,15 +101,14 @@ fn native_code() -> Vec<u8> {
 fn files() -> Vec<Case> {
     let whole = guest("misbehaving-routing").bytes;
     let native = native_code();
-    let elf = native.windows(4).position(|bytes| bytes == b"\x7fELF").unwrap();
     const PLUGIN: &str = "shardhost:plugin/plugin@0.1.0";
     const ROUTING: &str = "shardhost:plugin/routing@0.1.0";
     vec![
         file("empty", Vec::new(), not_a_component, "is empty"),
         file("text", contract().into_bytes(), not_a_component, "is text"),
         file("core-module", wat::parse_str("(module)").unwrap(), not_a_component, "is a core WebAssembly module"),
-        file("native-code", native[elf..].to_vec(), not_a_component, "is native code"),
-        file("native-code-of-the-cache", native.clone(), not_a_component, "is of an unknown format"),
+        file("native-code-of-the-cache", native.clone(), not_a_component, "is native code"),
+        file("native-code-without-its-head", native[1..].to_vec(), not_a_component, "is of an unknown format"),
         file("truncated-header", whole.slice(..6), not_a_component, "is cut off"),
         file("truncated", whole.slice(..whole.len() / 2), malformed, "is damaged at byte"),
         file("truncated-end", whole.slice(..whole.len() - 1), malformed, "is damaged at byte"),

@@ -49,6 +49,10 @@ impl Payload {
     fn with_inputs(kind: &str, chip: &str, shard: &Shard, inputs: Vec<TensorSpec>) -> Result<Self, Error> {
         // What comes out for zeros has the shapes of what comes out for anything.
         let zeros = inputs.iter().map(|spec| Tensor::zeros(spec.element_type, &shape(spec))).collect::<Result<Vec<_>, _>>()?;
+        let lacks = lacks(kind);
+        if let Some(spec) = inputs.iter().chain(&shard.outputs).find(|spec| lacks.contains(&spec.element_type)) {
+            return Err(Error::unsupported(format!("{kind} has no type for {spec}")).of(&shard.id));
+        }
         let options = LoadOptions { open: OpenDimensions::None, ..LoadOptions::default() };
         let made = TractEngine.load(shard, &options)?.run(zeros)?;
         let outputs = shard.outputs.iter().zip(&made).map(|(spec, tensor)| TensorSpec::fixed(&spec.name, spec.element_type, tensor.shape())).collect();
@@ -120,6 +124,11 @@ impl Payload {
         let data = self.to_bytes();
         Artefact { target: format!("{}:{}", self.kind, self.chip), digest: Digest::of(&data), data, inputs: self.inputs.clone(), outputs: self.outputs.clone() }
     }
+}
+
+/// The element types that a vendor has none for.
+fn lacks(kind: &str) -> &'static [ElementType] {
+    if kind == "rknn" { &[ElementType::Fp64, ElementType::Uint64] } else { &[] }
 }
 
 /// The shape of a spec whose lengths are fixed.

@@ -1,7 +1,7 @@
 //! The folders that `host plugin new` writes: a template with the plugin's name in it, the contract, and for Rust the SDK. All of
 //! it is in the program. Writes nothing itself.
 
-use host_plugin::CONTRACT;
+use host_plugin::{CONTRACT, EXTENSIONS};
 
 /// A plugin to start from.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ impl Template {
         files.push((".gitignore".to_owned(), IGNORED.to_owned()));
         files.extend(CONTRACT.iter().map(|(name, text)| (format!("wit/{name}"), (*text).to_owned())));
         if self.name.ends_with("-rust") {
+            files.extend(EXTENSIONS.iter().map(|(name, text)| (format!("wit/{name}"), (*text).to_owned())));
             files.push(("Cargo.lock".to_owned(), LOCK.to_owned()));
             files.push(("shardhost-sdk/Cargo.toml".to_owned(), SDK_MANIFEST.to_owned()));
             files.extend(SDK_SOURCES.iter().map(|(path, text)| (format!("shardhost-sdk/src/{path}"), (*text).to_owned())));
@@ -83,7 +84,8 @@ mod tests {
             assert!(text("README.md").contains("host plugin install my-plugin.wasm"), "{}", template.name);
             assert!(files.iter().all(|(_, text)| !text.contains(NAME_MARK)), "{}", template.name);
             let contract: BTreeMap<&str, &str> = files.iter().filter_map(|(path, text)| Some((path.strip_prefix("wit/")?, text.as_str()))).collect();
-            assert!(contract == CONTRACT.into_iter().collect(), "{} brings another contract than the host's", template.name);
+            let extensions: &[_] = if template.name.ends_with("-rust") { &EXTENSIONS } else { &[] };
+            assert!(contract == CONTRACT.iter().chain(extensions).copied().collect(), "{} brings another contract than the host's", template.name);
         }
     }
 
