@@ -102,7 +102,10 @@ fn listen(order: &ServeOrder, control: &UnixStream, engine: &Arc<dyn Engine>) ->
                 let user = attached(order, graph, is_loaded, descriptors, &graphs, engine)?;
                 users.push(thread::Builder::new().name(format!("graph {graph}")).spawn(move || user.serve())?);
             }
-            Message::Forget { graph } => drop(lock(&graphs).remove(&graph)),
+            Message::Forget { graph } => {
+                drop(lock(&graphs).remove(&graph));
+                system::give_back_memory();
+            }
             other => return Err(std::io::Error::other(format!("the parent said {other:?}"))),
         }
     }

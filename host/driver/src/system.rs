@@ -167,6 +167,13 @@ pub(crate) fn limit_memory(data_bytes_max: Option<u64>) -> io::Result<()> {
     data_bytes_max.map_or(Ok(()), |max| limit(libc::RLIMIT_DATA, max))
 }
 
+/// Gives memory back that the allocator keeps though nobody uses it. What a library takes on loading may be more than the graph itself.
+pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, from any thread.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
 /// Kills a process and those that it has started, as long as they are in its group. It must not have been waited for yet.
 pub(crate) fn kill_with_group(pid: u32) {
     kill_group(pid);

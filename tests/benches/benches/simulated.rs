@@ -1,5 +1,6 @@
 //! The same pool twice: three unlike devices in processes of their own, measured, and the same devices in `host simulate`. Prints
-//! throughput with requests in flight all the time, and the latency of one at a time, of both, and how near they are.
+//! throughput with requests in flight all the time, and the latency of one at a time, of both, and how near they are. So with the plans
+//! of the default policy for three kinds of placement, and with those of other policies for the first of them.
 //!
 //! The simulated devices cost what the central says of the real ones, times what their stages were measured to take against what was
 //! predicted: how well costs are predicted is measured by `pool`, here it is what the simulator makes of them.
@@ -33,24 +34,56 @@ const NEWS: Duration = Duration::from_secs(3);
 /// What both sides should differ by at most.
 const WANTED: f64 = 0.1;
 
-/// By the name of the model, where it may go.
-const PLACEMENTS: [(&str, &str, &str); 3] = [
-    ("free", "objective: throughput", "objective = \"throughput\""),
-    ("chain", "objective: throughput, stages_min: 3, replicas_max: 1", "objective = \"throughput\", stages_min = 3, replicas_max = 1"),
-    ("single", "objective: throughput, stages_max: 1, replicas_max: 1", "objective = \"throughput\", stages_max = 1, replicas_max = 1"),
+/// Where the model may go, and who says where it goes.
+struct Case {
+    model: &'static str,
+    policy: &'static str,
+    manifest: &'static str,
+    /// The same as the manifest, for the fleet.
+    placement: &'static str,
+    /// Devices that its plan must have before it counts, where that is known.
+    devices_min: usize,
+}
+
+const DEFAULT: &str = "balanced-allocation";
+const FREE: Case =
+    Case { model: "free", policy: DEFAULT, manifest: "objective: throughput", placement: "objective = \"throughput\"", devices_min: DEVICES.len() };
+const CASES: [Case; 7] = [
+    FREE,
+    Case {
+        model: "chain",
+        manifest: "objective: throughput, stages_min: 3, replicas_max: 1",
+        placement: "objective = \"throughput\", stages_min = 3, replicas_max = 1",
+        ..FREE
+    },
+    Case {
+        model: "single",
+        manifest: "objective: throughput, stages_max: 1, replicas_max: 1",
+        placement: "objective = \"throughput\", stages_max = 1, replicas_max = 1",
+        devices_min: 1,
+        ..FREE
+    },
+    Case { policy: "greedy-allocation", devices_min: 1, ..FREE },
+    Case { policy: "memory-proportional-allocation", devices_min: 1, ..FREE },
+    Case { policy: "compute-proportional-allocation", devices_min: 1, ..FREE },
+    Case { policy: "parallax-greedy-allocation", devices_min: 1, ..FREE },
 ];
+/// A plan that a policy made before all devices were there is made again by then.
+const SETTLES: Duration = Duration::from_secs(5);
 
 type Failed = Box<dyn Error>;
 
 fn main() -> Result<(), Failed> {
-    for (name, manifest, placement) in PLACEMENTS {
+    for case in CASES {
+        let Case { model: name, policy, manifest, placement, devices_min } = case;
         let folder = tempfile::tempdir()?;
         let all = folder.path().join("models");
         models::write(&all, name, &models::generated(&Kind::MobileNet { pixels: PIXELS })?, manifest)?;
-        let central = pool::central(folder.path().join("central"), &all, &[])?;
+        let slots = format!("slots={}", json!({ "allocation": { "plugin": policy } }));
+        let central = pool::central(folder.path().join("central"), &all, &["--set", &slots])?;
         let _devices = DEVICES.into_iter().map(|device| join(&central, folder.path(), device)).collect::<Result<Vec<_>, _>>()?;
-        let whole = |explanation: &Explanation| name == "single" || devices_of(explanation) == DEVICES.len();
-        pool::placed(&central, name, whole)?;
+        std::thread::sleep(SETTLES);
+        pool::placed(&central, name, |explanation| devices_of(explanation) >= devices_min)?;
         let measured = measure(&central, name)?;
         std::thread::sleep(NEWS);
         let plan = pool::explained(&central, name)?;
@@ -58,11 +91,11 @@ fn main() -> Result<(), Failed> {
         let fleet = folder.path().join("fleet.toml");
         let simulated = [IN_FLIGHT, 1].map(|clients| {
             fs::write(&fleet, described(&all.join(name), placement, &devices, &plan, clients)?)?;
-            let simulated = simulate(&fleet, &[])?;
+            let simulated = simulate(&fleet, &["--allocation", policy])?;
             Ok::<Value, Failed>(only(&simulated)?.clone())
         });
         let [busy, alone] = simulated;
-        report("simulated", compared(name, &measured, &busy?, &alone?));
+        report("simulated", compared(&case, &measured, &busy?, &alone?));
     }
     Ok(())
 }
@@ -89,13 +122,14 @@ fn measure(central: &Host, model: &str) -> Result<Measured, Failed> {
     Ok(Measured { per_s: answered.per_second(), alone_p50_ms: Times::of(&times).percentile(0.5) / 1e3 })
 }
 
-fn compared(name: &str, measured: &Measured, busy: &Value, alone: &Value) -> Value {
+fn compared(case: &Case, measured: &Measured, busy: &Value, alone: &Value) -> Value {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let (per_s, p50) = (number(&busy["throughput_per_s"]), number(&alone["requests"]["p50_ms"]));
     let (throughput, latency) = (per_s / measured.per_s, p50 / measured.alone_p50_ms);
     let near = |ratio: f64| (ratio - 1.0).abs() <= WANTED;
     json!({
-        "placed": name,
+        "placed": case.model,
+        "policy": case.policy,
         "measured_per_s": round(measured.per_s),
         "simulated_per_s": round(per_s),
         "throughput_ratio": round(throughput),

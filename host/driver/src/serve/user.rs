@@ -12,6 +12,7 @@ use crate::{
     frames::Frames,
     message::{Message, Order, Parcel, Refusal},
     region::{Region, map_fixed},
+    system,
 };
 
 /// The child's end of a connection.
@@ -73,6 +74,7 @@ impl User {
         let loaded = Message::Loaded { inputs, outputs, buckets: graph.buckets(), memory: graph.memory() };
         self.graph = Some(graph.share()?);
         lock(&self.graphs).insert(self.number, graph);
+        system::give_back_memory();
         Ok(loaded)
     }
 

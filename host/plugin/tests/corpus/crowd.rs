@@ -1,11 +1,12 @@
 //! The host that the whole corpus runs in, what happens in it by slot, and the neighbours: threads that use other slots
-//! without pause while plugins misbehave, and to whom nothing may happen.
+//! a thousand times a second while plugins misbehave, and to whom nothing may happen.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread::{self, Scope, ScopedJoinHandle},
     time::{Duration, Instant},
@@ -25,6 +26,8 @@ pub const WAITS_MS: [f64; 4] = [10.0, 20.0, 40.0, 40.0];
 pub const CONFIGURE_MS_MAX: u64 = 20;
 /// Threads that run cases at once. The machine has fewer processors than that, which is the point.
 const CASES_AT_ONCE: usize = 6;
+/// Between two requests of a neighbour. Without one the neighbours alone would keep two processors busy, and cases would wait for them.
+const NEIGHBOUR_PAUSE: Duration = Duration::from_micros(900);
 
 /// A host, and what happened in it.
 pub struct Crowd {
@@ -85,7 +88,7 @@ impl Crowd {
         }
     }
 
-    /// Runs all cases, some at once, while neighbours use the built-in policies and the built-in adapter without pause.
+    /// Runs all cases, some at once, while neighbours use the built-in policies and the built-in adapter all the time.
     /// Whatever the cases do, each request of a neighbour must be answered, and by the plugin that it asked.
     pub fn under_load<C: Sync>(&self, cases: &[C], run: impl Fn(&C) + Sync) {
         // Tests of one program run at once; one crowd is enough for the machine.
@@ -93,7 +96,10 @@ impl Crowd {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (stop, next) = (AtomicBool::new(false), Mutex::new(cases.iter()));
         thread::scope(|scope| {
-            let neighbours = self.neighbours(scope, &stop);
+            let (began, begun) = mpsc::channel();
+            let neighbours = self.neighbours(scope, &stop, began);
+            // Cases begin under load. A neighbour that fails at once is told below.
+            neighbours.iter().for_each(|_| drop(begun.recv()));
             let worker = || {
                 loop {
                     let case = next.lock().expect("nothing panics while it is held").next();
@@ -114,11 +120,12 @@ impl Crowd {
         });
     }
 
-    fn neighbours<'s>(&'s self, scope: &'s Scope<'s, '_>, stop: &'s AtomicBool) -> Vec<ScopedJoinHandle<'s, u32>> {
+    fn neighbours<'s>(&'s self, scope: &'s Scope<'s, '_>, stop: &'s AtomicBool, began: mpsc::Sender<()>) -> Vec<ScopedJoinHandle<'s, u32>> {
+        let adapter_began = began.clone();
         let routing = move || {
             let slot = self.host.routing(Some("round-robin")).expect("a built-in plugin");
             let snapshot = snapshot(1, 3, 0.0);
-            count_until(stop, |ordinal| {
+            count_until(stop, began, |ordinal| {
                 let decided = slot.route(&snapshot, &request(ordinal, 6)).expect("a neighbour is answered");
                 assert!(decided.answer.is_ok() && decided.fallback.is_none() && &*decided.by.plugin == "round-robin-routing", "{decided:?}");
             })
@@ -127,18 +134,25 @@ impl Crowd {
             let shard = Arc::clone(&shards()[0]);
             let mut instance = self.host.adapter("cpu").expect("a built-in plugin").open(shard, 0).expect("it opens");
             let right = instance.run(&RunCall::default(), vec![input()]).expect("it runs");
-            count_until(stop, |_| assert_eq!(instance.run(&RunCall::default(), vec![input()]).expect("it runs"), right))
+            count_until(stop, adapter_began, |_| assert_eq!(instance.run(&RunCall::default(), vec![input()]).expect("it runs"), right))
         };
         vec![scope.spawn(routing), scope.spawn(adapter)]
     }
 }
 
-fn count_until(stop: &AtomicBool, mut work: impl FnMut(u32)) -> u32 {
-    let count = AtomicU32::new(0);
+/// Works until it is told to stop, says when it has done so once, and gives how often it has.
+fn count_until(stop: &AtomicBool, began: mpsc::Sender<()>, mut work: impl FnMut(u32)) -> u32 {
+    let mut count = 0;
     while !stop.load(Ordering::Relaxed) {
-        work(count.fetch_add(1, Ordering::Relaxed));
+        work(count);
+        if count == 0 {
+            // Fails only where whoever waits for it has failed.
+            let _ = began.send(());
+        }
+        count += 1;
+        thread::sleep(NEIGHBOUR_PAUSE);
     }
-    count.into_inner()
+    count
 }
 
 fn slot_of(event: &PluginEvent) -> &SlotName {
