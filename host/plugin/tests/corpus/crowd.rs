@@ -99,7 +99,9 @@ impl Crowd {
             let (began, begun) = mpsc::channel();
             let neighbours = self.neighbours(scope, &stop, began);
             // Cases begin under load. A neighbour that fails at once is told below.
-            neighbours.iter().for_each(|_| drop(begun.recv()));
+            for _ in &neighbours {
+                let _ = begun.recv();
+            }
             let worker = || {
                 loop {
                     let case = next.lock().expect("nothing panics while it is held").next();
