@@ -10,8 +10,8 @@ use running::{Host, PATIENCE, client};
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, task::JoinSet};
 
-/// One request runs at a time, and slowly, so that the others wait.
-const CONFIG: &str = "requests: { running_max: 1, queue_depth_max: 10 }\nlocal_devices: [{ id: slow, slowdown: 10000 }]\n";
+/// One request runs at a time, and slowly, so that the others wait; none gives up, however slow the machine is.
+const CONFIG: &str = "requests: { running_max: 1, queue_depth_max: 10, timeout_ms: 600000 }\nlocal_devices: [{ id: slow, slowdown: 6000 }]\n";
 
 struct Scene {
     host: Host,

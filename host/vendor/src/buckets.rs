@@ -4,7 +4,7 @@
 use host_engine::{Artefact, Dimension, Error, Shard, Tensor, TensorSpec, check_inputs};
 
 /// Most buckets of a shard that are loaded: each holds memory of its own.
-const BUCKETS_MAX: usize = 32;
+const BUCKETS_MAX: usize = 256;
 
 /// The artefacts of a shard for `kind:soc`. Without a `soc`, the ones there are must all be for the same. `fits` says whether one made
 /// for the soc that is given to it runs on the soc that is asked for. Refuses a shard that has none, with those it has.

@@ -1,14 +1,16 @@
-//! Every engine of the registry on every kind of model, on 1 and 2 threads: the time of a run, loading, memory, and the largest
+//! Every engine that computes on the CPU on every kind of model, on 1 and 2 threads: the time of a run, loading, memory, and the largest
 //! difference from the golden answers; or why the engine does not take the model. Each in a process of its own, so that memory is
-//! that of one engine with one model, and pools of threads disturb nobody.
+//! that of one engine with one model, and pools of threads disturb nobody. ONNX Runtime is among them where it is found. And for each
+//! model whether `auto` took the one that was fastest.
 
-use std::{error::Error, fs, path::Path, process::Command, time::Instant};
+use std::{collections::BTreeMap, error::Error, fs, path::Path, process::Command, sync::Arc, time::Instant};
 
 use host_core::ids::{ModelId, ModelName};
 use host_engine::{
-    DecoderSize, ElementType, EncoderSize, EngineInfo, Engines, Golden, Graph, Inspection, Kind, LoadOptions, OnnxFile, Seed, Shard, Tensor, TensorSpec,
-    generate, golden_difference, inspect,
+    DecoderSize, ElementType, EncoderSize, Engine, EngineInfo, Engines, Golden, Graph, Inspection, Kind, LoadOptions, Measured, OnnxFile, Outcome, RtenEngine,
+    Seed, Shard, Tensor, TensorSpec, TractEngine, generate, golden_difference, inspect,
 };
+use host_vendor::ort::{Library, OrtEngine, Provider, SearchPaths};
 use serde_json::{Value, json};
 use shardhost_benches::{report, round};
 
@@ -18,6 +20,10 @@ const CELL: &str = "measure-cell";
 const RUNS_S: f64 = 3.0;
 /// Fewest and most runs.
 const RUNS: (usize, usize) = (5, 2_000);
+/// The engine that chooses another one.
+const AUTO: &str = "auto";
+/// An engine that differs more from the golden answers is not right.
+const DIFFERENCE_MAX: f64 = 1e-3;
 /// Threads of a run.
 const THREADS: [usize; 2] = [1, 2];
 
@@ -72,8 +78,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for model in &MODELS {
         let file = folder.path().join(model.name);
         write(model, &file)?;
-        for EngineInfo { name, version, .. } in Engines::default().info() {
-            for threads in THREADS {
+        for threads in THREADS {
+            let mut rows = Vec::new();
+            for EngineInfo { name, version, .. } in engines()?.info() {
                 let cell = Command::new(std::env::current_exe()?).args([CELL, &name, model.name, &threads.to_string()]).arg(&file).output()?;
                 let said: Value = serde_json::from_slice(&cell.stdout)
                     .unwrap_or_else(|_| json!({ "refused": String::from_utf8_lossy(&cell.stderr).lines().next_back().unwrap_or_default() }));
@@ -81,11 +88,38 @@ fn main() -> Result<(), Box<dyn Error>> {
                 if let (Some(values), Value::Object(said)) = (values.as_object_mut(), said) {
                     values.extend(said);
                 }
-                report("engines", values);
+                report("engines", values.clone());
+                rows.push(values);
             }
+            report("engines", chosen(&rows).ok_or("no engine takes the model, or none is `auto`")?);
         }
     }
     Ok(())
+}
+
+/// Those that are part of the host, and ONNX Runtime where it is.
+fn engines() -> Result<Engines, Box<dyn Error>> {
+    let mut engines: Vec<Arc<dyn Engine>> = vec![Arc::new(TractEngine), Arc::new(RtenEngine)];
+    if let Ok(library) = Library::find(&SearchPaths::of_machine(Provider::Cpu, None)) {
+        engines.push(Arc::new(OrtEngine::open(&library.path, Provider::Cpu, &BTreeMap::new())?));
+    }
+    Ok(Engines::new(engines))
+}
+
+/// What `auto` took beside the fastest of the others whose answers are right, by the times of these rows of one model.
+fn chosen(rows: &[Value]) -> Option<Value> {
+    let auto = rows.iter().find(|row| row["engine"] == AUTO)?;
+    let is_right = |row: &&Value| row["engine"] != AUTO && row["largest_difference"].as_f64().is_some_and(|difference| difference <= DIFFERENCE_MAX);
+    let time = |row: &Value| row["p50_ms"].as_f64().unwrap_or(f64::INFINITY);
+    let fastest = rows.iter().filter(is_right).min_by(|one, two| time(one).total_cmp(&time(two)))?;
+    let took = rows.iter().find(|row| row["engine"] == auto["took"])?;
+    Some(json!({
+        "model": auto["model"],
+        "threads": auto["threads"],
+        "auto_took": auto["took"],
+        "fastest": fastest["engine"],
+        "took_to_fastest": round(time(took) / time(fastest)),
+    }))
 }
 
 /// The whole model as a shard and its golden answers, beside each other: children do not compute these again.
@@ -107,7 +141,7 @@ fn measure(engine: &str, model: &str, threads: usize, file: &Path) -> Result<(),
     let model = MODELS.iter().find(|known| known.name == model).ok_or("no such model")?;
     let golden = Golden::from_bytes(fs::read(file.with_extension("golden"))?.into())?;
     let shard = Shard::read(fs::read(file)?.into(), Some(golden.clone()))?;
-    let engines = Engines::default();
+    let engines = engines()?;
     let before_bytes = memory_bytes("VmRSS:");
     let started = Instant::now();
     let mut graph = engines.load(engine, &shard, &LoadOptions { threads, ..LoadOptions::default() })?;
@@ -116,7 +150,11 @@ fn measure(engine: &str, model: &str, threads: usize, file: &Path) -> Result<(),
     let inputs = graph.inputs().iter().map(|spec| input(spec, model.lengths)).collect::<Result<Vec<_>, _>>()?;
     let mut times_ms = times(graph.as_mut(), &inputs)?;
     times_ms.sort_by(f64::total_cmp);
+    let agrees = |row: &Measured| if let Outcome::Agrees(figures) = &row.outcome { Some(figures.run) } else { None };
+    let measured = engines.measured(&shard.digest);
+    let took = measured.iter().filter_map(|row| Some((row, agrees(row)?))).min_by(|one, two| one.1.0.total_cmp(&two.1.0)).map(|(row, _)| &row.engine);
     let values = json!({
+        "took": took,
         "min_ms": round(times_ms[0]),
         "p50_ms": round(times_ms[times_ms.len() / 2]),
         "runs": times_ms.len(),
