@@ -165,12 +165,22 @@ impl<'r, 'a> Pool<'r, 'a> {
 
     /// Milliseconds for blocks start..end on any offer of a kind.
     pub fn run_ms(&self, kind: u32, start: u32, end: u32) -> f64 {
-        let Some(times) = self.times.get_or_init(|| self.times()) else {
-            return self.ranges.run_ms(self.kinds[kind as usize].members[0], start, end);
-        };
+        self.run_in_row_ms(self.row(kind), kind, start, end)
+    }
+
+    /// The row of a kind in the table of times, if there is one. Searches that ask for many times look it up once.
+    fn row(&self, kind: u32) -> Option<&[f64]> {
         let width = self.blocks() as usize + 2;
-        let row = &times[kind as usize * width..];
-        row[end as usize] - row[start as usize] + row[width - 1]
+        let times = self.times.get_or_init(|| self.times()).as_ref()?;
+        Some(&times[kind as usize * width..(kind as usize + 1) * width])
+    }
+
+    #[inline]
+    fn run_in_row_ms(&self, row: Option<&[f64]>, kind: u32, start: u32, end: u32) -> f64 {
+        match row {
+            Some(row) => row[end as usize] - row[start as usize] + row[row.len() - 1],
+            None => self.ranges.run_ms(self.kinds[kind as usize].members[0], start, end),
+        }
     }
 
     /// The times before each border, and at the end of each row the fixed time.
@@ -249,10 +259,11 @@ impl<'r, 'a> Pool<'r, 'a> {
         if start >= self.blocks() {
             return start;
         }
+        let row = self.row(kind);
         let (mut low, mut high) = (start, self.end(kind, start));
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            if self.run_ms(kind, start, middle) <= limit_ms { low = middle } else { high = middle - 1 }
+            if self.run_in_row_ms(row, kind, start, middle) <= limit_ms { low = middle } else { high = middle - 1 }
         }
         low
     }
