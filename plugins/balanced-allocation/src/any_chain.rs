@@ -3,7 +3,10 @@
 
 use shardhost_sdk::allocation::{Replica, Stage};
 
-use crate::pool::Pool;
+use crate::{
+    pool::{Pool, index},
+    sorting,
+};
 
 /// Most partial chains that are looked at.
 const VISITS_MAX: u32 = 200_000;
@@ -32,13 +35,13 @@ impl Search<'_, '_, '_> {
         if count >= limits.stages_max || self.visits > VISITS_MAX {
             return false;
         }
-        let free = |kind: &usize| self.used[*kind] < self.pool.kinds()[*kind].members.len();
-        let reach = |kind: usize| self.pool.end(kind as u32, start);
-        let mut kinds: Vec<(u32, usize)> = (0..self.used.len()).filter(free).map(|kind| (reach(kind), kind)).collect();
-        kinds.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        for (end, kind) in kinds {
+        let free = |kind: &u32| self.used[*kind as usize] < self.pool.kinds()[*kind as usize].members.len();
+        let mut kinds: Vec<u32> = (0..index(self.used.len())).filter(free).collect();
+        sorting::sort_by(&mut kinds, &|kind| u64::from(u32::MAX - self.pool.end(kind, start)));
+        for kind in kinds {
+            let (last, kind) = (self.pool.end(kind, start), kind as usize);
             let offer = self.pool.kinds()[kind].members[self.used[kind]];
-            for end in (start + 1..=end).rev() {
+            for end in (start + 1..=last).rev() {
                 if self.pool.is_allowed(offer, start, end) {
                     self.used[kind] += 1;
                     self.stages.push(Stage { offer, start, end });

@@ -8,7 +8,10 @@
 
 use shardhost_sdk::{allocation::Roles, problem::Ranges};
 
-use crate::pool::{Kind, Pool};
+use crate::{
+    pool::{Kind, Pool, index},
+    sorting,
+};
 
 /// What is proved of throughput, in requests per millisecond.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -143,19 +146,14 @@ fn of_shares(pool: &Pool<'_, '_>, times: &[Vec<f64>], shares: &[f64]) -> Bounds 
 /// The bottleneck that no chain goes below: that of the most stages that are allowed, each doing as much as it can.
 fn least_period_ms(pool: &Pool<'_, '_>, parts: &[Part]) -> f64 {
     let stages = f64::from(pool.limits().stages_max);
+    let all: Vec<u32> = (0..index(parts.len())).collect();
     let done = |limit_ms: f64| {
-        let mut shares: Vec<(f64, f64)> = parts.iter().map(|part| (part.within(limit_ms), part.offers)).collect();
-        let order = |a: &(f64, f64), b: &(f64, f64)| b.0.total_cmp(&a.0);
-        // Each kind has an offer at least, so no more kinds than stages count.
-        if shares.len() > pool.limits().stages_max as usize {
-            shares.select_nth_unstable_by(pool.limits().stages_max as usize, order);
-            shares.truncate(pool.limits().stages_max as usize);
-        }
-        shares.sort_by(order);
+        let share = |part: u32| parts[part as usize].within(limit_ms);
         let (mut left, mut sum) = (stages, 0.0);
-        for (share, offers) in shares {
-            let used = offers.min(left);
-            sum += share * used;
+        // Each kind has an offer at least, so no more kinds than stages count.
+        for part in sorting::least_by(&all, pool.limits().stages_max as usize, &|part| sorting::falling(share(part))) {
+            let used = parts[part as usize].offers.min(left);
+            sum += share(part) * used;
             left -= used;
         }
         sum

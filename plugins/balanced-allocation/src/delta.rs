@@ -1,8 +1,6 @@
 //! Plans that differ little from the one in force: what of it still holds, with broken chains closed again, with idle
 //! offers put to use, and with replicas left exactly as they are where another plan has the same offers in them.
 
-use std::collections::BTreeMap;
-
 use shardhost_sdk::{
     allocation::{Objective, Replica},
     problem::{Ledger, Ranges},
@@ -14,9 +12,10 @@ use crate::{
     keep::Candidate,
     local_search::{employ_idle, improve},
     period::Gauge,
-    pool::Pool,
+    pool::{Kind, Pool, index},
     realise,
     settings::Settings,
+    sorting,
     sweep::Grouping,
 };
 
@@ -54,20 +53,16 @@ fn plans(pool: &Pool<'_, '_>, settings: &Settings, held: &Held, kept: &[Replica]
         return Vec::new();
     }
     let mut gauge = Gauge::new(pool);
-    let groups: Vec<Vec<u32>> = kept.iter().map(|replica| replica.stages.iter().map(|stage| stage.offer).collect()).collect();
+    let groups = groups_of(kept);
     let throughput = groups.iter().map(|group| gauge.rate(group)).sum();
     let grouping = Grouping { groups, throughput };
     let mut plans = vec![employ_idle(&mut gauge, grouping.clone())];
     if ranges.offers() <= OFFERS_IMPROVED_MAX {
         plans.push(improve(&mut gauge, grouping, settings.steps(ranges.offers())));
     }
-    let known: BTreeMap<Vec<u32>, &Replica> = kept.iter().map(|replica| (members(replica), replica)).collect();
+    let known = Known::of(kept);
     let mut realised = |grouping: &Grouping| -> Vec<Replica> {
-        let replica = |group: &Vec<u32>| {
-            let mut key = group.clone();
-            key.sort_unstable();
-            known.get(&key).map(|&replica| replica.clone()).or_else(|| realise::chain(&mut gauge, held, group, None))
-        };
+        let replica = |group: &Vec<u32>| known.with(group).cloned().or_else(|| realise::chain(&mut gauge, held, group, None));
         grouping.groups.iter().filter_map(replica).collect()
     };
     plans.iter().map(&mut realised).filter(|plan| ranges.check(plan).is_ok()).collect()
@@ -80,9 +75,9 @@ pub fn settled(pool: &Pool<'_, '_>, held: &Held, in_force: &[Replica], plan: Vec
         return plan;
     }
     let plan = with_holders(pool, held, plan);
-    let known: BTreeMap<Vec<u32>, &Replica> = in_force.iter().map(|replica| (members(replica), replica)).collect();
+    let known = Known::of(in_force);
     let as_before = |replica: &Replica| {
-        let before = known.get(&members(replica)).copied()?;
+        let before = known.with(&offers_of(replica))?;
         let (now, then) = (cost_of(pool, &before.stages), cost_of(pool, &replica.stages));
         let slower = |now: f64, then: f64| now > then * (1.0 + CUT_GAIN_RATIO);
         (!slower(now.period_ms, then.period_ms) && !slower(now.latency_ms, then.latency_ms)).then(|| before.clone())
@@ -91,46 +86,97 @@ pub fn settled(pool: &Pool<'_, '_>, held: &Held, in_force: &[Replica], plan: Vec
     if pool.ranges().check(&settled).is_ok() { settled } else { plan }
 }
 
-fn members(replica: &Replica) -> Vec<u32> {
-    let mut members: Vec<u32> = replica.stages.iter().map(|stage| stage.offer).collect();
-    members.sort_unstable();
-    members
+/// The offers of each replica.
+pub fn groups_of(replicas: &[Replica]) -> Vec<Vec<u32>> {
+    replicas.iter().map(offers_of).collect()
+}
+
+fn offers_of(replica: &Replica) -> Vec<u32> {
+    replica.stages.iter().map(|stage| stage.offer).collect()
+}
+
+/// Replicas that are found by their offers.
+struct Known<'r> {
+    /// By the least offer, each with all its offers, ascending.
+    replicas: Vec<(Vec<u32>, &'r Replica)>,
+}
+
+impl<'r> Known<'r> {
+    fn of(replicas: &'r [Replica]) -> Self {
+        let mut members: Vec<Vec<u32>> = replicas.iter().map(|replica| ascending(&offers_of(replica))).collect();
+        let mut order: Vec<u32> = (0..index(replicas.len())).collect();
+        sorting::sort_by(&mut order, &|replica| members[replica as usize].first().map_or(0, |&least| u64::from(least) + 1));
+        let known = |replica: u32| (std::mem::take(&mut members[replica as usize]), &replicas[replica as usize]);
+        Self { replicas: order.into_iter().map(known).collect() }
+    }
+
+    /// The last replica of exactly these offers.
+    fn with(&self, offers: &[u32]) -> Option<&'r Replica> {
+        let members = ascending(offers);
+        let begin = self.replicas.partition_point(|known| known.0.first() < members.first());
+        let end = self.replicas.partition_point(|known| known.0.first() <= members.first());
+        self.replicas[begin..end].iter().rfind(|known| known.0 == members).map(|known| known.1)
+    }
+}
+
+fn ascending(offers: &[u32]) -> Vec<u32> {
+    let mut ascending = offers.to_vec();
+    sorting::sort_by(&mut ascending, &|_| 0);
+    ascending
 }
 
 /// Exchanges offers that are alike, so that shards are used where they are.
 fn with_holders(pool: &Pool<'_, '_>, held: &Held, mut plan: Vec<Replica>) -> Vec<Replica> {
-    let mut places: BTreeMap<u32, Vec<(usize, usize)>> = BTreeMap::new();
-    for (replica, stages) in plan.iter().enumerate() {
-        for (position, stage) in stages.stages.iter().enumerate() {
-            places.entry(pool.kind_of(stage.offer)).or_default().push((replica, position));
+    let mut places: Vec<Vec<(u32, u32)>> = vec![Vec::new(); pool.kinds().len()];
+    for (replica, chain) in (0..).zip(&plan) {
+        for (position, stage) in (0..).zip(&chain.stages) {
+            if let Some(places) = places.get_mut(pool.kind_of(stage.offer) as usize) {
+                places.push((replica, position));
+            }
         }
     }
-    for (kind, places) in places {
-        let Some(kind) = pool.kinds().get(kind as usize) else { continue };
-        if kind.members.len() == 1 {
-            continue;
-        }
-        let mut wanted: BTreeMap<(u32, u32), Vec<(usize, usize)>> = BTreeMap::new();
-        for &(replica, position) in places.iter().rev() {
-            let stage = &plan[replica].stages[position];
-            wanted.entry((stage.start, stage.end)).or_default().push((replica, position));
-        }
-        let mut others = Vec::new();
-        for &offer in &kind.members {
-            let match_of = held.ranges(offer).iter().find_map(|range| wanted.get_mut(range)?.pop());
-            match match_of {
-                Some((replica, position)) => plan[replica].stages[position].offer = offer,
-                None => others.push(offer),
-            }
-        }
-        // Those that hold nothing come first, so that what is loaded stays free for what it fits.
-        others.sort_by_key(|&offer| (held.start(offer).is_some(), offer));
-        let mut others = others.into_iter();
-        for (replica, position) in wanted.into_values().flatten() {
-            if let Some(offer) = others.next() {
-                plan[replica].stages[position].offer = offer;
-            }
+    for (kind, places) in pool.kinds().iter().zip(places) {
+        if kind.members.len() > 1 && !places.is_empty() {
+            seat_holders(held, &mut plan, kind, &places);
         }
     }
     plan
+}
+
+/// Gives each place in a plan that has an offer of a kind to the one that has its range loaded, as far as there is one.
+fn seat_holders(held: &Held, plan: &mut [Replica], kind: &Kind, places: &[(u32, u32)]) {
+    let stage_at = |(replica, position): (u32, u32)| &plan[replica as usize].stages[position as usize];
+    let range = |place: u32| sorting::pair(stage_at(places[place as usize]).start, stage_at(places[place as usize]).end);
+    // Places by their range, the last of equals first, so that the first are given out first from the end.
+    let mut order: Vec<u32> = (0..index(places.len())).rev().collect();
+    sorting::sort_stable_by(&mut order, &range);
+    let wanted: Vec<u64> = order.iter().map(|&place| range(place)).collect();
+    let first = |range: u64| wanted.partition_point(|&other| other < range);
+    // By where a range begins in the order: how many of its places are still to be given out.
+    let mut left = vec![0; wanted.len()];
+    wanted.iter().for_each(|&range| left[first(range)] += 1);
+    let (mut seats, mut others) = (Vec::new(), Vec::new());
+    for &offer in &kind.members {
+        let seat = held.ranges(offer).iter().find_map(|&(start, end)| {
+            let range = sorting::pair(start, end);
+            let begin = first(range);
+            if wanted.get(begin) != Some(&range) || left[begin] == 0 {
+                return None;
+            }
+            left[begin] -= 1;
+            Some(begin + left[begin])
+        });
+        match seat {
+            Some(seat) => seats.push((seat, offer)),
+            None => others.push(offer),
+        }
+    }
+    // Those that hold nothing come first, so that what is loaded stays free for what it fits.
+    sorting::sort_by(&mut others, &|offer| u64::from(held.start(offer).is_some()));
+    let open = (0..wanted.len()).filter(|&seat| seat - first(wanted[seat]) < left[first(wanted[seat])]);
+    seats.extend(open.zip(others));
+    for (seat, offer) in seats {
+        let (replica, position) = places[order[seat] as usize];
+        plan[replica as usize].stages[position as usize].offer = offer;
+    }
 }

@@ -4,8 +4,6 @@
 //! `current` names whole replicas only. What the other offers of a chain still hold after one of them left comes as the
 //! attribute `holds` of an offer, once for each shard, with the value `START..END`.
 
-use std::collections::BTreeMap;
-
 use shardhost_sdk::{
     allocation::{Problem, Replica, Stage},
     problem::Ranges,
@@ -14,10 +12,11 @@ use shardhost_sdk::{
 /// The attribute of an offer that names a shard which it has loaded.
 pub const HOLDS: &str = "holds";
 
-/// By offer: the ranges that it has loaded.
+/// What each offer has loaded.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
-    ranges: BTreeMap<u32, Vec<(u32, u32)>>,
+    /// By offer; those after the last that has something are left out.
+    ranges: Vec<Vec<(u32, u32)>>,
     /// Whether something is loaded that no replica in force uses: a chain broke.
     broken: bool,
 }
@@ -29,7 +28,7 @@ impl Held {
         let mut held = Self::in_force(&problem.current, blocks);
         for (offer, known) in (0..).zip(&problem.offers) {
             for (_, value) in known.attributes.iter().filter(|(name, _)| name == HOLDS) {
-                let range = value.split_once("..").and_then(|(start, end)| Some((start.trim().parse().ok()?, end.trim().parse().ok()?)));
+                let range = value.split_once('.').and_then(|(start, end)| Some((start.trim().parse().ok()?, end.strip_prefix('.')?.trim().parse().ok()?)));
                 if let Some(range) = range {
                     held.broken |= held.note(offer, range, blocks);
                 }
@@ -49,10 +48,11 @@ impl Held {
 
     /// True if it is new.
     fn note(&mut self, offer: u32, (start, end): (u32, u32), blocks: u32) -> bool {
-        let ranges = self.ranges.entry(offer).or_default();
-        let new = start < end && end <= blocks && !ranges.contains(&(start, end));
+        let new = start < end && end <= blocks && !self.ranges(offer).contains(&(start, end));
         if new {
-            ranges.push((start, end));
+            let offer = offer as usize;
+            self.ranges.resize_with(self.ranges.len().max(offer + 1), Vec::new);
+            self.ranges[offer].push((start, end));
         }
         new
     }
@@ -64,17 +64,17 @@ impl Held {
 
     /// Whether a shard is there.
     pub fn has(&self, stage: &Stage) -> bool {
-        self.ranges.get(&stage.offer).is_some_and(|ranges| ranges.contains(&(stage.start, stage.end)))
+        self.ranges(stage.offer).contains(&(stage.start, stage.end))
     }
 
     /// Where the first range of an offer begins.
     pub fn start(&self, offer: u32) -> Option<u32> {
-        self.ranges.get(&offer)?.iter().map(|range| range.0).min()
+        self.ranges(offer).iter().map(|range| range.0).min()
     }
 
     /// The ranges that an offer has.
     pub fn ranges(&self, offer: u32) -> &[(u32, u32)] {
-        self.ranges.get(&offer).map_or(&[], Vec::as_slice)
+        self.ranges.get(offer as usize).map_or(&[], Vec::as_slice)
     }
 
     /// Bytes of weights that a plan has to load.

@@ -3,8 +3,6 @@
 //! A change must gain more within the time that the answer will be in force than it costs to load what is not there and to
 //! fill caches that are lost.
 
-use std::collections::BTreeMap;
-
 use shardhost_sdk::{
     allocation::{Objective, Replica},
     problem::Ranges,
@@ -12,8 +10,10 @@ use shardhost_sdk::{
 
 use crate::{
     held::Held,
+    pool::index,
     score::{BALANCED_RATIO, Score, TIE_RATIO},
     settings::Settings,
+    sorting,
 };
 
 /// A plan and what is expected of it.
@@ -47,10 +47,11 @@ pub fn choose(ranges: &Ranges<'_>, held: &Held, settings: &Settings, most: f64, 
         let valued = others.iter().map(|candidate| (net(candidate).1, candidate));
         return valued.reduce(|best, next| if next.0 > best.0 + TIE_RATIO * horizon_ms { next } else { best }).map(|(_, best)| best.clone());
     }
-    let mut by_load: Vec<&Candidate> = others.iter().collect();
-    by_load.sort_by(|a, b| held.bytes_to_load(ranges, &a.replicas).total_cmp(&held.bytes_to_load(ranges, &b.replicas)));
+    let mut by_load: Vec<u32> = (0..index(others.len())).collect();
+    sorting::sort_by(&mut by_load, &|number| sorting::rising(held.bytes_to_load(ranges, &others[number as usize].replicas)));
     let keeps = ((0.0, 0.0), None);
-    let (_, chosen) = by_load.into_iter().fold(keeps, |(known, chosen), candidate| {
+    let (_, chosen) = by_load.into_iter().fold(keeps, |(known, chosen), number| {
+        let candidate = &others[number as usize];
         let (gain, net) = net(candidate);
         if gain >= known.0 + settings.gain_ratio_min && net > known.1 { ((gain, net), Some(candidate)) } else { (known, chosen) }
     });
@@ -89,10 +90,17 @@ impl Worth {
 fn change_ms(ranges: &Ranges<'_>, held: &Held, in_force: &[Replica], plan: &[Replica]) -> f64 {
     let problem = ranges.problem();
     let load_ms = held.bytes_to_load(ranges, plan) / problem.within_site.bytes_per_ms;
-    let caches = problem.blocks.iter().any(|block| block.kv_bytes_per_token > 0.0);
-    let by_head: BTreeMap<u32, &Replica> = plan.iter().filter_map(|replica| Some((replica.stages.first()?.offer, replica))).collect();
-    let stays = |replica: &Replica| replica.stages.first().is_some_and(|head| by_head.get(&head.offer).is_some_and(|other| *other == replica));
-    let lost = in_force.iter().filter(|replica| caches && !stays(replica));
+    if problem.blocks.iter().all(|block| block.kv_bytes_per_token <= 0.0) {
+        return load_ms;
+    }
+    let mut by_head: Vec<Option<&Replica>> = vec![None; problem.offers.len()];
+    for replica in plan {
+        if let Some(head) = replica.stages.first() {
+            by_head[head.offer as usize] = Some(replica);
+        }
+    }
+    let stays = |replica: &Replica| replica.stages.first().is_some_and(|head| by_head[head.offer as usize] == Some(replica));
+    let lost = in_force.iter().filter(|replica| !stays(replica));
     let lost_ms: f64 = lost.map(|replica| ranges.latency_ms(replica) * f64::from(problem.sequences)).sum();
     load_ms + lost_ms
 }

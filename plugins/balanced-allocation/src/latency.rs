@@ -15,7 +15,7 @@ use crate::{
     pool::{Kind, Pool, index},
     relaxed::Relaxed,
     score::TIE_RATIO,
-    sites,
+    sites, sorting,
 };
 
 /// A chain this close to what is proved is proved to be the fastest: rounding.
@@ -78,10 +78,8 @@ fn is_by_site(pool: &Pool<'_, '_>) -> bool {
 /// The kinds that the search looks at: the fastest, if there are many.
 fn kinds(pool: &Pool<'_, '_>) -> Vec<u32> {
     let time = |kind: u32| pool.whole_ms(pool.kinds()[kind as usize].members[0]);
-    let mut kinds: Vec<(f64, u32)> = (0..index(pool.kinds().len())).map(|kind| (time(kind), kind)).collect();
-    kinds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    kinds.truncate(KINDS_MAX);
-    kinds.into_iter().map(|(_, kind)| kind).collect()
+    let all: Vec<u32> = (0..index(pool.kinds().len())).collect();
+    sorting::least_by(&all, KINDS_MAX, &|kind| sorting::rising(time(kind)))
 }
 
 /// The fastest offer that takes the whole model.

@@ -38,6 +38,7 @@ pub mod score;
 pub mod search;
 pub mod settings;
 pub mod sites;
+pub mod sorting;
 pub mod sweep;
 
 use held::Held;

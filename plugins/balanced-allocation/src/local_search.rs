@@ -2,11 +2,11 @@
 //! what a replica does not need is freed, and idle offers open replicas of their own. Each step gains, so it ends; it ends at
 //! the latest after a given amount of work, counted and not timed, so that every machine comes to the same plan.
 
-use std::collections::BTreeSet;
-
 use crate::{
     period::Gauge,
+    pool::{index, keep_unused},
     score::TIE_RATIO,
+    sorting,
     sweep::{Grouping, fill_up},
 };
 
@@ -30,8 +30,7 @@ pub fn improve(gauge: &mut Gauge<'_, '_, '_>, grouping: Grouping, steps_max: u64
 }
 
 fn search(gauge: &mut Gauge<'_, '_, '_>, grouping: Grouping, steps_max: u64, run: impl FnOnce(&mut Search<'_, '_, '_, '_>)) -> Grouping {
-    let used: BTreeSet<u32> = grouping.groups.iter().flatten().copied().collect();
-    let idle = gauge.pool().usable().into_iter().filter(|offer| !used.contains(offer)).collect();
+    let idle = gauge.pool().unused(&grouping.groups);
     let rates: Vec<f64> = grouping.groups.iter().map(|group| gauge.rate(group)).collect();
     let changed = vec![1; rates.len()];
     let ends = gauge.steps.saturating_add(steps_max);
@@ -85,6 +84,11 @@ impl Search<'_, '_, '_, '_> {
         self.open();
     }
 
+    /// Indexes of the groups that have members, ascending.
+    fn filled(&self) -> Vec<u32> {
+        (0..index(self.groups.len())).filter(|&group| !self.groups[group as usize].is_empty()).collect()
+    }
+
     fn throughput(&self) -> f64 {
         self.rates.iter().sum()
     }
@@ -126,8 +130,7 @@ impl Search<'_, '_, '_, '_> {
         }
         let mut opened = fill_up(self.gauge, &self.idle, OPENING_TARGETS).groups;
         opened.truncate(room);
-        let taken: BTreeSet<u32> = opened.iter().flatten().copied().collect();
-        self.idle.retain(|offer| !taken.contains(offer));
+        keep_unused(&mut self.idle, &opened);
         for group in opened {
             self.rates.push(self.gauge.rate(&group));
             self.changed.push(self.round);
@@ -138,10 +141,10 @@ impl Search<'_, '_, '_, '_> {
     /// Idle offers join a replica, or take the place of a member.
     fn employ(&mut self) {
         let pool = self.gauge.pool();
-        let mut idle: Vec<(f64, u32)> = self.idle.iter().map(|&offer| (pool.whole_ms(offer), offer)).collect();
-        idle.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        idle.dedup_by_key(|(_, offer)| pool.kind_of(*offer));
-        let tried: Vec<u32> = idle.into_iter().take(IDLE_TRIED).map(|(_, offer)| offer).collect();
+        let mut tried = self.idle.clone();
+        sorting::sort_by(&mut tried, &|offer| sorting::rising(pool.whole_ms(offer)));
+        tried.dedup_by_key(|offer| pool.kind_of(*offer));
+        tried.truncate(IDLE_TRIED);
         for offer in tried {
             let mut best: Option<(f64, usize, Option<usize>)> = None;
             for group in 0..self.groups.len() {
@@ -178,14 +181,14 @@ impl Search<'_, '_, '_, '_> {
 
     /// Improves pairs of replicas of about the same rate.
     fn pair_up(&mut self) {
-        let mut order: Vec<usize> = (0..self.groups.len()).filter(|&group| !self.groups[group].is_empty()).collect();
-        order.sort_by(|&a, &b| self.rates[b].total_cmp(&self.rates[a]).then(a.cmp(&b)));
+        let mut order = self.filled();
+        sorting::sort_by(&mut order, &|group| sorting::falling(self.rates[group as usize]));
         for apart in 1..=NEIGHBOURS.min(order.len().saturating_sub(1)) {
             for first in 0..order.len() - apart {
                 if self.is_over() {
                     return;
                 }
-                let (one, two) = (order[first], order[first + apart]);
+                let (one, two) = (order[first] as usize, order[first + apart] as usize);
                 let both = !self.groups[one].is_empty() && !self.groups[two].is_empty();
                 if both && self.changed[one].max(self.changed[two]) + 1 >= self.round {
                     self.improve_pair(one, two);
@@ -247,7 +250,7 @@ impl Search<'_, '_, '_, '_> {
             return;
         }
         let pool = self.gauge.pool();
-        self.idle.sort_by(|&a, &b| pool.whole_ms(a).total_cmp(&pool.whole_ms(b)).then(a.cmp(&b)));
+        sorting::sort_by(&mut self.idle, &|offer| sorting::rising(pool.whole_ms(offer)));
         let members = self.idle.iter().copied().take(IDLE_TRIED.min(limits.stages_max as usize)).collect();
         let revived = self.groups.len();
         self.groups.push(members);
@@ -275,14 +278,13 @@ impl Search<'_, '_, '_, '_> {
     fn refill(&mut self) {
         let pool = self.gauge.pool();
         let used = |group: &[u32], rate: f64| rate / group.iter().map(|&offer| 1.0 / pool.whole_ms(offer).max(f64::MIN_POSITIVE)).sum::<f64>();
-        let mut order: Vec<(f64, usize)> =
-            (0..self.groups.len()).filter(|&group| !self.groups[group].is_empty()).map(|group| (used(&self.groups[group], self.rates[group]), group)).collect();
-        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut order = self.filled();
+        sorting::sort_by(&mut order, &|group| sorting::rising(used(&self.groups[group as usize], self.rates[group as usize])));
         let mut best: Option<(f64, usize, Vec<Vec<u32>>)> = None;
         for count in REFILLED.into_iter().filter(|&count| count <= order.len() && !self.idle.is_empty()) {
             let opened = &order[..count];
-            let before: f64 = opened.iter().map(|&(_, group)| self.rates[group]).sum();
-            let members: Vec<u32> = opened.iter().flat_map(|&(_, group)| &self.groups[group]).chain(&self.idle).copied().collect();
+            let before: f64 = opened.iter().map(|&group| self.rates[group as usize]).sum();
+            let members: Vec<u32> = opened.iter().flat_map(|&group| &self.groups[group as usize]).chain(&self.idle).copied().collect();
             let filled = fill_up(self.gauge, &members, REFILL_TARGETS);
             let gain = filled.throughput - before;
             let room = self.groups.len() - count + filled.groups.len() <= self.gauge.pool().limits().replicas_max as usize;
@@ -291,8 +293,10 @@ impl Search<'_, '_, '_, '_> {
             }
         }
         let Some((_, count, filled)) = best else { return };
-        order[..count].iter().for_each(|&(_, group)| self.groups[group].clear());
-        order[..count].iter().for_each(|&(_, group)| self.set_rate(group, 0.0));
+        for &group in &order[..count] {
+            self.groups[group as usize].clear();
+            self.set_rate(group as usize, 0.0);
+        }
         for group in filled {
             self.rates.push(self.gauge.rate(&group));
             self.changed.push(self.round);
@@ -303,8 +307,7 @@ impl Search<'_, '_, '_, '_> {
 
     /// Whoever is in no replica is idle.
     fn find_idle(&mut self) {
-        let taken: BTreeSet<u32> = self.groups.iter().flatten().copied().collect();
-        self.idle = self.gauge.pool().usable().into_iter().filter(|offer| !taken.contains(offer)).collect();
+        self.idle = self.gauge.pool().unused(&self.groups);
     }
 
     /// The best of all ways to make two replicas, or one, of the members of two small ones.

@@ -148,15 +148,9 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
     /// Of models that are not even: the shortest time, to 1 part in 10^6, in which the set holds the model in the order given,
     /// or in that of their memory.
     fn cut_ms(&mut self, members: &[u32]) -> f64 {
-        let mut order = members.to_vec();
         let pool = self.pool;
-        let size = |offer: u32| pool.memory(offer) / pool.ranges().offer(offer).weight_factor;
         let mut least = self.cut_in_order_ms(members, f64::INFINITY);
-        for turned in [false, true] {
-            order.sort_by(|&a, &b| size(a).total_cmp(&size(b)).then(a.cmp(&b)));
-            if turned {
-                order.reverse();
-            }
+        for mut order in by_size(pool, members) {
             seat_ends(pool, &mut order);
             least = least.min(self.cut_in_order_ms(&order, least));
         }
@@ -188,6 +182,19 @@ impl<'p, 'r, 'a> Gauge<'p, 'r, 'a> {
         let middle = self.pool.blocks() / 2;
         self.pool.ranges().hop_ms(from, to, middle.max(1))
     }
+}
+
+/// Offers from the one that holds least to the one that holds most, and the other way round.
+pub fn by_size(pool: &Pool<'_, '_>, members: &[u32]) -> [Vec<u32>; 2] {
+    let key = |offer: u32| (pool.size_key(offer), offer);
+    let mut rising = Vec::with_capacity(members.len());
+    // Searches ask for this more often than for anything else, and sets are small: each offer is put where it belongs at once.
+    for &member in members {
+        let place = rising.partition_point(|&other| key(other) < key(member));
+        rising.insert(place, member);
+    }
+    let falling = rising.iter().rev().copied().collect();
+    [rising, falling]
 }
 
 /// Puts an offer that takes the head first and one that takes the tail last, where the order has others there.
@@ -273,9 +280,17 @@ fn forced_ms(lines: &[Line], forced: u32) -> f64 {
     if forced <= 1 {
         return 0.0;
     }
-    let mut ones: Vec<f64> = lines.iter().filter(|line| line.most > 0).map(|line| line.ms(1)).collect();
-    ones.sort_by(f64::total_cmp);
-    ones.get(forced as usize - 1).copied().unwrap_or(f64::INFINITY)
+    let forced = forced as usize;
+    // The least times, ascending.
+    let mut ones = Vec::with_capacity(forced.min(lines.len()) + 1);
+    for one_ms in lines.iter().filter(|line| line.most > 0).map(|line| line.ms(1)) {
+        let place = ones.partition_point(|&known| known <= one_ms);
+        if place < forced {
+            ones.insert(place, one_ms);
+            ones.truncate(forced);
+        }
+    }
+    ones.get(forced - 1).copied().unwrap_or(f64::INFINITY)
 }
 
 /// About the time in which the lines take so many blocks: what it would be if blocks could be divided, found in a few

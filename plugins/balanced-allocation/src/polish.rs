@@ -7,8 +7,10 @@ use crate::{
     cut::{Cost, cost_of},
     held::Held,
     period::Gauge,
+    pool::index,
     realise,
     score::{BALANCED_RATIO, TIE_RATIO},
+    sorting,
 };
 
 /// Sums over the replicas of a plan.
@@ -38,10 +40,10 @@ pub fn polish(gauge: &mut Gauge<'_, '_, '_>, held: &Held, plan: Vec<Replica>, mo
     let costs: Vec<Cost> = plan.iter().map(|replica| cost_of(gauge.pool(), &replica.stages)).collect();
     let mut sums = costs.iter().fold(Sums { rate: 0.0, weighted: 0.0 }, |sums, &cost| sums.with(cost, 1.0));
     let floor = most.max(sums.rate) * (1.0 - BALANCED_RATIO) * (1.0 + TIE_RATIO);
-    let mut order: Vec<usize> = (0..plan.len()).collect();
-    order.sort_by(|&a, &b| costs[b].latency_ms.total_cmp(&costs[a].latency_ms).then(a.cmp(&b)));
+    let mut order: Vec<u32> = (0..index(plan.len())).collect();
+    sorting::sort_by(&mut order, &|position| sorting::falling(costs[position as usize].latency_ms));
     let mut kept: Vec<Option<Replica>> = plan.into_iter().map(Some).collect();
-    for position in order {
+    for position in order.into_iter().map(|position| position as usize) {
         let (cost, replica) = (costs[position], kept[position].take());
         let without = sums.with(cost, -1.0);
         if without.rate >= floor && without.latency_ms() < sums.latency_ms() {

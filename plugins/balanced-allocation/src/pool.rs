@@ -1,17 +1,14 @@
 //! A problem as the searches see it: which offers can hold anything, how much memory each may count on, which of them are
 //! alike, and what a hop costs. Offers that share memory are told apart here, so that no search has to know of it.
 
-use std::{
-    cell::OnceCell,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use shardhost_sdk::{
     allocation::{Placement, Roles},
     problem::Ranges,
 };
 
-use crate::even::Even;
+use crate::{even::Even, sorting};
 
 /// Most ways to choose one offer of each shared memory that are tried; beyond it only the fastest of each counts.
 const CHOICES_MAX: usize = 8;
@@ -42,6 +39,8 @@ pub struct Pool<'r, 'a> {
     even: Option<Even>,
     /// By kind: milliseconds for the whole model.
     whole_ms: Vec<f64>,
+    /// By kind: the order of what it holds, in bytes of weights.
+    size_keys: Vec<u64>,
     /// By kind and start: the largest end that fits in memory.
     ends: OnceCell<Vec<u32>>,
     /// By kind and border: milliseconds of the blocks before it; none where blocks share weights, or there are too many.
@@ -52,11 +51,8 @@ impl<'r, 'a> Pool<'r, 'a> {
     /// Every way to share memory out that is worth a search. The first gives each offer all of its pool: if what is found
     /// there fits, nothing better exists. The others always fit.
     pub fn variants(ranges: &'r Ranges<'a>) -> Vec<Self> {
-        let offers: Vec<u32> = (0..ranges.offers()).collect();
-        let full: Vec<f64> = offers.iter().map(|&offer| ranges.offer(offer).memory_bytes).collect();
-        let mut pools: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
-        offers.iter().for_each(|&offer| pools.entry(ranges.pool(offer)).or_default().push(offer));
-        let shared: Vec<Vec<u32>> = pools.into_values().filter(|members| members.len() > 1).collect();
+        let full: Vec<f64> = ranges.problem().offers.iter().map(|offer| offer.memory_bytes).collect();
+        let shared = shared(ranges);
         if shared.is_empty() {
             return vec![Self::new(ranges, full, false)];
         }
@@ -83,11 +79,17 @@ impl<'r, 'a> Pool<'r, 'a> {
             crowded: crowded(ranges),
             even: None,
             whole_ms: Vec::new(),
+            size_keys: Vec::new(),
             ends: OnceCell::new(),
             times: OnceCell::new(),
         };
         let mut found: BTreeMap<[u64; 12], u32> = BTreeMap::new();
-        let refused = ranges.problem().exclusions.iter().map(|exclusion| exclusion.offer).collect();
+        let mut refused = vec![false; ranges.offers() as usize];
+        for exclusion in &ranges.problem().exclusions {
+            if let Some(refused) = refused.get_mut(exclusion.offer as usize) {
+                *refused = true;
+            }
+        }
         let usable: Vec<u32> = (0..ranges.offers()).filter(|&offer| pool.holds_anything(offer)).collect();
         for offer in usable {
             let key = pool.key(offer, &refused);
@@ -99,6 +101,7 @@ impl<'r, 'a> Pool<'r, 'a> {
             pool.kind_of[offer as usize] = kind;
         }
         pool.whole_ms = pool.kinds.iter().map(|kind| ranges.run_ms(kind.members[0], 0, ranges.blocks())).collect();
+        pool.size_keys = pool.kinds.iter().map(|kind| sorting::rising(pool.memory(kind.members[0]) / ranges.offer(kind.members[0]).weight_factor)).collect();
         pool.even = Even::of(&pool);
         pool
     }
@@ -138,6 +141,13 @@ impl<'r, 'a> Pool<'r, 'a> {
         (0..self.ranges.offers()).filter(|&offer| self.kind_of[offer as usize] != u32::MAX).collect()
     }
 
+    /// Offers that hold something and are in none of some groups, ascending.
+    pub fn unused(&self, groups: &[Vec<u32>]) -> Vec<u32> {
+        let mut unused = self.usable();
+        keep_unused(&mut unused, groups);
+        unused
+    }
+
     /// The pool by counts of blocks, if the model is even.
     pub fn even(&self) -> Option<&Even> {
         self.even.as_ref()
@@ -148,14 +158,29 @@ impl<'r, 'a> Pool<'r, 'a> {
         self.whole_ms[self.kind_of(offer) as usize]
     }
 
+    /// A key for the bytes of weights that an offer holds, of those that hold something; offers that hold less have a lesser one.
+    pub fn size_key(&self, offer: u32) -> u64 {
+        self.size_keys[self.kind_of(offer) as usize]
+    }
+
     /// Milliseconds for blocks start..end on any offer of a kind.
     pub fn run_ms(&self, kind: u32, start: u32, end: u32) -> f64 {
-        let Some(times) = self.times.get_or_init(|| self.times()) else {
-            return self.ranges.run_ms(self.kinds[kind as usize].members[0], start, end);
-        };
+        self.run_in_row_ms(self.row(kind), kind, start, end)
+    }
+
+    /// The row of a kind in the table of times, if there is one. Searches that ask for many times look it up once.
+    fn row(&self, kind: u32) -> Option<&[f64]> {
         let width = self.blocks() as usize + 2;
-        let row = &times[kind as usize * width..];
-        row[end as usize] - row[start as usize] + row[width - 1]
+        let times = self.times.get_or_init(|| self.times()).as_ref()?;
+        Some(&times[kind as usize * width..(kind as usize + 1) * width])
+    }
+
+    #[inline]
+    fn run_in_row_ms(&self, row: Option<&[f64]>, kind: u32, start: u32, end: u32) -> f64 {
+        match row {
+            Some(row) => row[end as usize] - row[start as usize] + row[row.len() - 1],
+            None => self.ranges.run_ms(self.kinds[kind as usize].members[0], start, end),
+        }
     }
 
     /// The times before each border, and at the end of each row the fixed time.
@@ -234,10 +259,11 @@ impl<'r, 'a> Pool<'r, 'a> {
         if start >= self.blocks() {
             return start;
         }
+        let row = self.row(kind);
         let (mut low, mut high) = (start, self.end(kind, start));
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            if self.run_ms(kind, start, middle) <= limit_ms { low = middle } else { high = middle - 1 }
+            if self.run_in_row_ms(row, kind, start, middle) <= limit_ms { low = middle } else { high = middle - 1 }
         }
         low
     }
@@ -271,7 +297,7 @@ impl<'r, 'a> Pool<'r, 'a> {
     }
 
     /// What makes offers alike. Devices with links, refusals or offers of their own are like no other.
-    fn key(&self, offer: u32, refused: &BTreeSet<u32>) -> [u64; 12] {
+    fn key(&self, offer: u32, refused: &[bool]) -> [u64; 12] {
         let known = self.ranges.offer(offer);
         let cost = &known.cost;
         let place = if self.is_crowded(offer) { u64::from(known.device) + 1 } else { 0 };
@@ -287,9 +313,19 @@ impl<'r, 'a> Pool<'r, 'a> {
             known.busy_ratio.to_bits(),
             u64::from(self.site(offer)),
             place,
-            if refused.contains(&offer) { u64::from(offer) + 1 } else { 0 },
+            if refused[offer as usize] { u64::from(offer) + 1 } else { 0 },
         ]
     }
+}
+
+/// Offers that share memory with others, by what they share.
+fn shared(ranges: &Ranges<'_>) -> Vec<Vec<u32>> {
+    let mut offers: Vec<u32> = (0..ranges.offers()).collect();
+    sorting::sort_by(&mut offers, &|offer| {
+        let (device, pool) = ranges.pool(offer);
+        sorting::pair(device, pool)
+    });
+    offers.chunk_by(|&a, &b| ranges.pool(a) == ranges.pool(b)).filter(|members| members.len() > 1).map(<[u32]>::to_vec).collect()
 }
 
 /// By device: whether it makes several offers or has a link that was measured.
@@ -334,6 +370,14 @@ fn split(full: &[f64], shared: &[Vec<u32>], weight: impl Fn(u32) -> f64) -> Vec<
         }
     }
     memory
+}
+
+/// Keeps those offers of a list that are in none of some groups.
+pub fn keep_unused(offers: &mut Vec<u32>, groups: &[Vec<u32>]) {
+    let most = groups.iter().flatten().max().map_or(0, |most| most + 1);
+    let mut used = vec![false; most as usize];
+    groups.iter().flatten().for_each(|&offer| used[offer as usize] = true);
+    offers.retain(|&offer| offer >= most || !used[offer as usize]);
 }
 
 /// A length as an index. Lists of a problem stay below 2^31.

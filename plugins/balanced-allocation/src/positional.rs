@@ -1,7 +1,7 @@
 //! Filling where blocks differ: replicas are built block by block from the start, each stage on the offer that takes most
 //! of the work within the target, the last on the one that is slowest and still completes the chain.
 
-use crate::pool::Pool;
+use crate::{pool::Pool, sorting};
 
 /// Offers from each end of the order that are looked at for a stage.
 const LOOKED_AT: usize = 24;
@@ -80,7 +80,7 @@ fn replica(pool: &Pool<'_, '_>, free: &mut Free, limit_ms: f64) -> Option<(Vec<u
 
 /// Offers from the one that would run the whole model fastest to the slowest; equals in order of their ids.
 fn fastest_first(pool: &Pool<'_, '_>, offers: &[u32]) -> Vec<u32> {
-    let mut order: Vec<(f64, u32)> = offers.iter().map(|&offer| (pool.whole_ms(offer), offer)).collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    order.into_iter().map(|(_, offer)| offer).collect()
+    let mut order = offers.to_vec();
+    sorting::sort_by(&mut order, &|offer| sorting::rising(pool.whole_ms(offer)));
+    order
 }

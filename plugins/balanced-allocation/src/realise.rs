@@ -6,8 +6,10 @@ use crate::{
     cut::{Goal, cost_of, cut},
     even::{Even, Line},
     held::Held,
-    period::{Gauge, seat_ends},
+    period::{Gauge, by_size, seat_ends},
+    pool::index,
     score::TIE_RATIO,
+    sorting,
 };
 
 /// Largest set whose orders are all tried where blocks differ: 24 of them.
@@ -40,32 +42,42 @@ fn counted(gauge: &mut Gauge<'_, '_, '_>, even: &Even, held: &Held, members: &[u
     let mut counts: Vec<u32> = lines.iter().map(|line| line.count(limit_ms * (1.0 + TIE_RATIO))).collect();
     let ends: &[usize] = if even.is_plain() { &[] } else { &[layout.head, layout.tail] };
     relieve(&lines, &mut counts, even, ends);
-    let mut order: Vec<usize> = (0..members.len()).filter(|&position| counts[position] > 0).collect();
+    let mut order: Vec<u32> = (0..index(members.len())).filter(|&position| counts[position as usize] > 0).collect();
     let (first, last) = (even.place(members[layout.head]).site, even.place(members[layout.tail]).site);
-    order.sort_by_key(|&position| {
-        let offer = members[position];
-        let place = even.place(offer);
-        let end = if even.is_plain() { 1 } else { u8::from(position != layout.head) + u8::from(position == layout.tail) };
-        let site = if even.is_plain() { 1 } else { u8::from(place.site != first) + u8::from(place.site == last && first != last) };
-        (end, site, place.site, held.start(offer).unwrap_or(u32::MAX), place.device, offer)
-    });
+    let offer = |position: u32| members[position as usize];
+    let place = |position: u32| even.place(offer(position));
+    sorting::sort_by(&mut order, &|position| sorting::pair(place(position).device, offer(position)));
+    sorting::sort_stable_by(&mut order, &|position| sorting::pair(place(position).site, held.start(offer(position)).unwrap_or(u32::MAX)));
+    if !even.is_plain() {
+        sorting::sort_stable_by(&mut order, &|position| {
+            let (site, position) = (place(position).site, position as usize);
+            let end = u32::from(position != layout.head) + u32::from(position == layout.tail);
+            sorting::pair(end, u32::from(site != first) + u32::from(site == last && first != last))
+        });
+    }
     exchange(gauge, &mut order, members, &counts, even.is_plain());
+    Some(Replica { stages: stages(&order, members, &counts) })
+}
+
+/// Stages of so many blocks in an order.
+fn stages(order: &[u32], members: &[u32], counts: &[u32]) -> Vec<Stage> {
     let mut start = 0;
-    let stages = order.into_iter().map(|position| {
-        let stage = Stage { offer: members[position], start, end: start + counts[position] };
+    let stage = |&position: &u32| {
+        let stage = Stage { offer: members[position as usize], start, end: start + counts[position as usize] };
         start = stage.end;
         stage
-    });
-    Some(Replica { stages: stages.collect() })
+    };
+    order.iter().map(stage).collect()
 }
 
 /// Takes what is given out too much from the slowest, down to nothing where stages may be fewer.
 fn relieve(lines: &[Line], counts: &mut [u32], even: &Even, ends: &[usize]) {
     let mut surplus = counts.iter().map(|&count| u64::from(count)).sum::<u64>().saturating_sub(u64::from(even.blocks()));
-    let mut order: Vec<usize> = (0..lines.len()).collect();
-    order.sort_by(|&a, &b| lines[b].block_ms.total_cmp(&lines[a].block_ms).then(lines[b].base_ms.total_cmp(&lines[a].base_ms)).then(b.cmp(&a)));
+    let mut order: Vec<u32> = (0..index(lines.len())).collect();
+    sorting::sort_by(&mut order, &|position| sorting::rising(lines[position as usize].base_ms));
+    sorting::sort_stable_by(&mut order, &|position| sorting::rising(lines[position as usize].block_ms));
     let mut busy = counts.iter().filter(|&&count| count > 0).count();
-    for position in order {
+    for position in order.into_iter().rev().map(|position| position as usize) {
         let keeps = ends.contains(&position) || busy <= even.stages().0 as usize;
         let spare = counts[position].saturating_sub(u32::from(keeps));
         let taken = u32::try_from(surplus).unwrap_or(u32::MAX).min(spare);
@@ -76,21 +88,12 @@ fn relieve(lines: &[Line], counts: &mut [u32], even: &Even, ends: &[usize]) {
 }
 
 /// Where links were measured: exchanges two offers as long as hops get better by it.
-fn exchange(gauge: &Gauge<'_, '_, '_>, order: &mut [usize], members: &[u32], counts: &[u32], ends_too: bool) {
+fn exchange(gauge: &Gauge<'_, '_, '_>, order: &mut [u32], members: &[u32], counts: &[u32], ends_too: bool) {
     if !gauge.pool().is_measured() || order.len() > EXCHANGED_MAX || order.len() < 2 {
         return;
     }
     let inside = if ends_too { 0..order.len() } else { 1..order.len() - 1 };
-    let cost = |order: &[usize]| {
-        let mut start = 0;
-        let stages = order.iter().map(|&position| {
-            let stage = Stage { offer: members[position], start, end: start + counts[position] };
-            start = stage.end;
-            stage
-        });
-        let stages: Vec<Stage> = stages.collect();
-        cost_of(gauge.pool(), &stages)
-    };
+    let cost = |order: &[u32]| cost_of(gauge.pool(), &stages(order, members, counts));
     let mut known = cost(order);
     for _ in 0..EXCHANGED_MAX {
         let before = known;
@@ -110,15 +113,16 @@ fn exchange(gauge: &Gauge<'_, '_, '_>, order: &mut [usize], members: &[u32], cou
 /// For any model: orders, each cut as well as it can be.
 fn ordered(gauge: &Gauge<'_, '_, '_>, held: &Held, members: &[u32], limit_ms: Option<f64>) -> Option<Replica> {
     let pool = gauge.pool();
-    let size = |offer: u32| pool.memory(offer) / pool.ranges().offer(offer).weight_factor;
-    let mut order = members.to_vec();
-    order.sort_by(|&a, &b| size(a).total_cmp(&size(b)).then(a.cmp(&b)));
-    let mut orders = if members.len() <= PERMUTED_MAX { permutations(members) } else { vec![order.clone(), order.iter().rev().copied().collect()] };
-    if members.len() > PERMUTED_MAX {
+    let orders = if members.len() <= PERMUTED_MAX {
+        permutations(members)
+    } else {
+        let mut orders = by_size(pool, members).to_vec();
         orders.iter_mut().for_each(|order| seat_ends(pool, order));
-        order.sort_by_key(|&offer| (pool.site(offer), held.start(offer).unwrap_or(u32::MAX), offer));
+        let mut order = members.to_vec();
+        sorting::sort_by(&mut order, &|offer| sorting::pair(pool.site(offer), held.start(offer).unwrap_or(u32::MAX)));
         orders.push(order);
-    }
+        orders
+    };
     let (limit, goal) = limit_ms.map_or((f64::INFINITY, Goal::Bottleneck), |limit_ms| (limit_ms, Goal::Latency));
     let cuts = orders.iter().filter_map(|order| cut(pool, order, limit, goal));
     cuts.reduce(|best, next| if next.0.beats(best.0, goal) { next } else { best }).map(|(_, replica)| replica)

@@ -6,7 +6,7 @@ use shardhost_sdk::{
     problem::Ranges,
 };
 
-use crate::pool::Pool;
+use crate::{pool::Pool, sorting};
 
 /// The refusal of a problem for which no plan was found. `solves` says whether a changed one has a plan.
 pub fn explain(ranges: &Ranges<'_>, solves: impl Fn(&Problem) -> bool) -> Refusal {
@@ -74,17 +74,14 @@ fn memory(ranges: &Ranges<'_>, solves: &impl Fn(&Problem) -> bool) -> Refusal {
         Some(&(_, start, end)) => lacks_more(ranges, offer, blocks - placed + (end - start)),
         None => lacks(offer, placed),
     };
-    let order = {
-        let mut order: Vec<(f64, u32)> = (0..ranges.offers()).map(|offer| (rest(offer), offer)).collect();
-        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        order
-    };
+    let all: Vec<u32> = (0..ranges.offers()).collect();
+    let tried: Vec<(f64, u32)> = sorting::least_by(&all, TRIED, &|offer| sorting::rising(rest(offer))).into_iter().map(|offer| (rest(offer), offer)).collect();
     let enough = |&&(short, offer): &&(f64, u32)| {
         let mut larger = ranges.problem().clone();
         larger.offers[offer as usize].memory_bytes += short.ceil();
         short > 0.0 && solves(&larger)
     };
-    let &(short, nearest) = order.iter().take(TRIED).find(enough).or(order.first()).unwrap_or(&(0.0, 0));
+    let &(short, nearest) = tried.iter().find(enough).or(tried.first()).unwrap_or(&(0.0, 0));
     let id = &ranges.offer(nearest).id;
     let reason = format!(
         "{model} is short of {} on {id}: {placed} of {blocks} blocks found a place, with the others it needs {}, it has {}",

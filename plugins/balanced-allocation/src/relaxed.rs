@@ -1,9 +1,10 @@
 //! The fastest way from any block on to the end if an offer may have any number of stages: a lower bound for every chain.
 //! Links that were measured as slower than the default of their devices' sites count as the default, which only lowers it.
 
-use std::collections::BTreeMap;
-
-use crate::pool::Pool;
+use crate::{
+    pool::{Pool, index},
+    sorting,
+};
 
 /// Lower bounds by kind and border.
 #[derive(Clone, Debug)]
@@ -48,13 +49,15 @@ impl Relaxed {
             relaxed.after[kind as usize * borders + borders - 1] = 0.0;
         }
         let near = near(pool, kinds);
+        let mut by_site = kinds.to_vec();
+        sorting::sort_by(&mut by_site, &|kind| u64::from(site(pool, kind)));
         for border in (0..pool.blocks()).rev() {
             for &kind in kinds {
                 let value = relaxed.stage(pool, kind, border);
                 relaxed.from[kind as usize * borders + border as usize] = value;
             }
             if border > 0 {
-                relaxed.hops(pool, kinds, &near, border);
+                relaxed.hops(pool, &by_site, &near, border);
             }
         }
         relaxed
@@ -81,47 +84,59 @@ impl Relaxed {
         takes.map(|end| pool.run_ms(kind, border, end) + self.after(kind, end)).fold(f64::INFINITY, f64::min)
     }
 
+    /// The kinds must be in the order of their sites.
     fn hops(&mut self, pool: &Pool<'_, '_>, kinds: &[u32], near: &[Vec<u32>], border: u32) {
         let problem = pool.ranges().problem();
         let size = problem.blocks[border as usize - 1].border_bytes;
         let time = |speed: shardhost_sdk::allocation::Speed| speed.latency_ms + size / speed.bytes_per_ms;
         let (within_ms, between_ms) = (time(problem.within_site), time(problem.between_sites));
-        let mut sites: BTreeMap<u32, Least> = BTreeMap::new();
-        let mut all = Least::NONE;
-        for &kind in kinds {
-            let members = &pool.kinds()[kind as usize].members;
-            let value = self.from(kind, border);
-            // A kind of several offers may follow itself.
-            let owner = if members.len() > 1 { u32::MAX } else { kind };
-            sites.entry(pool.site(members[0])).or_insert(Least::NONE).note(value, owner);
-            all.note(value, owner);
-        }
-        for &kind in kinds {
-            let offer = pool.kinds()[kind as usize].members[0];
-            let here = sites.get(&pool.site(offer)).map_or(f64::INFINITY, |least| least.but(kind));
-            let mut value = (here + within_ms).min(all.but(kind) + between_ms);
-            for &next in &near[kind as usize] {
-                let other = pool.kinds()[next as usize].members[0];
-                value = value.min(self.from(next, border) + pool.ranges().hop_ms(offer, other, border));
+        let all = self.least(pool, kinds, border);
+        for cell in kinds.chunk_by(|&a, &b| site(pool, a) == site(pool, b)) {
+            let here = self.least(pool, cell, border);
+            for &kind in cell {
+                let offer = pool.kinds()[kind as usize].members[0];
+                let mut value = (here.but(kind) + within_ms).min(all.but(kind) + between_ms);
+                for &next in &near[kind as usize] {
+                    let other = pool.kinds()[next as usize].members[0];
+                    value = value.min(self.from(next, border) + pool.ranges().hop_ms(offer, other, border));
+                }
+                self.after[kind as usize * self.borders + border as usize] = value;
             }
-            self.after[kind as usize * self.borders + border as usize] = value;
         }
     }
+
+    /// The least from a border on, if the next stage is on one of some kinds.
+    fn least(&self, pool: &Pool<'_, '_>, kinds: &[u32], border: u32) -> Least {
+        let mut least = Least::NONE;
+        for &kind in kinds {
+            // A kind of several offers may follow itself.
+            let owner = if pool.kinds()[kind as usize].members.len() > 1 { u32::MAX } else { kind };
+            least.note(self.from(kind, border), owner);
+        }
+        least
+    }
+}
+
+/// The site of the offers of a kind.
+fn site(pool: &Pool<'_, '_>, kind: u32) -> u32 {
+    pool.site(pool.kinds()[kind as usize].members[0])
 }
 
 /// By kind: kinds that are reached over a link that was measured, or on the same device.
 fn near(pool: &Pool<'_, '_>, kinds: &[u32]) -> Vec<Vec<u32>> {
-    let mut by_device: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut by_device: Vec<Vec<u32>> = Vec::new();
     for &kind in kinds {
         // Devices with links or several offers share no kind with others.
-        by_device.entry(pool.device(pool.kinds()[kind as usize].members[0])).or_default().push(kind);
+        let device = pool.device(pool.kinds()[kind as usize].members[0]) as usize;
+        by_device.resize_with(by_device.len().max(device + 1), Vec::new);
+        by_device[device].push(kind);
     }
-    let mut near = vec![Vec::new(); pool.kinds().len()];
+    let on = |device: u32| by_device.get(device as usize).map_or(&[][..], Vec::as_slice);
+    let mut near: Vec<Vec<u32>> = vec![Vec::new(); pool.kinds().len()];
     let pairs = pool.ranges().problem().links.iter().map(|link| (link.source, link.target));
-    for (source, target) in pairs.chain(by_device.keys().map(|&device| (device, device))) {
-        for &from in by_device.get(&source).into_iter().flatten() {
-            near[from as usize]
-                .extend(by_device.get(&target).into_iter().flatten().copied().filter(|&to| to != from || pool.kinds()[to as usize].members.len() > 1));
+    for (source, target) in pairs.chain((0..index(by_device.len())).map(|device| (device, device))) {
+        for &from in on(source) {
+            near[from as usize].extend(on(target).iter().filter(|&&to| to != from || pool.kinds()[to as usize].members.len() > 1));
         }
     }
     near

@@ -5,11 +5,9 @@
 //! dynamic program over this order finds the chain with the fewest bytes to load, in which any offer may be left out, and
 //! halving finds the least bottleneck for which no more than the allowed multiple of that is loaded.
 
-use std::collections::BTreeSet;
-
 use shardhost_sdk::allocation::{Replica, Stage};
 
-use crate::{cut::cost_of, held::Held, pool::Pool};
+use crate::{cut::cost_of, delta::groups_of, held::Held, pool::Pool, sorting};
 
 /// Idle offers that are put into a gap: the fastest, and those with most memory.
 const IDLE_TRIED: usize = 6;
@@ -18,8 +16,7 @@ const HALVINGS: u32 = 6;
 
 /// New replicas from offers that the kept ones leave, each with something that is loaded already.
 pub fn repaired(pool: &Pool<'_, '_>, held: &Held, kept: &[Replica], bytes_ratio_max: f64) -> Vec<Replica> {
-    let used: BTreeSet<u32> = kept.iter().flat_map(|replica| &replica.stages).map(|stage| stage.offer).collect();
-    let mut free: Vec<u32> = pool.usable().into_iter().filter(|offer| !used.contains(offer)).collect();
+    let mut free = pool.unused(&groups_of(kept));
     let mut repaired = Vec::new();
     while kept.len() + repaired.len() < pool.limits().replicas_max as usize && free.iter().any(|&offer| held.start(offer).is_some()) {
         let Some(replica) = repair(pool, held, &free, bytes_ratio_max) else { break };
@@ -57,30 +54,26 @@ fn repair(pool: &Pool<'_, '_>, held: &Held, free: &[u32], bytes_ratio_max: f64) 
 
 /// Offers in the order of what they hold, and idle ones where the first gap is.
 fn order(pool: &Pool<'_, '_>, held: &Held, free: &[u32]) -> Vec<u32> {
-    let mut holding: Vec<(u32, u32)> = free.iter().filter_map(|&offer| Some((held.start(offer)?, offer))).collect();
-    holding.sort_unstable();
-    let idle: Vec<u32> = free.iter().copied().filter(|&offer| held.start(offer).is_none()).collect();
-    let (mut place, mut covered) = (holding.len(), 0);
-    for (position, &(start, offer)) in holding.iter().enumerate() {
-        if start > covered {
+    let (mut order, idle): (Vec<u32>, Vec<u32>) = free.iter().partition(|&&offer| held.start(offer).is_some());
+    let start = |offer: u32| held.start(offer).unwrap_or(0);
+    sorting::sort_by(&mut order, &|offer| u64::from(start(offer)));
+    let (mut place, mut covered) = (order.len(), 0);
+    for (position, &offer) in order.iter().enumerate() {
+        if start(offer) > covered {
             place = position;
             break;
         }
         covered = held.ranges(offer).iter().map(|range| range.1).max().unwrap_or(covered).max(covered);
     }
-    let mut order: Vec<u32> = holding.into_iter().map(|(_, offer)| offer).collect();
-    order.splice(place..place, chosen(pool, idle));
-    order
+    let later = order.split_off(place);
+    [order, chosen(pool, &idle), later].concat()
 }
 
 /// The idle offers that are worth a try.
-fn chosen(pool: &Pool<'_, '_>, mut idle: Vec<u32>) -> Vec<u32> {
-    let time = |offer: u32| pool.whole_ms(offer);
-    let size = |offer: u32| pool.memory(offer) / pool.ranges().offer(offer).weight_factor;
-    idle.sort_by(|&a, &b| time(a).total_cmp(&time(b)).then(a.cmp(&b)));
-    let fast: Vec<u32> = idle.iter().copied().take(IDLE_TRIED).collect();
-    idle.sort_by(|&a, &b| size(b).total_cmp(&size(a)).then(a.cmp(&b)));
-    let large: Vec<u32> = idle.into_iter().filter(|offer| !fast.contains(offer)).take(IDLE_TRIED).collect();
+fn chosen(pool: &Pool<'_, '_>, idle: &[u32]) -> Vec<u32> {
+    let fast = sorting::least_by(idle, IDLE_TRIED, &|offer| sorting::rising(pool.whole_ms(offer)));
+    let others: Vec<u32> = idle.iter().copied().filter(|offer| !fast.contains(offer)).collect();
+    let large = sorting::least_by(&others, IDLE_TRIED, &|offer| !pool.size_key(offer));
     [fast, large].concat()
 }
 

@@ -2,11 +2,13 @@
 //! grouped by site, with a flag that says whether the site was opened. Exact for links of two levels, if no other links were
 //! measured and no device makes two offers.
 
-use std::collections::BTreeSet;
-
 use shardhost_sdk::allocation::{Replica, Stage};
 
-use crate::{even::Even, even::Line, pool::Pool};
+use crate::{
+    even::{Even, Line},
+    pool::{Kind, Pool, index},
+    sorting,
+};
 
 /// Most entries that remember a choice; each takes 4 bytes.
 const CHOICES_MAX: usize = 4_000_000;
@@ -84,10 +86,9 @@ fn of_depth(pool: &Pool<'_, '_>, even: &Even, depth: usize, wanted: usize) -> Op
 fn candidates(pool: &Pool<'_, '_>, even: &Even, stages: usize) -> (Vec<u32>, bool) {
     let mut offers = pool.usable();
     let speed = |offer: u32| even.lines(offer).inner;
-    offers.sort_by(|&a, &b| {
-        let (one, two) = (speed(a), speed(b));
-        even.place(a).site.cmp(&even.place(b).site).then(one.block_ms.total_cmp(&two.block_ms)).then(one.base_ms.total_cmp(&two.base_ms)).then(a.cmp(&b))
-    });
+    sorting::sort_by(&mut offers, &|offer| sorting::rising(speed(offer).base_ms));
+    sorting::sort_stable_by(&mut offers, &|offer| sorting::rising(speed(offer).block_ms));
+    sorting::sort_stable_by(&mut offers, &|offer| u64::from(even.place(offer).site));
     let beats = |one: &Line, two: &Line| one.block_ms <= two.block_ms && one.base_ms <= two.base_ms && one.most >= two.most;
     let mut kept: Vec<u32> = Vec::new();
     for offer in offers {
@@ -105,9 +106,7 @@ fn candidates(pool: &Pool<'_, '_>, even: &Even, stages: usize) -> (Vec<u32>, boo
     }
     let complete = kept.len() <= OFFERS_MAX;
     if !complete {
-        let mut fastest = kept.clone();
-        fastest.sort_by(|&a, &b| speed(a).block_ms.total_cmp(&speed(b).block_ms).then(a.cmp(&b)));
-        fastest.truncate(OFFERS_MAX);
+        let fastest = sorting::least_by(&kept, OFFERS_MAX, &|offer| sorting::rising(speed(offer).block_ms));
         kept.retain(|offer| fastest.contains(offer));
     }
     (kept, complete)
@@ -207,20 +206,22 @@ impl Program {
     /// Whether chains of more stages than the table has are slower than a latency, whatever they do: all blocks on the
     /// fastest offers as far as these hold them, and the least that so many stages take besides.
     fn deeper_is_slower(&self, pool: &Pool<'_, '_>, even: &Even, latency_ms: f64) -> bool {
-        let mut kinds: Vec<(f64, u32)> = (0..even.kinds()).map(|kind| (even.lines_of_kind(kind).inner.block_ms, kind)).collect();
-        kinds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut kinds: Vec<u32> = (0..even.kinds()).collect();
+        sorting::sort_by(&mut kinds, &|kind| sorting::rising(even.lines_of_kind(kind).inner.block_ms));
         let (mut left, mut blocks_ms) = (self.blocks as f64, 0.0);
-        for (block_ms, kind) in kinds {
+        for kind in kinds {
             let lines = even.lines_of_kind(kind);
+            let block_ms = lines.inner.block_ms;
             let most = f64::from(lines.inner.most.max(lines.head.most).max(lines.tail.most)) * pool.kinds()[kind as usize].members.len() as f64;
             blocks_ms += most.min(left) * block_ms;
             left -= most.min(left);
         }
         let lines = (0..even.kinds()).map(|kind| even.lines_of_kind(kind));
         let base_ms = lines.map(|lines| lines.inner.base_ms.min(lines.head.base_ms).min(lines.tail.base_ms)).fold(f64::INFINITY, f64::min);
-        let sites: BTreeSet<u32> = pool.kinds().iter().map(|kind| pool.site(kind.members[0])).collect();
+        let site = |kind: &Kind| pool.site(kind.members[0]);
+        let one_site = pool.kinds().windows(2).all(|pair| site(&pair[0]) == site(&pair[1]));
         let hops = even.hops();
-        let hop_ms = if sites.len() == 1 { hops.within_ms } else { hops.within_ms.min(hops.between_ms) };
+        let hop_ms = if one_site { hops.within_ms } else { hops.within_ms.min(hops.between_ms) };
         let stages = self.stages as f64;
         blocks_ms + base_ms * (stages + 1.0) + stages * hop_ms >= latency_ms
     }
@@ -240,21 +241,26 @@ impl Program {
                 (ends, open, stages, blocks) = (before, choice.open, stages - 1, blocks - count);
             }
         }
-        arrange(even, taken)
+        arrange(even, &taken)
     }
 }
 
 /// Head first, tail last, sites together.
-fn arrange(even: &Even, mut taken: Vec<(u32, u32, usize)>) -> Replica {
+fn arrange(even: &Even, taken: &[(u32, u32, usize)]) -> Replica {
     let site_of = |end: usize| taken.iter().find(|(_, _, ends)| ends & end != 0).map(|&(offer, _, _)| even.place(offer).site);
     let (first, last) = (site_of(HEAD), site_of(TAIL));
-    taken.sort_by_key(|&(offer, _, ends)| {
-        let site = Some(even.place(offer).site);
-        let end = 1 + u8::from(ends & TAIL != 0) - u8::from(ends & HEAD != 0);
-        (end, 1 + u8::from(site == last && first != last) - u8::from(site == first), site, offer)
+    let mut order: Vec<u32> = (0..index(taken.len())).collect();
+    sorting::sort_by(&mut order, &|position| u64::from(taken[position as usize].0));
+    sorting::sort_stable_by(&mut order, &|position| {
+        let (offer, _, ends) = taken[position as usize];
+        let site = even.place(offer).site;
+        let end = 1 + u32::from(ends & TAIL != 0) - u32::from(ends & HEAD != 0);
+        let near = 1 + u32::from(Some(site) == last && first != last) - u32::from(Some(site) == first);
+        sorting::pair(end * 3 + near, site)
     });
     let mut start = 0;
-    let stages = taken.into_iter().map(|(offer, count, _)| {
+    let stages = order.into_iter().map(|position| {
+        let (offer, count, _) = taken[position as usize];
         let stage = Stage { offer, start, end: start + count };
         start = stage.end;
         stage

@@ -4,14 +4,13 @@
 //! The joint choice of the sets is strongly NP-hard (3-partition); filling and improving came within one per cent of the
 //! optimum where that could be computed.
 
-use std::collections::BTreeSet;
-
 use crate::{
     even::{Even, Line, Lines},
     period::{Gauge, PERIOD_MS_MIN},
-    pool::{Pool, index},
+    pool::{Pool, index, keep_unused},
     positional,
     search::is_large,
+    sorting,
 };
 
 /// Bottlenecks that are tried first, and then between the neighbours of the best.
@@ -65,15 +64,24 @@ pub fn groupings(gauge: &mut Gauge<'_, '_, '_>, kept: usize, brief: bool) -> Vec
         let groups = cascade(gauge, &offers, (low, ratio), used_min);
         note(rated(gauge, groups), f64::from(targets) + number as f64, &mut found);
     }
-    found.sort_by(|a, b| b.1.throughput.total_cmp(&a.1.throughput).then(a.0.total_cmp(&b.0)));
-    found.dedup_by(|a, b| a.1.throughput == b.1.throughput);
+    best_of(found, kept, f64::from(targets))
+}
+
+/// The best of the groupings that were found; those of a step below `several` are of one bottleneck.
+fn best_of(mut found: Vec<(f64, Grouping)>, kept: usize, several: f64) -> Vec<Grouping> {
+    let throughput = |number: u32| found[number as usize].1.throughput;
+    let most = |number: u32| sorting::falling(throughput(number));
+    let mut order: Vec<u32> = (0..index(found.len())).collect();
+    sorting::sort_by(&mut order, &|number| sorting::rising(found[number as usize].0));
+    sorting::sort_stable_by(&mut order, &most);
+    order.dedup_by(|a, b| throughput(*a) == throughput(*b));
     // Half of those that are kept are of one bottleneck each: what is better at first is not always better in the end.
-    let (single, several): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.0 < f64::from(targets));
-    let best = several.into_iter().take(kept.div_ceil(2)).chain(single.into_iter().take(kept.div_ceil(2)));
-    let mut best: Vec<Grouping> = best.map(|(_, grouping)| grouping).collect();
-    best.sort_by(|a, b| b.throughput.total_cmp(&a.throughput));
+    let (single, several): (Vec<u32>, Vec<u32>) = order.into_iter().partition(|&number| found[number as usize].0 < several);
+    let half = |numbers: &[u32]| numbers[..numbers.len().min(kept.div_ceil(2))].to_vec();
+    let mut best = [half(&several), half(&single)].concat();
+    sorting::sort_stable_by(&mut best, &most);
     best.truncate(kept);
-    best
+    best.into_iter().map(|number| std::mem::take(&mut found[number as usize].1)).collect()
 }
 
 /// Groups of some offers at the bottleneck that suits them best; for what a plan leaves idle.
@@ -139,8 +147,7 @@ fn cascade(gauge: &Gauge<'_, '_, '_>, offers: &[u32], (low, ratio): (f64, f64), 
         let last = step + 1 == CASCADE;
         let busy: Vec<u32> = if last { left.clone() } else { left.iter().copied().filter(is_busy).collect() };
         let new = fill(even, &busy, limit_ms, Reach::Far, replicas_max - groups.len());
-        let taken: BTreeSet<u32> = new.iter().flatten().copied().collect();
-        left.retain(|offer| !taken.contains(offer));
+        keep_unused(&mut left, &new);
         groups.extend(new);
     }
     groups
@@ -175,7 +182,10 @@ fn fill(even: &Even, offers: &[u32], limit_ms: f64, reach: Reach, replicas_max: 
     let mut left = offers.to_vec();
     let counts: Vec<u32> = (0..even.kinds()).map(|kind| even.lines_of_kind(kind).count(limit_ms, even.blocks())).collect();
     let within = |key: &dyn Fn(u32) -> (u32, u32), left: &mut Vec<u32>, groups: &mut Vec<Vec<u32>>| {
-        left.sort_by_key(|&offer| (key(offer), offer));
+        sorting::sort_by(left, &|offer| {
+            let (site, device) = key(offer);
+            sorting::pair(site, device)
+        });
         let offers = std::mem::take(left);
         for cell in offers.chunk_by(|&a, &b| key(a) == key(b)) {
             let mut buckets = Buckets::of(even, cell, &counts, limit_ms);
