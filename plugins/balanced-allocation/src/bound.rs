@@ -150,8 +150,10 @@ fn least_period_ms(pool: &Pool<'_, '_>, parts: &[Part]) -> f64 {
     let done = |limit_ms: f64| {
         let share = |part: u32| parts[part as usize].within(limit_ms);
         let (mut left, mut sum) = (stages, 0.0);
+        let mut order = all.clone();
         // Each kind has an offer at least, so no more kinds than stages count.
-        for part in sorting::least_by(&all, pool.limits().stages_max as usize, &|part| sorting::falling(share(part))) {
+        sorting::keep_least_by(&mut order, pool.limits().stages_max as usize, &|part| sorting::falling(share(part)));
+        for part in order {
             let used = parts[part as usize].offers.min(left);
             sum += share(part) * used;
             left -= used;

@@ -78,8 +78,9 @@ fn is_by_site(pool: &Pool<'_, '_>) -> bool {
 /// The kinds that the search looks at: the fastest, if there are many.
 fn kinds(pool: &Pool<'_, '_>) -> Vec<u32> {
     let time = |kind: u32| pool.whole_ms(pool.kinds()[kind as usize].members[0]);
-    let all: Vec<u32> = (0..index(pool.kinds().len())).collect();
-    sorting::least_by(&all, KINDS_MAX, &|kind| sorting::rising(time(kind)))
+    let mut kinds: Vec<u32> = (0..index(pool.kinds().len())).collect();
+    sorting::keep_least_by(&mut kinds, KINDS_MAX, &|kind| sorting::rising(time(kind)));
+    kinds
 }
 
 /// The fastest offer that takes the whole model.

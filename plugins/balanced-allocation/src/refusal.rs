@@ -74,8 +74,9 @@ fn memory(ranges: &Ranges<'_>, solves: &impl Fn(&Problem) -> bool) -> Refusal {
         Some(&(_, start, end)) => lacks_more(ranges, offer, blocks - placed + (end - start)),
         None => lacks(offer, placed),
     };
-    let all: Vec<u32> = (0..ranges.offers()).collect();
-    let tried: Vec<(f64, u32)> = sorting::least_by(&all, TRIED, &|offer| sorting::rising(rest(offer))).into_iter().map(|offer| (rest(offer), offer)).collect();
+    let mut tried: Vec<u32> = (0..ranges.offers()).collect();
+    sorting::keep_least_by(&mut tried, TRIED, &|offer| sorting::rising(rest(offer)));
+    let tried: Vec<(f64, u32)> = tried.into_iter().map(|offer| (rest(offer), offer)).collect();
     let enough = |&&(short, offer): &&(f64, u32)| {
         let mut larger = ranges.problem().clone();
         larger.offers[offer as usize].memory_bytes += short.ceil();

@@ -71,9 +71,10 @@ fn order(pool: &Pool<'_, '_>, held: &Held, free: &[u32]) -> Vec<u32> {
 
 /// The idle offers that are worth a try.
 fn chosen(pool: &Pool<'_, '_>, idle: &[u32]) -> Vec<u32> {
-    let fast = sorting::least_by(idle, IDLE_TRIED, &|offer| sorting::rising(pool.whole_ms(offer)));
-    let others: Vec<u32> = idle.iter().copied().filter(|offer| !fast.contains(offer)).collect();
-    let large = sorting::least_by(&others, IDLE_TRIED, &|offer| !pool.size_key(offer));
+    let mut fast = idle.to_vec();
+    sorting::keep_least_by(&mut fast, IDLE_TRIED, &|offer| sorting::rising(pool.whole_ms(offer)));
+    let mut large: Vec<u32> = idle.iter().copied().filter(|offer| !fast.contains(offer)).collect();
+    sorting::keep_least_by(&mut large, IDLE_TRIED, &|offer| !pool.size_key(offer));
     [fast, large].concat()
 }
 

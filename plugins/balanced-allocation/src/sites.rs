@@ -106,7 +106,8 @@ fn candidates(pool: &Pool<'_, '_>, even: &Even, stages: usize) -> (Vec<u32>, boo
     }
     let complete = kept.len() <= OFFERS_MAX;
     if !complete {
-        let fastest = sorting::least_by(&kept, OFFERS_MAX, &|offer| sorting::rising(speed(offer).block_ms));
+        let mut fastest = kept.clone();
+        sorting::keep_least_by(&mut fastest, OFFERS_MAX, &|offer| sorting::rising(speed(offer).block_ms));
         kept.retain(|offer| fastest.contains(offer));
     }
     (kept, complete)

@@ -4,29 +4,53 @@
 //! compiles all of it before the first plan. Here keys are worked out once for each index, and packed into integers that
 //! are sorted in one place.
 
+/// Lists as short as this are sorted without an allocation: most are the stages of a chain.
+const FEW: usize = 16;
+
+/// What decides between equals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ties {
+    Index,
+    Place,
+}
+
 /// Sorts indexes by a key, the least first; equals by index.
 pub fn sort_by(list: &mut [u32], key: &dyn Fn(u32) -> u64) {
-    let packed = list.iter().map(|&index| pack(key(index), 0, index)).collect();
-    unpack(&sorted(packed), list);
+    sort(list, Ties::Index, key);
 }
 
 /// Sorts indexes by a key, the least first; equals stay in the order that they have. The least important of several keys
 /// comes first.
 pub fn sort_stable_by(list: &mut [u32], key: &dyn Fn(u32) -> u64) {
-    let packed = (0..).zip(&*list).map(|(place, &index)| pack(key(index), place, index)).collect();
-    unpack(&sorted(packed), list);
+    sort(list, Ties::Place, key);
 }
 
-/// At most so many of the indexes, those with the least keys, in the order of `sort_by`.
-pub fn least_by(list: &[u32], count: usize, key: &dyn Fn(u32) -> u64) -> Vec<u32> {
-    let mut packed: Vec<u128> = list.iter().map(|&index| pack(key(index), 0, index)).collect();
-    if count < packed.len() {
-        packed.select_nth_unstable(count);
-        packed.truncate(count);
+fn sort(list: &mut [u32], ties: Ties, key: &dyn Fn(u32) -> u64) {
+    if list.len() < 2 {
+        return;
     }
-    let mut least = vec![0; packed.len()];
-    unpack(&sorted(packed), &mut least);
-    least
+    let (mut few, mut many) = ([0; FEW], Vec::new());
+    let packed = if list.len() <= FEW {
+        &mut few[..list.len()]
+    } else {
+        many.resize(list.len(), 0);
+        &mut many[..]
+    };
+    for ((place, &index), packed) in (0..).zip(&*list).zip(&mut *packed) {
+        *packed = pack(key(index), if ties == Ties::Place { place } else { 0 }, index);
+    }
+    unpack(packed, list);
+}
+
+/// Keeps at most so many of the indexes, those with the least keys, in the order of `sort_by`.
+pub fn keep_least_by(list: &mut Vec<u32>, count: usize, key: &dyn Fn(u32) -> u64) {
+    if count >= list.len() {
+        return sort_by(list, key);
+    }
+    let mut packed: Vec<u128> = list.iter().map(|&index| pack(key(index), 0, index)).collect();
+    packed.select_nth_unstable(count);
+    list.truncate(count);
+    unpack(&mut packed[..count], list);
 }
 
 /// A key for numbers, the least first, in the order of `f64::total_cmp`.
@@ -52,13 +76,9 @@ fn pack(key: u64, place: u32, index: u32) -> u128 {
     u128::from(key) << 64 | u128::from(pair(place, index))
 }
 
-/// No two are the same, so it does not matter that this sort is not stable.
-fn sorted(mut packed: Vec<u128>) -> Vec<u128> {
+/// Sorts what is packed, and takes the indexes out of it. No two are the same, so this sort need not be stable.
+fn unpack(packed: &mut [u128], list: &mut [u32]) {
     packed.sort_unstable();
-    packed
-}
-
-fn unpack(packed: &[u128], list: &mut [u32]) {
     for (index, packed) in list.iter_mut().zip(packed) {
         *index = *packed as u32;
     }
@@ -94,8 +114,9 @@ mod tests {
     #[test]
     fn the_least_come_in_order_and_are_no_more_than_there_are() {
         let key = |index: u32| falling(VALUES[index as usize]);
-        assert_eq!(least_by(&[8, 5, 4, 3, 2, 1, 0], 3, &key), [2, 0, 5]);
-        assert_eq!(least_by(&[8, 5], 3, &key), [5, 8]);
-        assert_eq!(least_by(&[8, 5], 0, &key), [0; 0]);
+        for (mut list, count, least) in [(vec![8, 5, 4, 3, 2, 1, 0], 3, vec![2, 0, 5]), (vec![8, 5], 3, vec![5, 8]), (vec![8, 5], 0, vec![])] {
+            keep_least_by(&mut list, count, &key);
+            assert_eq!(list, least);
+        }
     }
 }
