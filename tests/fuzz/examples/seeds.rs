@@ -27,8 +27,15 @@ mod driver;
 type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 fn main() -> io::Result<()> {
-    let targets =
-        [("activation", activations()), ("attend", attending()), ("chunk", chunks()), ("der", der::seeds()), ("driver", driver::seeds()), ("join_token", tokens()), ("oip", bodies())];
+    let targets = [
+        ("activation", activations()),
+        ("attend", attending()),
+        ("chunk", chunks()),
+        ("der", der::seeds()),
+        ("driver", driver::seeds()),
+        ("join_token", tokens()),
+        ("oip", bodies()),
+    ];
     for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         fs::create_dir_all(&folder)?;
