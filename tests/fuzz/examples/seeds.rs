@@ -21,21 +21,12 @@ use prost::Message as _;
 
 #[path = "seeds/der.rs"]
 mod der;
-#[path = "seeds/driver.rs"]
-mod driver;
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
 
 fn main() -> io::Result<()> {
-    let targets = [
-        ("activation", activations()),
-        ("attend", attending()),
-        ("chunk", chunks()),
-        ("der", der::seeds()),
-        ("driver", driver::seeds()),
-        ("join_token", tokens()),
-        ("oip", bodies()),
-    ];
+    let targets =
+        [("activation", activations()), ("attend", attending()), ("chunk", chunks()), ("der", der::seeds()), ("join_token", tokens()), ("oip", bodies())];
     for (target, seeds) in targets {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         fs::create_dir_all(&folder)?;
@@ -151,7 +142,6 @@ fn hello() -> pb::Hello {
         cost: Some(pb::Cost { gflop_ms: 1.0, weight_mb_ms: 0.1, activation_mb_ms: 0.2, fixed_ms: 0.5 }),
         shares_cores_with: vec!["pi-2".into()],
         element_types: vec!["FP32".into()],
-        needs_artefacts: "rknn:rk3588".into(),
     };
     pb::Hello {
         release: "0.1.0".into(),
