@@ -1,7 +1,7 @@
 //! Every engine that computes on the CPU on every kind of model, on 1 and 2 threads: the time of a run, loading, memory, and the largest
 //! difference from the golden answers; or why the engine does not take the model. Each in a process of its own, so that memory is
 //! that of one engine with one model, and pools of threads disturb nobody. ONNX Runtime is among them where it is found. And for each
-//! model whether `auto` took the one that was fastest.
+//! model whether `auto` took the one that was fastest. Arguments name the models that count.
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path, process::Command, sync::Arc, time::Instant};
 
@@ -22,8 +22,6 @@ const RUNS_S: f64 = 3.0;
 const RUNS: (usize, usize) = (5, 2_000);
 /// The engine that chooses another one.
 const AUTO: &str = "auto";
-/// An engine that differs more from the golden answers is not right.
-const DIFFERENCE_MAX: f64 = 1e-3;
 /// Threads of a run.
 const THREADS: [usize; 2] = [1, 2];
 
@@ -75,7 +73,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return measure(engine, model, threads.parse()?, Path::new(file));
     }
     let folder = tempfile::tempdir()?;
-    for model in &MODELS {
+    // Cargo's own words begin with dashes.
+    let wanted: Vec<&String> = arguments.iter().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for model in MODELS.iter().filter(|model| wanted.is_empty() || wanted.iter().any(|name| *name == model.name)) {
         let file = folder.path().join(model.name);
         write(model, &file)?;
         for threads in THREADS {
@@ -109,7 +109,8 @@ fn engines() -> Result<Engines, Box<dyn Error>> {
 /// What `auto` took beside the fastest of the others whose answers are right, by the times of these rows of one model.
 fn chosen(rows: &[Value]) -> Option<Value> {
     let auto = rows.iter().find(|row| row["engine"] == AUTO)?;
-    let is_right = |row: &&Value| row["engine"] != AUTO && row["largest_difference"].as_f64().is_some_and(|difference| difference <= DIFFERENCE_MAX);
+    // Loading has held each against the golden answers.
+    let is_right = |row: &&Value| row["engine"] != AUTO && row["largest_difference"].is_number();
     let time = |row: &Value| row["p50_ms"].as_f64().unwrap_or(f64::INFINITY);
     let fastest = rows.iter().filter(is_right).min_by(|one, two| time(one).total_cmp(&time(two)))?;
     let took = rows.iter().find(|row| row["engine"] == auto["took"])?;
