@@ -2,13 +2,19 @@
 //! throughput with requests in flight all the time, and the latency of one at a time, of both, and how near they are. So with the plans
 //! of the default policy for three kinds of placement, and with those of other policies for the first of them.
 //!
-//! The simulated devices cost what the central says of the real ones, times what their stages were measured to take against what was
-//! predicted: how well costs are predicted is measured by `pool`, here it is what the simulator makes of them.
+//! The simulated devices cost what the central says of the real ones, times what their stages were measured to take against that cost:
+//! how well costs are predicted is measured by `pool`, here it is what the simulator makes of them.
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path, time::Duration};
 
-use host_engine::Kind;
-use host_wire::admin::{Device, ExplainedStage, Explanation};
+use host_core::{
+    cost::CostModel,
+    ids::{ModelId, ModelName},
+    model::ModelProfile,
+    shard::BlockRange,
+};
+use host_engine::{Kind, OnnxFile, inspect};
+use host_wire::admin::{Cost, Device, ExplainedStage, Explanation};
 use serde_json::{Value, json};
 use shardhost_benches::{
     Host, Times,
@@ -75,7 +81,7 @@ type Failed = Box<dyn Error>;
 
 fn main() -> Result<(), Failed> {
     for case in CASES {
-        let Case { model: name, policy, manifest, placement, devices_min } = case;
+        let Case { model: name, policy, manifest, devices_min, .. } = case;
         let folder = tempfile::tempdir()?;
         let all = folder.path().join("models");
         models::write(&all, name, &models::generated(&Kind::MobileNet { pixels: PIXELS })?, manifest)?;
@@ -90,7 +96,7 @@ fn main() -> Result<(), Failed> {
         let devices: Vec<Device> = central.admin()?.look("/devices")?;
         let fleet = folder.path().join("fleet.toml");
         let simulated = [IN_FLIGHT, 1].map(|clients| {
-            fs::write(&fleet, described(&all.join(name), placement, &devices, &plan, clients)?)?;
+            fs::write(&fleet, described(&all.join(name), &case, &devices, &plan, clients)?)?;
             let simulated = simulate(&fleet, &["--allocation", policy])?;
             Ok::<Value, Failed>(only(&simulated)?.clone())
         });
@@ -155,21 +161,28 @@ fn devices_of(explanation: &Explanation) -> usize {
     stages(explanation).map(|stage| stage.stage.device.as_str()).collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// How many times longer than predicted the stages of each device take. One without a stage is taken for as far off as all together.
-fn stretched(plan: &Explanation) -> (BTreeMap<&str, f64>, f64) {
+/// How many times longer the stages of each device take than its cost says, which is what the simulator goes by; plans go by what was
+/// measured, as soon as it was. One without a stage is taken for as far off as all together.
+fn stretched<'p>(plan: &'p Explanation, devices: &[Device], profile: &ModelProfile) -> (BTreeMap<&'p str, f64>, f64) {
     let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for (stage, measured_ms) in stages(plan).filter_map(|stage| Some((stage, stage.measured_ms?))) {
-        let sum = sums.entry(stage.stage.device.as_str()).or_default();
-        *sum = (sum.0 + measured_ms, sum.1 + stage.predicted_ms);
+    for (stage, measured_ms) in stages(plan).filter_map(|stage| Some((&stage.stage, stage.measured_ms?))) {
+        let offer = devices.iter().find(|device| device.id == stage.device).and_then(|device| device.offers.first());
+        let Some((offer, range)) = offer.zip(BlockRange::new(stage.start, stage.end).ok()) else { continue };
+        let Cost { gflop_ms, weight_mb_ms, activation_mb_ms, fixed_ms } = offer.cost;
+        let cost = CostModel { gflop_ms, weight_mb_ms, activation_mb_ms, fixed_ms };
+        let sum = sums.entry(stage.device.as_str()).or_default();
+        *sum = (sum.0 + measured_ms, sum.1 + cost.predict(profile.work(range)).0);
     }
     let all = sums.values().fold((0.0, 0.0), |all, sum| (all.0 + sum.0, all.1 + sum.1));
-    let ratio = |(measured, predicted): (f64, f64)| if predicted > 0.0 { measured / predicted } else { 1.0 };
+    let ratio = |(measured, said): (f64, f64)| if said > 0.0 { measured / said } else { 1.0 };
     (sums.into_iter().map(|(device, sum)| (device, ratio(sum))).collect(), ratio(all))
 }
 
 /// The pool as a fleet.
-fn described(model: &Path, placement: &str, devices: &[Device], plan: &Explanation, clients: usize) -> Result<String, Failed> {
-    let (ratios, all) = stretched(plan);
+fn described(model: &Path, case: &Case, devices: &[Device], plan: &Explanation, clients: usize) -> Result<String, Failed> {
+    let id = ModelId { name: ModelName::parse(case.model)?, version: 1 };
+    let (ratios, all) = stretched(plan, devices, inspect(&OnnxFile::open(&model.join("1/model.onnx"))?, id)?.profile());
+    let placement = case.placement;
     let mut text = format!(
         "[central]\nsite = \"here\"\n\n[[models]]\nfolder = \"{}\"\nplacement = {{ {placement} }}\n\n[[traffic]]\narrivals = \"closed\"\nclients = {clients}\n\n[run]\nwarm_up_ms = {}\nduration_ms = {}\n\n[within_site]\n{}",
         model.display(),
