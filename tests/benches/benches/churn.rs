@@ -79,13 +79,16 @@ impl Day {
         let list = |key: &str| run[key].as_array().ok_or_else(|| format!("no {key} in {run}"));
         let number = |value: &Value| value.as_f64().ok_or_else(|| format!("{value} is no number"));
         let sum = |key: &str, field: &str| list(key)?.iter().map(|entry| number(&entry[field])).sum::<Result<f64, String>>();
-        let mut ratios = Vec::new();
+        // A loss may lead to several plans: the first leaves out what is gone, later ones put it elsewhere.
+        let mut losses: Vec<(f64, f64)> = Vec::new();
         for plan in list("plans")?.iter().filter(|plan| plan["is_loss"] == true) {
             let (fetched, lost) = (number(&plan["fetched_bytes"])?, number(&plan["lost_bytes"])?);
-            if fetched > 0.0 {
-                ratios.push(fetched / lost);
+            match losses.last_mut().filter(|_| lost == 0.0) {
+                Some(loss) => loss.0 += fetched,
+                None => losses.push((fetched, lost)),
             }
         }
+        let mut ratios: Vec<f64> = losses.iter().filter(|(fetched, _)| *fetched > 0.0).map(|(fetched, lost)| fetched / lost).collect();
         ratios.sort_by(f64::total_cmp);
         Ok(Self {
             policy: run["label"].as_str().unwrap_or_default().to_owned(),
@@ -120,6 +123,7 @@ impl Day {
             "losses_with_too_much": self.over(),
             "fetched_gib": round(self.fetched / GIB),
             "lost_gib": round(self.lost / GIB),
+            "fetched_to_lost": round(self.fetched / self.lost),
             "fetched_to_lost_median": if median.is_finite() { json!(round(median)) } else { Value::Null },
             "without_replica_s": round(self.without_replica_ms / 1e3),
             "without_replica_though_possible_s": round(self.avoidable_ms / 1e3),
