@@ -14,6 +14,8 @@ use serde_json::Value;
 
 /// How long anything may take before a test gives up. Generous: machines that test are busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// The variable that names the folder of native code, and the folder that all tests share.
+pub const NATIVE_CODE: (&str, &str) = ("HOST_NATIVE_CODE_FOLDER", concat!(env!("CARGO_TARGET_TMPDIR"), "/native-code"));
 
 /// The workspace's root.
 pub fn root() -> PathBuf {
@@ -233,13 +235,15 @@ impl Drop for Host {
     }
 }
 
-/// The program; in a network namespace the one that enters it, which becomes the program.
+/// The program; in a network namespace the one that enters it, which becomes the program. Native code is kept between tests and runs.
 fn program(namespace: Option<&str>) -> Command {
     let host = env!("CARGO_BIN_EXE_host");
-    let Some(namespace) = namespace else { return Command::new(host) };
-    let mut entering = Command::new("ip");
-    entering.args(["netns", "exec", namespace, host]);
-    entering
+    let mut program = Command::new(if namespace.is_some() { "ip" } else { host });
+    if let Some(namespace) = namespace {
+        program.args(["netns", "exec", namespace, host]);
+    }
+    program.env(NATIVE_CODE.0, NATIVE_CODE.1);
+    program
 }
 
 /// Reads a child's output so that it never blocks; shown when the test fails.

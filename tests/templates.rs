@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use running::{Host, PATIENCE, samples, text};
+use running::{Host, NATIVE_CODE, PATIENCE, samples, text};
 use serde_json::Value;
 
 /// Pictures that go through each plugin.
@@ -36,7 +36,7 @@ fn shell(program: &str, folder: &Path) -> Command {
         }
     }
     // What the templates need is in the workspace's lock file and so on this machine already.
-    command.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", workplace("target"));
+    command.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", workplace("target")).env(NATIVE_CODE.0, NATIVE_CODE.1);
     command
 }
 

@@ -96,6 +96,8 @@ pub struct Config {
     pub conversion: Conversion,
     /// What was fetched by digest.
     pub cache: CacheLimits,
+    /// Native code of plugins.
+    pub native_code: NativeCode,
     /// The store.
     pub store: StoreLimits,
     /// Which engines there are.
@@ -372,6 +374,15 @@ pub struct CacheLimits {
     pub disk_ratio_max: f64,
 }
 
+/// Where native code of plugins is kept.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NativeCode {
+    /// The folder; without one it is shared with the other hosts of this user, in their folder for caches.
+    pub folder: Option<PathBuf>,
+    /// Most bytes in it; what was used longest ago goes first.
+    pub bytes_max: u64,
+}
+
 /// What the store may take.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoreLimits {
@@ -472,6 +483,7 @@ impl Config {
             predictions: Predictions::default(),
             conversion: Conversion::default(),
             cache: CacheLimits { bytes_max: 20 << 30, disk_ratio_max: 0.5 },
+            native_code: NativeCode { folder: None, bytes_max: 4 << 30 },
             store: StoreLimits::default(),
             traces: Traces { export: false, flush_ms_max: 2_000 },
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },

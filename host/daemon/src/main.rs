@@ -17,6 +17,7 @@ mod machine;
 mod manifest;
 mod metrics;
 mod models;
+mod native_code;
 mod passage;
 mod peer;
 mod pipeline;

@@ -38,6 +38,7 @@ use crate::{
     config::Config,
     error::{Error, Fault},
     metrics::Metrics,
+    native_code,
     stage_fault::StageFault,
     store::{PluginRecord, Store},
 };
@@ -419,7 +420,8 @@ fn plugin_config(config: &Config) -> PluginConfig {
         memory_bytes_max: limits.compile_memory_bytes_max,
     });
     PluginConfig {
-        cache_folder: Some(config.data.join("native")),
+        code: Some(native_code::folder(config)),
+        passes: Some(config.data.join("passes")),
         compiler,
         limits: limits.guest.clone(),
         strikes,

@@ -1,46 +1,67 @@
-//! Native code on disk, so that a plugin is compiled once. Only files that this host wrote, in a folder that only its user
-//! can write to, are ever loaded; a plugin's file is always WebAssembly. A damaged file is compiled again.
+//! Native code on disk, so that a plugin is compiled once, for every host of this user. Only files that this program wrote, in
+//! a folder that only its user can write to, are ever loaded; a plugin's file is always WebAssembly. A damaged file is compiled
+//! again. When the files take more than they may, those that were used longest ago go.
 //!
 //! A file is the code itself, which is mapped and not read, followed by a checksum and what kind of file it is.
 
 use std::{
     collections::BTreeSet,
-    fs,
+    ffi::OsStr,
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use host_engine::{Digest, map_file};
 use wasmtime::{Engine, component::Component};
 
-use crate::error::{Error, Fault};
+use crate::{error::Error, private_folder};
 
 /// Last bytes of each file; a change of the layout changes them.
 const MAGIC: &[u8; 16] = b"shardhost-code-3";
 const CHECKSUM_BYTES: usize = 4;
+/// How the names of whole files end.
+const CODE: &str = "code";
+/// A file that is half written for longer than this was left by a process that ended.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
 /// Components whose files are known to be whole; with more than these, all are proved anew.
 const WHOLE_MAX: usize = 1024;
 
-/// A folder of native code.
+/// A folder for native code, which hosts of one user may share.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CodeFolder {
+    /// Where it is; made if need be, and refused if others can write to it.
+    pub path: PathBuf,
+    /// Most bytes of native code in it.
+    pub bytes_max: u64,
+}
+
+impl CodeFolder {
+    /// With room for 4 GiB.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), bytes_max: 4 << 30 }
+    }
+}
+
+/// A folder of native code for one engine.
 pub(crate) struct Cache {
     folder: PathBuf,
+    bytes_max: u64,
     compatibility: u64,
     /// Whose files this process has written or proved. A checksum of a hundred megabytes takes longer than to map them.
     whole: Mutex<BTreeSet<Digest>>,
 }
 
 impl Cache {
-    /// Makes the folder if need be, and refuses one that others can write to.
-    pub(crate) fn open(folder: &Path, compatibility: u64) -> Result<Self, Error> {
-        make_private(folder).map_err(|error| {
-            Error::from(Fault::Host { what: "the folder for compiled plugins cannot be used" }).because(format!("{}: {error}", folder.display()))
-        })?;
-        Ok(Self { folder: folder.to_owned(), compatibility, whole: Mutex::default() })
+    pub(crate) fn open(folder: &CodeFolder, compatibility: u64) -> Result<Self, Error> {
+        private_folder::open(&folder.path, "the folder for compiled plugins cannot be used")?;
+        Ok(Self { folder: folder.path.clone(), bytes_max: folder.bytes_max, compatibility, whole: Mutex::default() })
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
-        self.folder.join(format!("{digest}-{:016x}.code", self.compatibility))
+        self.folder.join(format!("{digest}-{:016x}.{CODE}", self.compatibility))
     }
 
     /// The code of a component, if it is there and whole.
@@ -49,6 +70,7 @@ impl Cache {
         if !self.is_whole(digest, &path) {
             return None;
         }
+        used(&path);
         // SAFETY: what `keep` wrote: the folder is writable by this user alone, which `open` proved, the checksum rules out
         // damage, the name carries the compatibility hash of this very engine, and files get their name when they are whole and
         // are replaced but never written again, so that a mapping does not change.
@@ -83,10 +105,43 @@ impl Cache {
 
     /// Writes the code of a component. Without it the next start compiles again, so a failure is not one of the plugin.
     pub(crate) fn keep(&self, digest: Digest, code: &[u8]) {
+        if code.len() as u64 > self.bytes_max {
+            return;
+        }
         // A full disk is no reason to refuse a plugin; a half-written file never gets its name.
         if self.write(digest, code).is_ok() {
             self.prove(digest);
+            // What cannot be cleared away now can be next time.
+            let _ = self.make_room(&self.path(digest));
         }
+    }
+
+    /// Removes what was used longest ago until the rest is within the limit, but not the file that was just written. What is
+    /// mapped stays readable without its name.
+    fn make_room(&self, just_written: &Path) -> io::Result<()> {
+        let now = SystemTime::now();
+        let (mut kept, mut bytes) = (Vec::new(), 0);
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            // Another host may have removed it meanwhile.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let (path, changed) = (entry.path(), metadata.modified()?);
+            if path.extension() == Some(OsStr::new(CODE)) {
+                bytes += metadata.len();
+                kept.push((changed, path, metadata.len()));
+            } else if now.duration_since(changed).is_ok_and(|age| age > LEFT_AFTER) {
+                let _ = fs::remove_file(path);
+            }
+        }
+        kept.sort();
+        for (_, path, size) in kept.into_iter().filter(|(_, path, _)| path != just_written) {
+            if bytes <= self.bytes_max {
+                break;
+            }
+            fs::remove_file(path)?;
+            bytes -= size;
+        }
+        Ok(())
     }
 
     fn write(&self, digest: Digest, code: &[u8]) -> io::Result<()> {
@@ -97,6 +152,11 @@ impl Cache {
         file.persist(self.path(digest))?;
         Ok(())
     }
+}
+
+/// Notes that a file was used, by its time of change; where that cannot be noted it only goes earlier.
+fn used(path: &Path) {
+    let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 /// The code in a file, if it is whole.
@@ -114,26 +174,49 @@ pub(crate) fn revive(engine: &Engine, code: &[u8]) -> Option<Component> {
     unsafe { Component::deserialize(engine, code) }.ok()
 }
 
-#[cfg(unix)]
-fn make_private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    // A new file belongs to whoever this process runs as; the folder must belong to the same.
-    let own = tempfile::NamedTempFile::new_in(folder)?.as_file().metadata()?.uid();
-    let metadata = fs::symlink_metadata(folder)?;
-    if metadata.is_dir() && metadata.uid() == own && metadata.mode() & 0o022 == 0 {
-        return Ok(());
+    fn cache(folder: &Path, bytes_max: u64) -> Cache {
+        Cache::open(&CodeFolder { path: folder.to_owned(), bytes_max }, 7).expect("a private folder")
     }
-    Err(io::Error::other(format!(
-        "it belongs to user {} with mode {:o}, it must be a folder of user {own} with mode 700",
-        metadata.uid(),
-        metadata.mode() & 0o777
-    )))
-}
 
-#[cfg(not(unix))]
-fn make_private(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)
+    fn names(cache: &Cache, of: &[&[u8]]) -> Vec<bool> {
+        of.iter().map(|name| cache.path(Digest::of(name)).exists()).collect()
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_when_there_is_no_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = cache(folder.path(), 3_000);
+        let age = |name: &[u8], seconds| {
+            let file = File::open(cache.path(Digest::of(name))).expect("kept");
+            file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).expect("set");
+        };
+        for (name, seconds) in [(b"a", 20), (b"b", 30)] {
+            cache.keep(Digest::of(name), &[0; 1_000]);
+            age(name, seconds);
+        }
+        cache.keep(Digest::of(b"c"), &[0; 1_000]);
+        assert_eq!(names(&cache, &[b"a", b"b", b"c"]), [true, false, true], "checksums make it more than three thousand");
+        used(&cache.path(Digest::of(b"a")));
+        age(b"c", 10);
+        cache.keep(Digest::of(b"d"), &[0; 1_500]);
+        assert_eq!(names(&cache, &[b"a", b"c", b"d"]), [true, false, true]);
+        cache.keep(Digest::of(b"e"), &[0; 3_001]);
+        assert_eq!(names(&cache, &[b"a", b"d", b"e"]), [true, true, false], "it alone is too large");
+    }
+
+    #[test]
+    fn what_a_process_that_ended_left_half_written_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = cache(folder.path(), 3_000);
+        let (old, new) = (folder.path().join(".tmp1"), folder.path().join(".tmp2"));
+        fs::write(&old, b"half").expect("written");
+        fs::write(&new, b"half").expect("written");
+        File::open(&old).expect("there").set_modified(SystemTime::now() - LEFT_AFTER - Duration::from_secs(1)).expect("set");
+        cache.keep(Digest::of(b"a"), &[0; 10]);
+        assert_eq!((old.exists(), new.exists()), (false, true), "another host may be writing the newer one");
+    }
 }

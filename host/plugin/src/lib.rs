@@ -29,7 +29,7 @@
 //! instance.run(&call, tensors)?;                              // Vec<Tensor>; moves to a newer generation by itself
 //!
 //! // one plugin alone, for its author
-//! let bench = Workbench::open(&source, None, None, &Limits::default(), engines)?;
+//! let bench = Workbench::open(&source, None, None, &Limits::default(), None, engines)?;
 //! bench.test(&TestSettings::default())?;                      // TestReport: rules, broken ones with their smallest input
 //! bench.measure(Duration::from_secs(60))?;                    // Measured: times, and the quality of plans
 //! bench.examine(&AdapterSettings::default(), &convert)?;      // Option<AdapterReport>: an adapter's conformance, check by check
@@ -63,6 +63,7 @@ mod passes;
 mod plugins;
 mod policies;
 mod priority;
+mod private_folder;
 mod program;
 mod rehearse;
 mod routing_slots;
@@ -77,6 +78,7 @@ mod world;
 pub use adapter::{AdapterInstance, AdapterOffer, AdapterSlot, Fit, Phase, RunCall};
 pub use adapter_conformance::{AdapterReport, AdapterSettings, Check, Convert, NotConverted, Subject, Verdict};
 pub use builtin::BUILTIN_PLUGINS;
+pub use cache::CodeFolder;
 pub use compiler::{CompileOrder, Compiler, compile_here};
 pub use conformance::{Failure, Rule, RuleReport, TestReport, TestSettings, told as told_answer};
 pub use contract::{CONTRACT, EXTENSIONS};
@@ -94,6 +96,7 @@ pub use package::Package;
 pub use plugins::{Installed, PluginConfig, PluginHost, PluginSource, PrepareStep, Prepared};
 pub use policies::{Allocated, AllocationSlot, Decision, QueueingSlot, RoutingSlot};
 pub use priority::step_back;
+pub use private_folder::try_private_folder;
 pub use rehearse::{BriefRehearsal, Compared, Rehearsal};
 pub use slot::{CallCounts, SlotStatus, SparePolicy};
 pub use trial::{Entry, TrialEnd, TrialKind, TrialPolicy, TrialStatus};

@@ -1,4 +1,4 @@
-//! Which plugins have passed their rehearsal, on disk beside their native code. A plugin that passed is known: before it serves
+//! Which plugins have passed their rehearsal on a host, on disk. A plugin that passed is known: before it serves
 //! again it is asked a few of the last questions, and not all of the synthetic ones anew. What fails is never in here.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 use host_engine::Digest;
 
-use crate::{names::PluginKind, program::Program, rehearse::SUITE, world::World};
+use crate::{error::Error, names::PluginKind, private_folder, program::Program, rehearse::SUITE, world::World};
 
 /// The first line of each file; a change of the layout changes it.
 const MAGIC: &str = "shardhost-passes-1";
@@ -43,9 +43,10 @@ pub(crate) struct PassBook {
 }
 
 impl PassBook {
-    /// In the private folder of native code, for an engine of this compatibility.
-    pub(crate) fn new(folder: &Path, compatibility: u64) -> Self {
-        Self { folder: folder.to_owned(), compatibility, changing: Mutex::new(()) }
+    /// Makes the folder if need be, and refuses one that others can write to. For an engine of this compatibility.
+    pub(crate) fn open(folder: &Path, compatibility: u64) -> Result<Self, Error> {
+        private_folder::open(folder, "the folder of passed rehearsals cannot be used")?;
+        Ok(Self { folder: folder.to_owned(), compatibility, changing: Mutex::new(()) })
     }
 
     /// What would be rehearsed.
@@ -133,11 +134,11 @@ mod tests {
     #[test]
     fn a_pass_is_found_by_all_that_it_depended_on_until_it_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
-        let book = PassBook::new(folder.path(), 7);
+        let book = PassBook::open(folder.path(), 7).expect("a private folder");
         let (one, other) = (of(b"a", 1), of(b"a", 2));
         book.keep(&one, pass(5_250));
         book.keep(&other, Pass { p99: None, memory_bytes: 0 });
-        let again = PassBook::new(folder.path(), 7);
+        let again = PassBook::open(folder.path(), 7).expect("a private folder");
         assert_eq!((again.find(&one), again.find(&other)), (Some(pass(5_250)), Some(Pass { p99: None, memory_bytes: 0 })));
         assert_eq!(again.find(&of(b"b", 1)), None, "another component");
         again.forget(&one);
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn only_the_newest_passes_of_a_component_are_kept() {
         let folder = tempfile::tempdir().expect("a folder");
-        let book = PassBook::new(folder.path(), 7);
+        let book = PassBook::open(folder.path(), 7).expect("a private folder");
         (0..20).for_each(|with| book.keep(&of(b"a", with), pass(u64::from(with))));
         let kept: Vec<u8> = (0..20).filter(|with| book.find(&of(b"a", *with)).is_some()).collect();
         assert_eq!(kept, (12..20).collect::<Vec<_>>());
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn a_file_that_is_damaged_or_of_another_layout_holds_no_pass() {
         let folder = tempfile::tempdir().expect("a folder");
-        let book = PassBook::new(folder.path(), 7);
+        let book = PassBook::open(folder.path(), 7).expect("a private folder");
         let one = of(b"a", 1);
         book.keep(&one, pass(9));
         let (path, whole) = (book.path(one.component), fs::read_to_string(book.path(one.component)).expect("written"));

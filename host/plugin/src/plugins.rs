@@ -10,6 +10,7 @@ use crate::{
     adapter::AdapterSlot,
     adapter_slots::AdapterSlots,
     builtin::{self, BUILTIN_PLUGINS, Builtins},
+    cache::CodeFolder,
     clock::Clock,
     compiler::Compiler,
     description::Description,
@@ -27,7 +28,7 @@ use crate::{
     program::Program,
     rehearse::{BriefRehearsal, Rehearsal, Rehearse, Rehearsed, rehearse, rehearse_again, rehearse_briefly},
     routing_slots::RoutingSlots,
-    sandbox::Sandbox,
+    sandbox::{Kept, Sandbox},
     slot::{Slot, SlotStatus, Spare, SparePolicy, Surroundings, Tenant},
     trial::{Entry, TrialPolicy},
     witness::{DecisionSink, Witness},
@@ -37,8 +38,10 @@ use crate::{
 /// Settings of all plugins together.
 #[derive(Clone, Debug)]
 pub struct PluginConfig {
-    /// Where compiled plugins are kept; without it each start compiles them.
-    pub cache_folder: Option<PathBuf>,
+    /// Where native code is kept; without it each start compiles plugins.
+    pub code: Option<CodeFolder>,
+    /// Where it is kept which plugins have passed their rehearsal on this host; without it each is rehearsed in full.
+    pub passes: Option<PathBuf>,
     /// Compiles what is not part of the host; without it this process does.
     pub compiler: Option<Compiler>,
     /// What a guest may take.
@@ -64,7 +67,8 @@ pub struct PluginConfig {
 impl Default for PluginConfig {
     fn default() -> Self {
         Self {
-            cache_folder: None,
+            code: None,
+            passes: None,
             compiler: None,
             limits: Limits::default(),
             strikes: StrikePolicy::default(),
@@ -202,7 +206,8 @@ impl PluginHost {
     /// Starts with the built-in plugins in their slots: `allocation`, `routing` and `adapter/cpu`. They are compiled in parallel, or
     /// taken from the cache. Each `routing/NAME` of a built-in policy is started when it is asked for.
     pub fn start(config: PluginConfig, engines: Arc<Engines>, events: EventSink) -> Result<Self, Error> {
-        let sandbox = Arc::new(Sandbox::new(&config.limits, config.cache_folder.as_deref(), config.compiler.clone(), engines)?);
+        let sandbox =
+            Arc::new(Sandbox::new(&config.limits, Kept { code: config.code.as_ref(), passes: config.passes.as_deref() }, config.compiler.clone(), engines)?);
         let around = Surroundings {
             clock: Clock::start(),
             events,

@@ -19,7 +19,7 @@ use wasmtime::{
 
 use crate::{
     builtin,
-    cache::{self, Cache},
+    cache::{self, Cache, CodeFolder},
     compiler::Compiler,
     error::{Error, Fault},
     guest::Guest,
@@ -47,15 +47,23 @@ pub(crate) struct Sandbox {
     _ticker: Ticker,
 }
 
+/// What a sandbox keeps on disk.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Kept<'a> {
+    /// Native code.
+    pub code: Option<&'a CodeFolder>,
+    /// Which plugins have passed their rehearsal.
+    pub passes: Option<&'a Path>,
+}
+
 impl Sandbox {
-    pub(crate) fn new(limits: &Limits, cache_folder: Option<&Path>, compiler: Option<Compiler>, engines: Arc<Engines>) -> Result<Self, Error> {
+    pub(crate) fn new(limits: &Limits, kept: Kept<'_>, compiler: Option<Compiler>, engines: Arc<Engines>) -> Result<Self, Error> {
         let engine = engine(limits, OptLevel::Speed)?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = hasher.finish();
-        let cache = cache_folder.map(|folder| Cache::open(folder, compatibility)).transpose()?;
-        // Only in a folder that the cache has found to be private.
-        let passes = cache_folder.map(|folder| PassBook::new(folder, compatibility));
+        let cache = kept.code.map(|folder| Cache::open(folder, compatibility)).transpose()?;
+        let passes = kept.passes.map(|folder| PassBook::open(folder, compatibility)).transpose()?;
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self { engine, cache, passes, compiler, limits: limits.clone(), engines, _ticker: ticker })
     }

@@ -11,6 +11,7 @@ use host_engine::{Digest, Engines};
 
 use crate::{
     adapter_conformance::{self, AdapterReport, AdapterSettings, Convert},
+    cache::CodeFolder,
     conformance::{self, TestReport, TestSettings},
     error::{Error, Fault},
     identified::Identified,
@@ -21,7 +22,7 @@ use crate::{
     plugins::PluginSource,
     policies,
     program::{Caged, Program},
-    sandbox::Sandbox,
+    sandbox::{Kept, Sandbox},
     world::{AllocationPolicy, QueueingPolicy, RoutingPolicy, ShardAdapter, Warm, World},
 };
 
@@ -48,14 +49,22 @@ impl std::fmt::Debug for Workbench {
 
 impl Workbench {
     /// Reads, compiles and starts a plugin. One that is of several kinds needs a slot that says which is meant; `config` wins
-    /// over what its manifest says.
-    pub fn open(source: &PluginSource, slot: Option<SlotName>, config: Option<String>, limits: &Limits, engines: Arc<Engines>) -> Result<Self, Error> {
+    /// over what its manifest says. `code` is where native code is kept, so that what was tested is not compiled anew when it is
+    /// installed.
+    pub fn open(
+        source: &PluginSource,
+        slot: Option<SlotName>,
+        config: Option<String>,
+        limits: &Limits,
+        code: Option<&CodeFolder>,
+        engines: Arc<Engines>,
+    ) -> Result<Self, Error> {
         let package = Arc::new(Package::read(&Identified::of(source.clone()), limits)?);
         let kind = match (&slot, package.kinds.as_slice()) {
             (None, [only]) => *only,
             _ => package.slot(slot)?.kind(),
         };
-        let sandbox = Arc::new(Sandbox::new(limits, None, None, engines)?);
+        let sandbox = Arc::new(Sandbox::new(limits, Kept { code, passes: None }, None, engines)?);
         let (open, config) = match kind {
             PluginKind::Allocation => started(sandbox, &package, limits, config).map(|(program, config)| (Open::Allocation(program), config))?,
             PluginKind::Routing => started(sandbox, &package, limits, config).map(|(program, config)| (Open::Routing(program), config))?,

@@ -20,7 +20,7 @@ fn few() -> AdapterSettings {
 
 fn examined(plugin: &str, engines: Vec<Arc<dyn Engine>>, settings: &AdapterSettings) -> AdapterReport {
     let source = PluginSource::builtin(plugin).unwrap();
-    let bench = Workbench::open(&source, None, None, &Limits::default(), Arc::new(Engines::new(engines))).unwrap();
+    let bench = Workbench::open(&source, None, None, &Limits::default(), None, Arc::new(Engines::new(engines))).unwrap();
     let convert = |_: &str, _: &Shard, _: &[Lengths]| Err(NotConverted::Unable("nothing converts here".to_owned()));
     bench.examine(settings, &convert).unwrap().unwrap()
 }
@@ -231,7 +231,7 @@ fn an_accelerator_that_is_not_there_is_one_failed_check_and_a_policy_is_no_adapt
     let verdicts: Vec<&str> = report.checks.iter().map(|check| check.verdict.word()).collect();
     assert_eq!((verdicts, report.failed()), (vec!["missing"], 1), "{report:?}");
     let policy = PluginSource::builtin("round-robin-routing").unwrap();
-    let bench = Workbench::open(&policy, None, None, &Limits::default(), Arc::default()).unwrap();
+    let bench = Workbench::open(&policy, None, None, &Limits::default(), None, Arc::default()).unwrap();
     let convert = |_: &str, _: &Shard, _: &[Lengths]| Ok(Vec::new());
     assert_eq!(bench.examine(&few(), &convert).unwrap(), None);
 }

@@ -12,7 +12,7 @@ use host_plugin::{Limits, Measurements, PluginSource, Rule, TestReport, TestSett
 
 fn bench(source: &PluginSource, config: Option<&str>) -> Workbench {
     let config = config.map(|how| format!("{how:?}"));
-    Workbench::open(source, None, config, &Limits::default(), Arc::new(Engines::default())).unwrap()
+    Workbench::open(source, None, config, &Limits::default(), None, Arc::new(Engines::default())).unwrap()
 }
 
 fn builtin(name: &str) -> Workbench {

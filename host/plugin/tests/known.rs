@@ -15,7 +15,7 @@ use scenes::{Scene, request, snapshot};
 
 /// A host over this folder that keeps so many questions, with as many routes behind it.
 fn scene(folder: &Path, kept_max: usize, limits: Limits) -> Scene {
-    let config = PluginConfig { cache_folder: Some(folder.to_owned()), rehearsed_problems_max: kept_max, limits, ..PluginConfig::default() };
+    let config = PluginConfig { passes: Some(folder.to_owned()), rehearsed_problems_max: kept_max, limits, ..PluginConfig::default() };
     let scene = Scene::new(config);
     let routing = scene.host.routing(None).unwrap();
     // The ordinal 0 is always kept.

@@ -239,9 +239,7 @@ fn a_rolled_back_plugin_is_tried_again_after_a_while() {
 
 #[test]
 fn no_call_fails_or_is_answered_by_an_older_generation_when_plugins_are_swapped() {
-    // With a cache, so that swapping is what takes the time and not compiling.
-    let folder = tempfile::tempdir().unwrap();
-    let scene = Scene::new(PluginConfig { cache_folder: Some(folder.path().to_owned()), ..PluginConfig::default() });
+    let scene = Scene::new(PluginConfig::default());
     let slot = scene.host.routing(None).unwrap();
     let snapshot = snapshot(1, 3, 0.0);
     let (stop, committed, calls) = (AtomicBool::new(false), AtomicU64::new(1), AtomicU64::new(0));

@@ -58,9 +58,7 @@ fn each(named: &str, slot: Option<SlotName>, check: impl Fn(&Scene, &str)) {
     let mut found = 0;
     for (version, names) in RELEASED {
         for name in names.iter().filter(|name| name.starts_with(named)) {
-            // Native code is kept between runs: an interpreter takes long to compile.
-            let cache_folder = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("released"));
-            let scene = Scene::new(PluginConfig { cache_folder, ..PluginConfig::default() });
+            let scene = Scene::new(PluginConfig::default());
             let prepared = scene.host.prepare(&component(version, name), slot.clone(), None).unwrap_or_else(|error| panic!("{version}: {error}"));
             let installed = scene.host.enter(prepared, Entry::Settled).unwrap();
             assert_eq!(&*installed.plugin, *name);

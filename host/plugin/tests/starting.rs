@@ -4,10 +4,10 @@
 use std::{fs, path::Path, sync::Arc};
 
 use host_engine::Engines;
-use host_plugin::{EventSink, PluginConfig, PluginHost};
+use host_plugin::{CodeFolder, EventSink, PluginConfig, PluginHost};
 
 fn start(folder: &Path) -> PluginHost {
-    let config = PluginConfig { cache_folder: Some(folder.to_owned()), ..PluginConfig::default() };
+    let config = PluginConfig { code: Some(CodeFolder::at(folder)), ..PluginConfig::default() };
     let host = PluginHost::start(config, Arc::new(Engines::default()), EventSink::none()).unwrap();
     assert_eq!(host.list().len(), 4, "the slots that every host needs");
     host.start_rest().unwrap();
@@ -57,7 +57,7 @@ fn the_folder_of_compiled_plugins_is_private_to_its_user() {
 #[test]
 fn a_folder_that_cannot_be_used_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let config = PluginConfig { cache_folder: Some(file.path().to_owned()), ..PluginConfig::default() };
+    let config = PluginConfig { code: Some(CodeFolder::at(file.path())), ..PluginConfig::default() };
     let error = PluginHost::start(config, Arc::new(Engines::default()), EventSink::none()).expect_err("a file is no folder").to_string();
     assert!(error.contains(&file.path().display().to_string()), "{error}");
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use host_engine::Engines;
-use host_plugin::{EventSink, PluginConfig, PluginHost, PluginSource};
+use host_plugin::{CodeFolder, EventSink, PluginConfig, PluginHost, PluginSource};
 use scenes::{request, snapshot};
 use serde_json::json;
 use shardhost_benches::{report, round, time_calls};
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let source = PluginSource { name: name.clone(), bytes: fs::read(&file)?.into(), manifest: None };
         let folder = tempfile::tempdir()?;
-        let config = PluginConfig { cache_folder: Some(folder.path().to_owned()), ..PluginConfig::default() };
+        let config = PluginConfig { code: Some(CodeFolder::at(folder.path())), passes: Some(folder.path().to_owned()), ..PluginConfig::default() };
         let host = PluginHost::start(config, Arc::new(Engines::default()), EventSink::none())?;
         let prepare = || -> Result<_, Box<dyn Error>> {
             let started = Instant::now();

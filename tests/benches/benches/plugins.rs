@@ -10,7 +10,7 @@ mod scenes;
 use std::{error::Error, sync::Arc, time::Instant};
 
 use host_engine::Engines;
-use host_plugin::{EventSink, PluginConfig, PluginHost, PluginSource};
+use host_plugin::{CodeFolder, EventSink, PluginConfig, PluginHost, PluginSource};
 use scenes::{problem, request, snapshot};
 use serde_json::json;
 use shardhost_benches::{Times, report, round, time_calls};
@@ -20,7 +20,7 @@ const SWAPS: usize = 1_000;
 fn main() -> Result<(), Box<dyn Error>> {
     starting()?;
     let folder = tempfile::tempdir()?;
-    let config = PluginConfig { cache_folder: Some(folder.path().to_owned()), ..PluginConfig::default() };
+    let config = PluginConfig { code: Some(CodeFolder::at(folder.path())), passes: Some(folder.path().to_owned()), ..PluginConfig::default() };
     let host = PluginHost::start(config, Arc::new(Engines::default()), EventSink::none())?;
     for devices in [3, 8, 64, 256, 1000] {
         let problem = problem(devices, 1);
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn starting() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let config = PluginConfig { cache_folder: Some(folder.path().to_owned()), ..PluginConfig::default() };
+    let config = PluginConfig { code: Some(CodeFolder::at(folder.path())), passes: Some(folder.path().to_owned()), ..PluginConfig::default() };
     let mut milliseconds = Vec::new();
     for _ in 0..6 {
         let started = Instant::now();

@@ -50,7 +50,7 @@ impl Admin {
     }
 
     /// Has something done.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize, body: Vec<u8>) -> Result<T, Error> {
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize, body: impl Into<Body>) -> Result<T, Error> {
         self.call(self.http.post(format!("{ADMIN_URL}{path}")).query(query).body(body)).await
     }
 

@@ -28,6 +28,7 @@ use super::{Global, client::Admin, screen::Screen};
 use crate::{
     component, config,
     error::{Error, Fault},
+    native_code,
     shelf::{self, Origin, Reach},
 };
 
@@ -243,7 +244,7 @@ async fn sent(global: &Global, admin: &Admin, args: InstallArgs) -> Result<Insta
     // What a file says is for the host to verify; here nothing limits it but memory.
     let found = origin.fetch(&config::load(None, global.flags())?.config.plugin_fetch, usize::MAX).await?;
     let query = InstallQuery { manifest: found.manifest, signature: found.signature, ..query };
-    admin.post("/plugins", &query, found.bytes.to_vec()).await
+    admin.post("/plugins", &query, found.bytes).await
 }
 
 async fn change(global: &Global, screen: &mut Screen, (action, done): (&str, &str), plugin: String) -> Result<(), Error> {
@@ -289,10 +290,10 @@ impl Subject {
 impl How {
     /// Compiles and starts the plugin. `config` is for one that is given none here.
     pub(super) fn open(&self, global: &Global, plugin: &Path, config: Option<String>) -> Result<Workbench, Error> {
-        let limits = config::load(self.file.clone(), global.flags())?.config.plugin_limits.guest;
+        let settings = config::load(self.file.clone(), global.flags())?.config;
         let slot = self.slot.as_deref().map(SlotName::parse).transpose()?;
         let config = self.config.clone().or(config);
-        Ok(Workbench::open(&source(plugin)?, slot, config, &limits, Arc::new(Engines::default()))?)
+        Ok(Workbench::open(&source(plugin)?, slot, config, &settings.plugin_limits.guest, Some(&native_code::folder(&settings)), Arc::new(Engines::default()))?)
     }
 
     /// The plugin's digest. Nothing is compiled.

@@ -21,12 +21,13 @@ use host_core::{
     units::Millis,
 };
 use host_engine::Engines;
-use host_plugin::{Limits, PluginKind, Replayer, Workbench};
+use host_plugin::{PluginKind, Replayer, Workbench};
 
 use super::{Global, plugin::source, screen::Screen, token::time_ms};
 use crate::{
-    config,
+    config::{self, Config},
     error::{Error, Fault},
+    native_code,
 };
 use fleet::Fleet;
 use guests::Guest;
@@ -96,8 +97,8 @@ pub(super) fn simulate(global: &Global, screen: &mut Screen, args: SimulateArgs)
         return Err(Fault::Usage { reason }.into());
     }
     let (name, scenario) = scenario(&args)?;
-    let limits = config::load(args.config.clone(), global.flags())?.config.plugin_limits.guest;
-    let runs = runs(&args, &limits, &scenario)?;
+    let config = config::load(args.config.clone(), global.flags())?.config;
+    let runs = runs(&args, &config, &scenario)?;
     let setting = Setting { fleet: name, seed: scenario.settings().seed, devices: scenario.devices().len(), models: scenario.models().to_vec() };
     if let Some(file) = &args.html {
         let page = report::page(&setting, &runs)?;
@@ -123,8 +124,8 @@ fn scenario(args: &SimulateArgs) -> Result<(String, Scenario), Error> {
 }
 
 /// One run for each policy that is compared, or one in all.
-fn runs(args: &SimulateArgs, limits: &Limits, scenario: &Scenario) -> Result<Vec<Run>, Error> {
-    let open = |plugin: &Path, kind: Option<PluginKind>| opened(plugin, kind, limits);
+fn runs(args: &SimulateArgs, config: &Config, scenario: &Scenario) -> Result<Vec<Run>, Error> {
+    let open = |plugin: &Path, kind: Option<PluginKind>| opened(plugin, kind, config);
     let allocation = open(&args.allocation, Some(PluginKind::Allocation))?;
     let routing = open(&args.routing, Some(PluginKind::Routing))?;
     let queueing = args.queueing.as_ref().map(|plugin| open(plugin, Some(PluginKind::Queueing))).transpose()?;
@@ -137,8 +138,8 @@ fn runs(args: &SimulateArgs, limits: &Limits, scenario: &Scenario) -> Result<Vec
 }
 
 /// Compiles and starts a plugin, and holds it to the kind that is wanted.
-fn opened(plugin: &Path, wanted: Option<PluginKind>, limits: &Limits) -> Result<Workbench, Error> {
-    let bench = Workbench::open(&source(plugin)?, None, None, limits, Arc::new(Engines::default()))?;
+fn opened(plugin: &Path, wanted: Option<PluginKind>, config: &Config) -> Result<Workbench, Error> {
+    let bench = Workbench::open(&source(plugin)?, None, None, &config.plugin_limits.guest, Some(&native_code::folder(config)), Arc::new(Engines::default()))?;
     match wanted {
         Some(kind) if kind != bench.kind() => {
             let reason = format!("`{}` is of the kind `{}`, `{kind}` is wanted", bench.plugin(), bench.kind());

@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(
             faults(&sources),
             [
-                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, routing, routing_models, routing_requests, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, review, links, predictions, conversion, cache, peers, store, traces, log, engines",
+                "host.yaml: key `htpp` is not known, there are data, models, plugins, insecure, drain_ms_max, calibration_ms, http, requests, local_devices, profile, profile_time_ratio, slots, routing, routing_models, routing_requests, plugin_limits, plugin_trust, plugin_fetch, record, record_bytes_max, record_waiting_max, join, leases, review, links, predictions, conversion, cache, native_code, peers, store, traces, log, engines",
                 "http.address is \"nowhere\" (host.yaml), it must be an address such as 127.0.0.1:8000",
                 "host.yaml: key `http.prot` is not known, there are address, body_bytes_max",
                 "local_devices is [{\"id\":\"a\"},{\"id\":\"a\"}] (host.yaml), device `a` is there twice",

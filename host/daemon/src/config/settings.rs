@@ -483,6 +483,8 @@ static SETTINGS: &[Setting] = &[
     },
     Setting { key: "cache.bytes_max", set: |c, v| number(&mut c.cache.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.cache.bytes_max) },
     Setting { key: "cache.disk_ratio_max", set: |c, v| ratio(&mut c.cache.disk_ratio_max, v, 0.01..=1.0), get: |c| json!(c.cache.disk_ratio_max) },
+    Setting { key: "native_code.folder", set: |c, v| path(c.native_code.folder.get_or_insert_default(), v), get: |c| json!(c.native_code.folder) },
+    Setting { key: "native_code.bytes_max", set: |c, v| number(&mut c.native_code.bytes_max, v, 1 << 20..=1 << 50), get: |c| json!(c.native_code.bytes_max) },
     Setting { key: "peers.port", set: |c, v| number(&mut c.peers.port, v, 0..=65_535), get: |c| json!(c.peers.port) },
     Setting { key: "peers.small_bytes_max", set: |c, v| number(&mut c.peers.small_bytes_max, v, 1024..=GIB), get: |c| json!(c.peers.small_bytes_max) },
     Setting {

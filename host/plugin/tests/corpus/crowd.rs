@@ -14,7 +14,7 @@ use std::{
 
 use host_core::{strikes::StrikePolicy, units::Millis};
 use host_engine::{Engines, Kind, MlpSize, Shard, Tensor, generate, inspect, split};
-use host_plugin::{Deadlines, EventSink, Limits, PluginConfig, PluginEvent, PluginHost, RunCall, SlotName};
+use host_plugin::{CodeFolder, Deadlines, EventSink, Limits, PluginConfig, PluginEvent, PluginHost, RunCall, SlotName};
 
 use crate::scenes::{model_id, request, snapshot};
 
@@ -52,7 +52,7 @@ impl Crowd {
             let config = PluginConfig {
                 // What one case was asked would keep the next ones from being installed.
                 rehearsed_problems_max: 0,
-                cache_folder: Some(concat!(env!("CARGO_TARGET_TMPDIR"), "/native").into()),
+                code: Some(CodeFolder::at(concat!(env!("CARGO_TARGET_TMPDIR"), "/native-code"))),
                 // Smaller limits are met sooner, and the corpus runs unoptimised.
                 limits: Limits { deadlines, allocation_returned_bytes_max: 1 << 20, tensors_max: 64, graphs_max: 1, ..Limits::default() },
                 strikes,

@@ -19,7 +19,7 @@ use host_core::{
     units::{Bytes, Millis},
 };
 use host_engine::Engines;
-use host_plugin::{EventSink, PluginConfig, PluginEvent, PluginHost};
+use host_plugin::{CodeFolder, EventSink, PluginConfig, PluginEvent, PluginHost};
 
 pub fn model_id() -> ModelId {
     ModelId { name: ModelName::parse("digits").expect("a name"), version: 1 }
@@ -93,7 +93,11 @@ impl Scene {
         Self::with_engines(config, Engines::default())
     }
 
-    pub fn with_engines(config: PluginConfig, engines: Engines) -> Self {
+    /// Native code is kept between tests and runs, unless the config says where or a child is to compile.
+    pub fn with_engines(mut config: PluginConfig, engines: Engines) -> Self {
+        if config.compiler.is_none() {
+            config.code.get_or_insert_with(|| CodeFolder::at(concat!(env!("CARGO_TARGET_TMPDIR"), "/native-code")));
+        }
         let events = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&events);
         let host = PluginHost::start(config, Arc::new(engines), EventSink::new(move |event| sink.lock().expect("no test panics here").push(event)));
