@@ -40,6 +40,22 @@ fn a_library_of_another_version_is_refused_with_both_versions() {
 }
 
 #[test]
+fn an_operator_that_the_device_lacks_is_refused_as_the_library_says_it() {
+    let named = "ACL_ERROR_OP_NOT_FOUND (100024), an operator of the model is not installed: EZ3003: No supported Ops kernel and engine are found for \
+        [Relu_1], optype [Relu].";
+    for (vendor, words) in [(RKNN, "rknn_init answered RKNN_ERR_FAIL (-1), it failed"), (ACL, named)] {
+        let double = Double::new(vendor);
+        let (engine, shard) = (double.engine(), converted(vendor, "mlp"));
+        double.set("lacks:Relu");
+        let error = engine.load(&shard, &LoadOptions::default()).expect_err("it lacks an operator").to_string();
+        assert!(error.ends_with(words), "{error}");
+        double.assert_clean("after a refusal");
+        double.set("lacks:Softmax");
+        engine.load(&shard, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
 fn settings_that_are_not_known_are_refused_when_opened_and_when_loaded() {
     for vendor in VENDORS {
         let double = Double::new(vendor);
