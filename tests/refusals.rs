@@ -1,5 +1,5 @@
 //! What an accelerator does not take: an operator, a shard that its memory has no room for, a length. Each is refused in words that name it,
-//! the plan or the request goes round that device, and clients get their right answers.
+//! the plan or the request goes round that device, and clients get their right answers. So is a library of another version.
 //!
 //! The libraries are doubles. The program of this test is also the converter that the host calls.
 #![allow(clippy::panic, reason = "tests fail by panicking")]
@@ -18,14 +18,15 @@ use std::{collections::BTreeSet, fs, path::Path};
 use double_core::library;
 use doubled::{CHIPS, assert_close, converter, expected, infer, put};
 use host_engine::{EncoderSize, Kind, OnnxFile, Specimen, Tensor, generate};
-use pooled::{is_loaded, serves, stages, wait_until};
+use pooled::{classify, is_loaded, serves, stages, wait_until};
 use running::Host;
 use serde_json::{Value, json};
 
-const TESTS: [(&str, fn()); 3] = [
+const TESTS: [(&str, fn()); 4] = [
     ("a_shard_with_an_operator_that_an_accelerator_lacks_goes_to_the_others", a_shard_with_an_operator_that_an_accelerator_lacks_goes_to_the_others),
     ("a_shard_that_a_device_has_no_memory_for_goes_to_the_others", a_shard_that_a_device_has_no_memory_for_goes_to_the_others),
     ("a_length_over_the_largest_bucket_goes_to_a_device_that_takes_it", a_length_over_the_largest_bucket_goes_to_a_device_that_takes_it),
+    ("a_library_of_another_version_is_named_once_and_the_host_serves", a_library_of_another_version_is_named_once_and_the_host_serves),
 ];
 
 /// The targets, as people name them: of `rock`, then of `climb`.
@@ -127,6 +128,11 @@ fn tokens(length: usize) -> Vec<i64> {
     (0..50).cycle().skip(3).step_by(7).take(length).collect()
 }
 
+/// Floats as an input of a request.
+fn numbers(name: &str, tensor: &Tensor) -> Value {
+    json!({"name": name, "shape": tensor.shape(), "datatype": "FP32", "data": tensor.to_f64()})
+}
+
 /// A device that refuses a model when it loads it.
 struct Case {
     /// The environment variable of a double, and the faults in it.
@@ -150,8 +156,7 @@ fn goes_round(cases: &[Case]) {
         pool.wait_for(*others);
         for question in 0..QUESTIONS {
             let golden = specimen.golden(&specimen.lengths, question as u64).expect("the reference takes it");
-            let input = |(spec, tensor): (&host_engine::TensorSpec, &Tensor)| json!({"name": spec.name, "shape": tensor.shape(), "datatype": "FP32", "data": tensor.to_f64()});
-            let inputs: Vec<Value> = specimen.shard.inputs.iter().zip(&golden.inputs).map(input).collect();
+            let inputs: Vec<Value> = specimen.shard.inputs.iter().zip(&golden.inputs).map(|(spec, tensor)| numbers(&spec.name, tensor)).collect();
             let found = infer(&pool.host, ARITHMETIC, &json!(inputs)).unwrap_or_else(|instead| panic!("{offer}, question {question}: {instead}"));
             assert_close(&found, &golden.outputs[0].to_f64(), &format!("{offer}, question {question}"));
         }
@@ -211,4 +216,16 @@ fn a_length_over_the_largest_bucket_goes_to_a_device_that_takes_it() {
     pool.encodes(20);
     let refused = pool.encode(40).expect_err("no bucket is so long");
     assert!(refused.contains("dimension `sequence` of input `input_ids` is 40, the largest bucket has "), "{refused}");
+}
+
+fn a_library_of_another_version_is_named_once_and_the_host_serves() {
+    let path = path("acl_double");
+    let library = format!("engines.acl.library={path}");
+    let flags = ["--local-devices", "1", "--models", "models", "--set", &library, "--set", r#"engines.driver.environment=["DOUBLE_*"]"#];
+    let host = Host::start_with(&flags, &[("DOUBLE_ACL", "version:0.9.3")]);
+    let lines = || host.said().into_iter().filter(|line| line.contains("the engine cannot be used")).collect::<Vec<_>>();
+    wait_until("what is wrong with it", || !lines().is_empty());
+    assert_eq!(classify(&host, 8).0, 8);
+    let expected = format!("library `{path}`: expected version 1.x, found 0.9.3");
+    assert!(matches!(&lines()[..], [line] if line.contains(&expected)), "{:?}", host.said());
 }

@@ -25,6 +25,9 @@ enum State {
     Ended,
 }
 
+/// First number of the interface's version: AscendCL's documentation says that another one is for changes that do not fit.
+const MAJOR: i32 = 1;
+
 /// By the library's path.
 static STATES: Mutex<Option<HashMap<PathBuf, State>>> = Mutex::new(None);
 
@@ -83,6 +86,10 @@ impl Runtime {
             let _ = unsafe { (api.finalize)() };
             error
         };
+        if let Some([major, minor, patch]) = version(&api).filter(|[major, ..]| *major != MAJOR) {
+            let path = api.loaded.path().display();
+            return Err(end(Error::unsupported(format!("library `{path}`: expected version {MAJOR}.x, found {major}.{minor}.{patch}"))));
+        }
         // SAFETY: the library is started; the pointers are to values that live during the calls.
         unsafe {
             api.check((api.device_count)(&raw mut count), "find devices", "aclrtGetDeviceCount").map_err(end)?;

@@ -40,6 +40,21 @@ fn a_library_of_another_version_is_refused_with_both_versions() {
 }
 
 #[test]
+fn an_interface_that_does_not_fit_is_refused_when_its_library_is_opened() {
+    for version in ["0.9.3", "2.0.0"] {
+        let double = Double::new(ACL);
+        double.set(&format!("version:{version}"));
+        let error = double.open(&[]).expect_err("another interface").to_string();
+        let expected = format!("library `{}`: expected version 1.x, found {version}", double.path.display());
+        assert!(error.ends_with(&expected) && !error.contains('\n'), "{error}");
+        double.assert_clean("after a refusal");
+    }
+    let double = Double::new(ACL);
+    double.set("version:1.1.0");
+    assert_eq!(double.engine().info().version, "1.1.0");
+}
+
+#[test]
 fn an_operator_that_the_device_lacks_is_refused_as_the_library_says_it() {
     let named = "ACL_ERROR_OP_NOT_FOUND (100024), an operator of the model is not installed: EZ3003: No supported Ops kernel and engine are found for \
         [Relu_1], optype [Relu].";
