@@ -9,6 +9,7 @@ mod layout;
 pub mod library;
 pub mod ort;
 pub mod rknn;
+mod room;
 mod symbols;
 
 use std::{collections::BTreeMap, path::Path};

@@ -211,7 +211,7 @@ impl<E: Operations> Converted<E> {
         let because = |reason: String| Refusal::because(format!("engine {}: {reason}", engine.name));
         has_room(engine, info)?;
         takes_types(engine, info).map_err(because)?;
-        let graph = self.engine.load(&engine.name, shard, &self.settings.options).map_err(|error| because(self.explained(&error.message, info)))?;
+        let graph = self.engine.load(&engine.name, shard, &self.settings.options).map_err(|error| because(self.explained(&error, info)))?;
         let shapes = Shapes::new(&info.inputs, &info.outputs, &self.settings.masked);
         let made = self.engine.buckets(&graph);
         let buckets = made.iter().map(|infos| bucket(&shapes, infos, self.settings.layout)).collect::<Result<Vec<_>, _>>().map_err(because)?;
@@ -222,11 +222,12 @@ impl<E: Operations> Converted<E> {
         Ok((Loaded { graph, shapes, buckets }, fit))
     }
 
-    /// An engine's reason, with the operators that may be behind it.
-    fn explained(&self, message: &str, info: &ShardInfo) -> String {
+    /// An engine's reason, with the operators that may be behind it. None of them is behind memory that is used up.
+    fn explained(&self, error: &EngineError, info: &ShardInfo) -> String {
+        let message = &error.message;
         let unknown: Vec<&str> = info.operators.iter().map(String::as_str).filter(|name| self.accelerator.operators.binary_search(name).is_err()).collect();
-        if unknown.is_empty() {
-            return message.to_owned();
+        if unknown.is_empty() || error.kind == EngineErrorKind::Exhausted {
+            return message.clone();
         }
         format!("{message}; {} does not list operator {}", self.accelerator.toolkit, unknown.join(", "))
     }

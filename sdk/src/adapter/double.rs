@@ -79,6 +79,8 @@ pub struct Shard {
     pub buckets: Vec<Vec<TensorInfo>>,
     /// Why it does not load.
     pub refused: Option<String>,
+    /// Whether that is memory that is used up.
+    pub is_short: bool,
 }
 
 impl Shard {
@@ -92,7 +94,7 @@ impl Shard {
         };
         let (inputs, outputs) = (inputs.iter().map(port).collect(), outputs.iter().map(port).collect());
         let info = ShardInfo { id: "m@1[0..1)".to_owned(), weight_bytes: 1e6, inputs, outputs, operators: vec!["Add".to_owned(), "MatMul".to_owned()] };
-        Self { info, computes, buckets: Vec::new(), refused: None }
+        Self { info, computes, buckets: Vec::new(), refused: None, is_short: false }
     }
 
     /// Converted for these shapes of its inputs, too, with these element types.
@@ -150,7 +152,7 @@ impl Engine for Double {
     fn load(&self, engine: &str, shard: &Shard, options: &[Attribute]) -> Result<Shard, EngineError> {
         self.loads.borrow_mut().push((engine.to_owned(), options.to_vec()));
         match &shard.refused {
-            Some(reason) => Err(refused(EngineErrorKind::Unsupported, reason.clone())),
+            Some(reason) => Err(refused(if shard.is_short { EngineErrorKind::Exhausted } else { EngineErrorKind::Unsupported }, reason.clone())),
             None => Ok(shard.clone()),
         }
     }

@@ -44,7 +44,8 @@ impl Buffers {
         let api = &self.runtime.api;
         let mut buffer = Buffer { memory: null_mut(), size, handle: null_mut() };
         // SAFETY: the pointer is to one that lives. A size of 0 is refused by the library, so an empty tensor gets a byte.
-        api.check(unsafe { (api.malloc)(&raw mut buffer.memory, size.max(1), abi::HUGE_FIRST) }, "allocate a tensor", "aclrtMalloc")?;
+        let code = unsafe { (api.malloc)(&raw mut buffer.memory, size.max(1), abi::HUGE_FIRST) };
+        api.check(code, "allocate a tensor", "aclrtMalloc").map_err(|error| self.runtime.short(error, size as u64))?;
         // SAFETY: the memory was just allocated with this size.
         buffer.handle = unsafe { (api.create_buffer)(buffer.memory, size) };
         // From here on dropping frees it.

@@ -65,9 +65,11 @@ impl Model {
         // SAFETY: `size` bytes lie at `data` during the calls; the library copies what it keeps. The pointers are to values that live.
         unsafe {
             api.check((api.query_size)(data, size, &raw mut working, &raw mut weights), "read a model", "aclmdlQuerySizeFromMem")?;
-            api.check((api.load)(data, size, &raw mut number), "load a model", "aclmdlLoadFromMem")?;
         }
         let memory_bytes = working as u64 + weights as u64;
+        // SAFETY: as above.
+        let code = unsafe { (api.load)(data, size, &raw mut number) };
+        api.check(code, "load a model", "aclmdlLoadFromMem").map_err(|error| runtime.short(error, memory_bytes))?;
         let mut model = Self { runtime: Arc::clone(runtime), number, runs: Mutex::default(), inputs: Vec::new(), outputs: Vec::new(), memory_bytes };
         let (inputs, outputs) = {
             let description = Description::of(&model)?;

@@ -16,6 +16,7 @@ use super::{
     abi,
     api::{Api, text},
 };
+use crate::room;
 
 /// Whether a library was started in this process.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ enum State {
     Running(Weak<Runtime>, i32),
     Ended,
 }
+
+/// First number of the interface's version: AscendCL's documentation says that another one is for changes that do not fit.
+const MAJOR: i32 = 1;
 
 /// By the library's path.
 static STATES: Mutex<Option<HashMap<PathBuf, State>>> = Mutex::new(None);
@@ -82,6 +86,10 @@ impl Runtime {
             let _ = unsafe { (api.finalize)() };
             error
         };
+        if let Some([major, minor, patch]) = version(&api).filter(|[major, ..]| *major != MAJOR) {
+            let path = api.loaded.path().display();
+            return Err(end(Error::unsupported(format!("library `{path}`: expected version {MAJOR}.x, found {major}.{minor}.{patch}"))));
+        }
         // SAFETY: the library is started; the pointers are to values that live during the calls.
         unsafe {
             api.check((api.device_count)(&raw mut count), "find devices", "aclrtGetDeviceCount").map_err(end)?;
@@ -111,22 +119,43 @@ impl Runtime {
 
     /// Version of the library: `1.12.0`; empty if it does not say it.
     pub(super) fn version(&self) -> String {
-        let (mut major, mut minor, mut patch) = (0, 0, 0);
-        // SAFETY: three pointers to numbers that live during the call.
-        let code = unsafe { (self.api.get_version)(&raw mut major, &raw mut minor, &raw mut patch) };
-        if code == abi::SUCCESS { format!("{major}.{minor}.{patch}") } else { String::new() }
+        version(&self.api).map(|[major, minor, patch]| format!("{major}.{minor}.{patch}")).unwrap_or_default()
     }
 
     /// All of the device's memory in bytes; none if the library does not say it.
     pub(super) fn memory(&self) -> Option<u64> {
+        self.memory_now().map(|now| now.total_bytes)
+    }
+
+    /// An error with how much memory was needed and how much is free, if it is that memory is used up.
+    pub(super) fn short(&self, error: Error, needed_bytes: u64) -> Error {
+        room::told(error, needed_bytes, || self.memory_now().map(|now| now.free_bytes))
+    }
+
+    fn memory_now(&self) -> Option<MemoryNow> {
         self.enter().ok()?;
         [abi::HIGH_BANDWIDTH, abi::DDR].into_iter().find_map(|kind| {
             let (mut free, mut total) = (0, 0);
             // SAFETY: two pointers to numbers that live during the call.
             let code = unsafe { (self.api.get_memory)(kind, &raw mut free, &raw mut total) };
-            (code == abi::SUCCESS && total > 0).then_some(total as u64)
+            (code == abi::SUCCESS && total > 0).then_some(MemoryNow { free_bytes: free as u64, total_bytes: total as u64 })
         })
     }
+}
+
+/// What a device says of its memory.
+#[derive(Clone, Copy, Debug)]
+struct MemoryNow {
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+/// The interface's version; none if the library does not say it.
+fn version(api: &Api) -> Option<[i32; 3]> {
+    let (mut major, mut minor, mut patch) = (0, 0, 0);
+    // SAFETY: three pointers to numbers that live during the call.
+    let code = unsafe { (api.get_version)(&raw mut major, &raw mut minor, &raw mut patch) };
+    (code == abi::SUCCESS).then_some([major, minor, patch])
 }
 
 impl Drop for Runtime {

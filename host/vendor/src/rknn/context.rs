@@ -11,6 +11,7 @@ use bytes::Bytes;
 use host_engine::{Error, Fault};
 
 use super::{abi, api::Api, codes::check};
+use crate::room;
 
 /// A model in the NPU, and the state of one run of it.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ impl Context {
             0 => return Err(Error::unsupported("the artefact is empty")),
             _ => unsafe { (api.init)(&raw mut handle, model.as_ptr().cast_mut().cast(), size, 0, std::ptr::null_mut()) },
         };
-        check(code, "load a model", "rknn_init")?;
+        // The NPU's memory is the machine's.
+        check(code, "load a model", "rknn_init").map_err(|error| room::told(error, u64::from(size), room::of_machine))?;
         let kept = api.duplicate.is_none().then(|| model.clone());
         Ok(Self { api: Arc::clone(api), handle, calls: Mutex::default(), origin: None, model: kept })
     }

@@ -11,6 +11,7 @@ use super::{
     codes::check,
     context::{Context, size_of_tensor},
 };
+use crate::room;
 
 /// Memory of one tensor of a context.
 #[derive(Debug)]
@@ -32,8 +33,9 @@ impl Memory {
         // SAFETY: the context is live; null says that there is no memory.
         let memory = unsafe { (functions.create)(context.handle(), wanted) };
         if memory.is_null() {
-            let reason = format!("rknn_create_mem has no {wanted} bytes");
-            return Err(Fault::Exhausted { engine: "rknn".into(), doing: "load a model", reason }.into());
+            let reason = "rknn_create_mem gave nothing".to_owned();
+            let error = Fault::Exhausted { engine: "rknn".into(), doing: "load a model", reason }.into();
+            return Err(room::told(error, u64::from(wanted), room::of_machine));
         }
         let made = Self { context: Arc::clone(context), functions, memory, size };
         // SAFETY: `memory` is live and of this context; the attribute is copied by the library.

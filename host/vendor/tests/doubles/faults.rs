@@ -109,8 +109,14 @@ fn a_device_without_memory_left_is_told_apart_from_one_that_fails() {
             double.set(&format!("memory:{bytes}"));
             let error = engine.load(&shard, &LoadOptions::default()).expect_err("no room");
             assert!(matches!(error.fault(), Fault::Exhausted { .. }), "{bytes} bytes on {}: {error}", vendor.engine);
+            assert!(error.to_string().contains(" bytes are needed, "), "{error}");
             double.assert_clean("after a refusal");
         }
+        // Others hold nearly all of it. A Rockchip NPU has none of its own.
+        double.set("memory:1000000,taken:999408");
+        let error = engine.load(&shard, &LoadOptions::default()).expect_err("no room").to_string();
+        let free = if vendor.engine == "acl" { ", 592 are free" } else { " are free" };
+        assert!(error.ends_with(free), "{error}");
         double.set("");
         engine.load(&shard, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
     }

@@ -40,6 +40,37 @@ fn a_library_of_another_version_is_refused_with_both_versions() {
 }
 
 #[test]
+fn an_interface_that_does_not_fit_is_refused_when_its_library_is_opened() {
+    for version in ["0.9.3", "2.0.0"] {
+        let double = Double::new(ACL);
+        double.set(&format!("version:{version}"));
+        let error = double.open(&[]).expect_err("another interface").to_string();
+        let expected = format!("library `{}`: expected version 1.x, found {version}", double.path.display());
+        assert!(error.ends_with(&expected) && !error.contains('\n'), "{error}");
+        double.assert_clean("after a refusal");
+    }
+    let double = Double::new(ACL);
+    double.set("version:1.1.0");
+    assert_eq!(double.engine().info().version, "1.1.0");
+}
+
+#[test]
+fn an_operator_that_the_device_lacks_is_refused_as_the_library_says_it() {
+    let named = "ACL_ERROR_OP_NOT_FOUND (100024), an operator of the model is not installed: EZ3003: No supported Ops kernel and engine are found for \
+        [Relu_1], optype [Relu].";
+    for (vendor, words) in [(RKNN, "rknn_init answered RKNN_ERR_FAIL (-1), it failed"), (ACL, named)] {
+        let double = Double::new(vendor);
+        let (engine, shard) = (double.engine(), converted(vendor, "mlp"));
+        double.set("lacks:Relu");
+        let error = engine.load(&shard, &LoadOptions::default()).expect_err("it lacks an operator").to_string();
+        assert!(error.ends_with(words), "{error}");
+        double.assert_clean("after a refusal");
+        double.set("lacks:Softmax");
+        engine.load(&shard, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
 fn settings_that_are_not_known_are_refused_when_opened_and_when_loaded() {
     for vendor in VENDORS {
         let double = Double::new(vendor);

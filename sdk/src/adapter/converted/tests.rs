@@ -165,10 +165,12 @@ fn refusals_name_what_is_wrong_of_each_engine() {
     let mut odd = sound();
     odd.info.operators = ["Add", "Loop", "NonZero"].map(str::to_owned).to_vec();
     odd.refused = Some("it was not converted for this".to_owned());
+    let full = Shard { refused: Some("out of memory".to_owned()), is_short: true, ..odd.clone() };
     let mut heavy = sound();
     heavy.info.weight_bytes = 1e9;
     let cases = [
         Case { shard: odd, says: "engine first: it was not converted for this; Toolkit 1 does not list operator Loop, NonZero" },
+        Case { shard: full, says: "engine first: out of memory" },
         Case { shard: heavy, says: "engine first: m@1[0..1) takes 1501000000 bytes, there are 1000000000" },
         Case {
             shard: encoder().converted(&[(FP32, &[1, 4, 3]), (INT64, &[1, 4])]),

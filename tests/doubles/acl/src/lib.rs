@@ -20,12 +20,14 @@ use abi::{
     ACL_ERROR_INVALID_DEVICE, ACL_ERROR_INVALID_PARAM, ACL_ERROR_REPEAT_INITIALIZE, ACL_ERROR_RT_MEMORY_ALLOCATION, ACL_ERROR_UNINITIALIZE,
     ACL_MEMCPY_DEVICE_TO_HOST, ACL_MEMCPY_HOST_TO_DEVICE, ACL_SUCCESS, AclError, Handle,
 };
-use state::{CURRENT, Life, WATCH, entered, refuse, started, state};
+use state::{CURRENT, Life, WATCH, entered, recent, refuse, started, state};
 
 /// Devices that it has.
 const DEVICES: u32 = 1;
 /// Its memory where no fault says another size.
 const MEMORY_BYTES: u64 = 8 << 30;
+/// Its interface's version where no fault says another one.
+const VERSION: [i32; 3] = [1, 12, 0];
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aclInit(_config: *const c_char) -> AclError {
@@ -62,14 +64,20 @@ pub unsafe extern "C" fn aclrtGetVersion(major: *mut i32, minor: *mut i32, patch
         if major.is_null() || minor.is_null() || patch.is_null() {
             return Err((ACL_ERROR_INVALID_PARAM, "null".into()));
         }
+        let [first, second, third] = version();
         // SAFETY: not null, and the caller's to write to.
         unsafe {
-            major.write(1);
-            minor.write(12);
-            patch.write(0);
+            major.write(first);
+            minor.write(second);
+            patch.write(third);
         }
         Ok(())
     })
+}
+
+fn version() -> [i32; 3] {
+    let said: Option<Vec<i32>> = WATCH.version().map(|text| text.split('.').filter_map(|number| number.parse().ok()).collect());
+    said.and_then(|numbers| <[i32; 3]>::try_from(numbers).ok()).unwrap_or(VERSION)
 }
 
 #[unsafe(no_mangle)]
@@ -81,7 +89,7 @@ pub extern "C" fn aclrtGetSocName() -> *const c_char {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn aclGetRecentErrMsg() -> *const c_char {
-    c"EZ9999: Inner Error (double)".as_ptr()
+    recent()
 }
 
 #[unsafe(no_mangle)]
@@ -160,7 +168,7 @@ pub unsafe extern "C" fn aclrtGetMemInfo(_kind: c_int, free: *mut usize, total: 
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         // SAFETY: not null, and the caller's to write to.
         unsafe {
-            free.write(bytes(all - WATCH.memory_bytes().min(all)));
+            free.write(bytes(all.saturating_sub(WATCH.memory_bytes() + WATCH.memory_bytes_taken())));
             total.write(bytes(all));
         }
         Ok(())

@@ -11,8 +11,11 @@ use double_core::{Model, Payload, garbage};
 use host_engine::TensorSpec;
 
 use crate::{
-    abi::{ACL_ERROR_FAILURE, ACL_ERROR_GE_MEMORY_ALLOCATION, ACL_ERROR_INVALID_PARAM, ACL_ERROR_PARSE_MODEL, ACL_SUCCESS, AclError, AclmdlIoDims, Handle},
-    state::{Buffer, Description, Refusal, State, WATCH, entered, number, output_bytes, refuse, shape, started, state, tensor_bytes},
+    abi::{
+        ACL_ERROR_FAILURE, ACL_ERROR_GE_MEMORY_ALLOCATION, ACL_ERROR_INVALID_PARAM, ACL_ERROR_OP_NOT_FOUND, ACL_ERROR_PARSE_MODEL, ACL_SUCCESS, AclError,
+        AclmdlIoDims, Handle,
+    },
+    state::{Buffer, Description, Refusal, State, WATCH, entered, explain, number, output_bytes, refuse, shape, started, state, tensor_bytes},
 };
 
 /// The side of a model in a description's list of names.
@@ -69,6 +72,10 @@ pub unsafe extern "C" fn aclmdlLoadFromMem(model: *const c_void, size: usize, id
     };
     let weights = payload.file.len();
     let Ok(model) = Model::load(payload) else { return ACL_ERROR_PARSE_MODEL };
+    if let Some(operator) = WATCH.lacked(&model) {
+        explain(&format!("EZ3003: No supported Ops kernel and engine are found for [{operator}_1], optype [{operator}]."));
+        return ACL_ERROR_OP_NOT_FOUND;
+    }
     if !WATCH.take(weights) {
         return ACL_ERROR_GE_MEMORY_ALLOCATION;
     }

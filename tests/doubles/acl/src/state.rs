@@ -1,9 +1,9 @@
 //! What the library holds: contexts, device memory, models, descriptions, data sets and buffers.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
-    ffi::CString,
+    ffi::{CString, c_char},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -66,6 +66,18 @@ static STATE: Mutex<Option<State>> = Mutex::new(None);
 thread_local! {
     /// The context that this thread has entered; 0 is none.
     pub static CURRENT: Cell<usize> = const { Cell::new(0) };
+    /// What it says of the last error of this thread.
+    static RECENT: RefCell<CString> = RefCell::new(c"EZ9999: Inner Error (double)".to_owned());
+}
+
+/// Says more of an error than its code does.
+pub fn explain(text: &str) {
+    RECENT.with_borrow_mut(|recent| *recent = CString::new(text).unwrap_or_default());
+}
+
+/// What was said last; it stays until this thread's next error is explained.
+pub fn recent() -> *const c_char {
+    RECENT.with_borrow(|recent| recent.as_ptr())
 }
 
 /// Works on the state.

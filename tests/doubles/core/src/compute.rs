@@ -11,6 +11,7 @@ use crate::payload::Payload;
 pub struct Model {
     graph: Box<dyn Graph>,
     payload: Payload,
+    operators: Vec<String>,
 }
 
 impl Model {
@@ -18,7 +19,7 @@ impl Model {
     pub fn load(payload: Payload) -> Result<Self, Error> {
         let shard = Shard::read(payload.file.clone(), None)?;
         let options = LoadOptions { open: OpenDimensions::None, ..LoadOptions::default() };
-        Ok(Self { graph: TractEngine.load(&shard, &options)?, payload })
+        Ok(Self { graph: TractEngine.load(&shard, &options)?, payload, operators: shard.operators })
     }
 
     /// What it was loaded from.
@@ -26,9 +27,14 @@ impl Model {
         &self.payload
     }
 
+    /// Operators that it uses, sorted.
+    pub fn operators(&self) -> &[String] {
+        &self.operators
+    }
+
     /// Another user of the same weights.
     pub fn share(&self) -> Result<Self, Error> {
-        Ok(Self { graph: self.graph.share()?, payload: self.payload.clone() })
+        Ok(Self { graph: self.graph.share()?, payload: self.payload.clone(), operators: self.operators.clone() })
     }
 
     /// Computes. Floats go through 16 bits on the way in and out where the payload says so.

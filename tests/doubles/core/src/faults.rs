@@ -6,8 +6,10 @@
 //! - `slow:FUNCTION:MS`: every call takes so many milliseconds more;
 //! - `garbage`: outputs hold bytes that mean nothing;
 //! - `memory:BYTES`: the device has so much memory;
+//! - `taken:BYTES`: others hold so much of that;
+//! - `lacks:OPERATOR`: the device does not compute this operator;
 //! - `chip:NAME`: the device is this chip;
-//! - `version:TEXT`: the library is this version.
+//! - `version:TEXT`: the library is this version; of AscendCL's the interface, in three numbers.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,6 +22,10 @@ pub struct Faults {
     pub garbage: bool,
     /// Memory of the device in bytes; none is no limit.
     pub memory_bytes_max: Option<u64>,
+    /// How much of that others hold, in bytes.
+    pub memory_bytes_taken: u64,
+    /// Operators that the device does not compute.
+    pub operators_lacked: Vec<String>,
     /// The device's chip; none takes every model.
     pub chip: Option<String>,
     /// What the library says that its version is; none is the double's own.
@@ -70,6 +76,8 @@ impl Faults {
                 ["slow", function, ms] => rule(function, None, Action::Slow(Duration::from_millis(number(ms)?))),
                 ["garbage"] => made.garbage = true,
                 ["memory", bytes] => made.memory_bytes_max = Some(number(bytes)?),
+                ["taken", bytes] => made.memory_bytes_taken = number(bytes)?,
+                ["lacks", operator] => made.operators_lacked.push(operator.to_owned()),
                 ["chip", name] => made.chip = Some(name.to_owned()),
                 ["version", text] => made.version = Some(text.to_owned()),
                 _ => return Err(wrong()),
@@ -97,6 +105,8 @@ mod tests {
         assert_eq!((faults.call("run"), faults.call("run"), faults.call("run")), (None, Some(Action::Fail(-1)), None));
         assert_eq!(faults.call("get"), Some(Action::Slow(Duration::from_millis(5))));
         assert!(faults.garbage && faults.memory_bytes_max == Some(10));
+        let full = Faults::parse("memory:10,taken:7,lacks:Neg,lacks:com.microsoft.Gelu").expect("known words");
+        assert_eq!((full.memory_bytes_taken, &full.operators_lacked[..]), (7, &["Neg".to_owned(), "com.microsoft.Gelu".to_owned()][..]));
         let mut ends = Faults::parse("exit:run:1,babble:run:2,version:1.7.5").expect("known words");
         assert_eq!((ends.call("run"), ends.call("run"), ends.version.as_deref()), (Some(Action::Exit), Some(Action::Babble), Some("1.7.5")));
         assert_eq!(Faults::parse("burn:run:1").expect_err("unknown"), "fault `burn:run:1` is not known");

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     babble::babble,
+    compute::Model,
     faults::{Action, Faults},
 };
 
@@ -90,9 +91,19 @@ impl Watch {
         self.with(|state| state.faults.version.clone())
     }
 
+    /// The first operator of a model that the device does not compute; none if it computes all of them.
+    pub fn lacked(&self, model: &Model) -> Option<String> {
+        self.with(|state| model.operators().iter().find(|operator| state.faults.operators_lacked.contains(operator)).cloned())
+    }
+
     /// Memory of the device in bytes; none is no limit.
     pub fn memory_bytes_max(&self) -> Option<u64> {
         self.with(|state| state.faults.memory_bytes_max)
+    }
+
+    /// How much of that others hold, in bytes.
+    pub fn memory_bytes_taken(&self) -> u64 {
+        self.with(|state| state.faults.memory_bytes_taken)
     }
 
     /// Memory in use, in bytes.
@@ -105,7 +116,7 @@ impl Watch {
     pub fn take(&self, bytes: usize) -> bool {
         self.with(|state| {
             let wanted = state.memory_bytes + bytes as u64;
-            let fits = state.faults.memory_bytes_max.is_none_or(|max| wanted <= max);
+            let fits = state.faults.memory_bytes_max.is_none_or(|max| wanted.saturating_add(state.faults.memory_bytes_taken) <= max);
             if fits {
                 state.memory_bytes = wanted;
             }

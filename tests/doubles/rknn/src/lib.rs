@@ -86,6 +86,11 @@ pub unsafe extern "C" fn rknn_init(context: *mut RknnContext, model: *mut c_void
     }
     let weights = payload.file.len();
     let Ok(model) = Model::load(payload) else { return RKNN_ERR_MODEL_INVALID };
+    if let Some(operator) = WATCH.lacked(&model) {
+        // The library, too, names the operator in what it prints and nowhere else.
+        eprintln!("E RKNN: Unsupport CPU op: {operator} in this librknnrt.so (double)");
+        return RKNN_ERR_FAIL;
+    }
     if !WATCH.take(weights) {
         return RKNN_ERR_MALLOC_FAIL;
     }
