@@ -10,7 +10,7 @@ pub(crate) fn told(error: Error, needed_bytes: u64, free_bytes: impl FnOnce() ->
     let Fault::Exhausted { engine, doing, reason } = error.fault() else { return error };
     let there = free_bytes().map_or_else(|| "nothing says how many are free".to_owned(), |bytes| format!("{bytes} are free"));
     let reason = format!("{reason}: {needed_bytes} bytes are needed, {there}");
-    Fault::Exhausted { engine: engine.clone(), doing: *doing, reason }.into()
+    Fault::Exhausted { engine: engine.clone(), doing, reason }.into()
 }
 
 /// Memory that programs on this machine can still get, in bytes; none where the system does not say it.
