@@ -71,6 +71,33 @@ fn a_trace_and_a_model_of_a_folder_are_simulated() {
 }
 
 #[test]
+fn a_plan_in_force_is_simulated_as_it_is_and_one_of_other_devices_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (fleet, plan) = (folder.path().join("pair.toml"), folder.path().join("plan.json"));
+    let device = |name: &str, gflop_ms: f64| format!("[[devices]]\nname = \"{name}\"\nmemory_bytes = 1_000_000_000\ncost = {{ gflop_ms = {gflop_ms:?} }}\n");
+    let rest = "[[models]]\nname = \"m\"\nblocks = 4\ngflop = 4\n[[traffic]]\narrivals = \"closed\"\nclients = 1\n[run]\nwarm_up_ms = 0\n";
+    fs::write(&fleet, device("fast", 10.0) + &device("slow", 100.0) + rest).expect("written");
+    let stage = |device: &str, start: u32, end: u32| serde_json::json!({ "device": device, "accelerator": "npu", "start": start, "end": end });
+    let median = |stages: Vec<Value>| {
+        let shown = serde_json::json!({ "number": 3, "models": [{ "name": "m", "version": 1, "replicas": [{ "stages": stages }] }] });
+        fs::write(&plan, shown.to_string()).expect("written");
+        let text = printed(&[&fleet.display().to_string(), "--plan", &plan.display().to_string(), "-o", "json"]);
+        let run = &runs(&text)[0];
+        assert_eq!(run["policies"]["allocation"], "plan 3 as it is");
+        run["requests"]["p50_ms"].as_f64().expect("some were answered")
+    };
+    // A block takes 10 ms on one and 100 on the other; what a host does beside it takes far less.
+    let near = |taken: f64, blocks_ms: f64| (blocks_ms..blocks_ms + 9.0).contains(&taken);
+    let (most_on_fast, most_on_slow) = (median(vec![stage("fast", 0, 3), stage("slow", 3, 4)]), median(vec![stage("fast", 0, 1), stage("slow", 1, 4)]));
+    assert!(near(most_on_fast, 130.0) && near(most_on_slow, 310.0), "{most_on_fast} and {most_on_slow} ms");
+    let shown = serde_json::json!({ "number": 3, "models": [{ "name": "m", "version": 1, "replicas": [{ "stages": [stage("gone", 0, 4)] }] }] });
+    fs::write(&plan, shown.to_string()).expect("written");
+    let output = simulate(&[&fleet.display().to_string(), "--plan", &plan.display().to_string()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("plan 3 has m@1[0..4) on gone, which is no device of the fleet"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_simulated_is_named_and_ends_with_2() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = folder.path().join("bad.toml");

@@ -11,6 +11,7 @@ mod changes;
 mod control;
 mod devices;
 mod draws;
+mod given;
 mod network;
 mod outcome;
 mod pool;
@@ -24,6 +25,7 @@ mod tests;
 mod traffic;
 mod world;
 
+pub use given::GivenPlan;
 pub use outcome::{DeviceOutcome, Failed, Latencies, ModelOutcome, Outcome, PlanChange, PolicyCalls, Requests, Shed, Stretch};
 pub use scenario::{
     Change, DEVICES_MAX, DURATION_MAX, Ending, Failures, FleetDevice, FleetEvent, FleetLinks, FleetModel, REQUESTS_MAX, RunTimes, Scenario, SimulationSettings,

@@ -2,8 +2,11 @@
 //! throughput with requests in flight all the time, and the latency of one at a time, of both, and how near they are. So with the plans
 //! of the default policy for three kinds of placement, and with those of other policies for the first of them.
 //!
-//! The simulated devices cost what the central says of the real ones, times what their stages were measured to take against that cost:
-//! how well costs are predicted is measured by `pool`, here it is what the simulator makes of them.
+//! What is compared is one plan: the one that the pool had in force while it was measured, after it had time to learn what its stages
+//! take, is simulated as it is, whoever made it and with whatever it reckoned. The simulated devices cost what the central says of the
+//! real ones, times what their stages were measured to take against that cost: how well costs are predicted is measured by `pool`, here
+//! it is what the simulator makes of them. Beside it stands what the policy would make of these costs from nothing (`anew_per_s`), which
+//! says how good the plan in force is by what is known by then.
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path, time::Duration};
 
@@ -76,37 +79,81 @@ const CASES: [Case; 7] = [
 ];
 /// A plan that a policy made before all devices were there is made again by then.
 const SETTLES: Duration = Duration::from_secs(5);
+/// So long are requests in flight before anything is counted: stages are measured, and plans that they refute are made again, with the
+/// settings that every host has.
+const LEARNING: Duration = Duration::from_secs(40);
+/// A measurement during which the plan changed is of no plan, and made again so often.
+const ATTEMPTS_MAX: u32 = 3;
 
 type Failed = Box<dyn Error>;
 
 fn main() -> Result<(), Failed> {
     for case in CASES {
-        let Case { model: name, policy, manifest, devices_min, .. } = case;
         let folder = tempfile::tempdir()?;
         let all = folder.path().join("models");
-        models::write(&all, name, &models::generated(&Kind::MobileNet { pixels: PIXELS })?, manifest)?;
-        let slots = format!("slots={}", json!({ "allocation": { "plugin": policy } }));
+        models::write(&all, case.model, &models::generated(&Kind::MobileNet { pixels: PIXELS })?, case.manifest)?;
+        let slots = format!("slots={}", json!({ "allocation": { "plugin": case.policy } }));
         let central = pool::central(folder.path().join("central"), &all, &["--set", &slots])?;
         let _devices = DEVICES.into_iter().map(|device| join(&central, folder.path(), device)).collect::<Result<Vec<_>, _>>()?;
         std::thread::sleep(SETTLES);
-        pool::placed(&central, name, |explanation| devices_of(explanation) >= devices_min)?;
-        let measured = measure(&central, name)?;
-        std::thread::sleep(NEWS);
-        let plan = pool::explained(&central, name)?;
-        let devices: Vec<Device> = central.admin()?.look("/devices")?;
-        let fleet = folder.path().join("fleet.toml");
-        let simulated = [IN_FLIGHT, 1].map(|clients| {
-            fs::write(&fleet, described(&all.join(name), &case, &devices, &plan, clients)?)?;
-            let simulated = simulate(&fleet, &["--allocation", policy])?;
-            Ok::<Value, Failed>(only(&simulated)?.clone())
-        });
-        let [busy, alone] = simulated;
-        report("simulated", compared(&case, &measured, &busy?, &alone?));
+        let first = pool::placed(&central, case.model, |explanation| devices_of(explanation) >= case.devices_min)?;
+        let (measured, plan) = learned(&central, case.model)?;
+        let real = Real { first, measured, plan, devices: central.admin()?.look("/devices")?, shown: central.command(&["plan", "show", "-o", "json"])? };
+        report("simulated", compared(&case, &real, &imitated(&case, folder.path(), &all.join(case.model), &real)?));
     }
     Ok(())
 }
 
+/// A real pool with what it did.
+struct Real {
+    /// Its plan before the first request.
+    first: Explanation,
+    measured: Measured,
+    /// Its plan while it was measured.
+    plan: Explanation,
+    devices: Vec<Device>,
+    /// That plan, as `host simulate --plan` takes it.
+    shown: Value,
+}
+
+/// Lets the pool learn, and then measures it while its plan stays the same.
+fn learned(central: &Host, model: &str) -> Result<(Measured, Explanation), Failed> {
+    PictureRequest::new(model, PIXELS).keep_in_flight(&central.address, IN_FLIGHT, [Duration::ZERO, LEARNING], |_| Ok(()))?;
+    for _ in 0..ATTEMPTS_MAX {
+        let before = pool::placed(central, model, |_| true)?;
+        let measured = measure(central, model)?;
+        std::thread::sleep(NEWS);
+        let after = pool::explained(central, model)?;
+        if after.plan == before.plan {
+            return Ok((measured, after));
+        }
+    }
+    Err(format!("the plan of {model} changed during each of {ATTEMPTS_MAX} measurements").into())
+}
+
+/// What the simulator makes of it.
+struct Imitated {
+    /// The plan that the pool had, with requests in flight all the time, and with one at a time.
+    busy: Value,
+    alone: Value,
+    /// The plan that the policy makes of the measured costs, with requests in flight all the time.
+    anew: Value,
+}
+
+fn imitated(case: &Case, folder: &Path, model: &Path, real: &Real) -> Result<Imitated, Failed> {
+    let (fleet, shown) = (folder.join("fleet.toml"), folder.join("plan.json"));
+    fs::write(&shown, real.shown.to_string())?;
+    let shown = shown.display().to_string();
+    let as_it_is = ["--plan", shown.as_str()];
+    let run = |clients: usize, flags: &[&str]| {
+        fs::write(&fleet, described(model, case, &real.devices, &real.plan, clients)?)?;
+        Ok::<Value, Failed>(only(&simulate(&fleet, flags)?)?.clone())
+    };
+    Ok(Imitated { busy: run(IN_FLIGHT, &as_it_is)?, alone: run(1, &as_it_is)?, anew: run(IN_FLIGHT, &["--allocation", case.policy])? })
+}
+
 /// What the real pool did.
+#[derive(Clone, Copy)]
 struct Measured {
     per_s: f64,
     alone_p50_ms: f64,
@@ -128,22 +175,41 @@ fn measure(central: &Host, model: &str) -> Result<Measured, Failed> {
     Ok(Measured { per_s: answered.per_second(), alone_p50_ms: Times::of(&times).percentile(0.5) / 1e3 })
 }
 
-fn compared(case: &Case, measured: &Measured, busy: &Value, alone: &Value) -> Value {
+fn compared(case: &Case, real: &Real, imitated: &Imitated) -> Value {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
-    let (per_s, p50) = (number(&busy["throughput_per_s"]), number(&alone["requests"]["p50_ms"]));
-    let (throughput, latency) = (per_s / measured.per_s, p50 / measured.alone_p50_ms);
+    let Measured { per_s: measured_per_s, alone_p50_ms } = real.measured;
+    let (per_s, p50, anew) =
+        (number(&imitated.busy["throughput_per_s"]), number(&imitated.alone["requests"]["p50_ms"]), number(&imitated.anew["throughput_per_s"]));
+    let (throughput, latency) = (per_s / measured_per_s, p50 / alone_p50_ms);
     let near = |ratio: f64| (ratio - 1.0).abs() <= WANTED;
     json!({
         "placed": case.model,
         "policy": case.policy,
-        "measured_per_s": round(measured.per_s),
+        "measured_per_s": round(measured_per_s),
         "simulated_per_s": round(per_s),
         "throughput_ratio": round(throughput),
-        "measured_p50_ms": round(measured.alone_p50_ms),
+        "measured_p50_ms": round(alone_p50_ms),
         "simulated_p50_ms": round(p50),
         "latency_ratio": round(latency),
         "within_wanted": near(throughput) && near(latency),
+        "anew_per_s": round(anew),
+        // As it was planned before anything was measured, and as it was at last.
+        "first_stages": told(&real.first),
+        "stages": told(&real.plan),
     })
+}
+
+/// Each stage with what it was planned and is measured to take.
+fn told(plan: &Explanation) -> Vec<Value> {
+    let stage = |stage: &ExplainedStage| {
+        json!({
+            "device": stage.stage.device,
+            "blocks": [stage.stage.start, stage.stage.end],
+            "planned_ms": stage.planned_ms.map(round),
+            "measured_ms": stage.measured_ms.map(round),
+        })
+    };
+    stages(plan).map(stage).collect()
 }
 
 /// Starts a device that is so many times slower than this machine. It measures itself when it starts, so one starts after another.

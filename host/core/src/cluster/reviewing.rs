@@ -24,7 +24,7 @@ use crate::{
     units::Millis,
 };
 use recent::{Arrivals, Load};
-use watch::Watch;
+use watch::{Kind, Watch};
 
 /// Times that differ by less are the same: so short ones cannot be measured better, in milliseconds.
 const DRIFT_MS_FLOOR: f64 = 0.2;
@@ -38,7 +38,8 @@ pub struct ReviewSettings {
     /// `interval`.
     pub cause_min: Millis,
     /// From a plan of a model to the next review of it, whoever wanted the plan; twice as long after each further plan that
-    /// a review led to.
+    /// a review led to. A stage that drifts from what a plan was made with waits for `cause_min` alone, unless a review led to
+    /// the plan.
     pub pause_min: Millis,
     /// The longest such pause. After twice as long without a review that wanted another plan the doubling begins anew.
     pub pause_max: Millis,
@@ -219,8 +220,9 @@ impl Cluster {
             followed.runs.retain(|(offer, shard), _| record.measured(offer, shard).is_some());
             followed.load.note(self.load_of(planned), now, settings.memory);
             followed.imbalance_told &= followed.load.imbalance() > settings.rebalance_threshold / 2.0;
-            let found = followed.drift(record, &settings).or_else(|| followed.imbalance(&settings));
-            if let Some(cause) = found.filter(|_| followed.watch.is_curious(now)) {
+            let drift = followed.drift(record, &settings).filter(|_| followed.watch.is_curious(Kind::Drift, now));
+            let imbalance = || followed.imbalance(&settings).filter(|_| followed.watch.is_curious(Kind::Other, now));
+            if let Some(cause) = drift.or_else(imbalance) {
                 followed.watch.note(cause);
             }
         }

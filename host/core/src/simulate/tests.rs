@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod churn;
+mod given;
 mod laws;
 mod scale;
 mod theory;

@@ -1,6 +1,7 @@
 //! `host simulate`: policies over a described fleet and its requests, on a virtual clock. Nothing runs but the policies.
 
 mod fleet;
+mod given;
 mod guests;
 mod host_settings;
 mod models;
@@ -16,8 +17,8 @@ use std::{
 
 use clap::Args;
 use host_core::{
-    policy::QueueingPolicy,
-    simulate::{FleetModel, Outcome, Policies, Scenario, Traffic, simulate as simulated},
+    policy::{AllocationPolicy, QueueingPolicy},
+    simulate::{FleetModel, GivenPlan, Outcome, Policies, Scenario, Traffic, simulate as simulated},
     units::Millis,
 };
 use host_engine::Engines;
@@ -44,6 +45,9 @@ pub(super) struct SimulateArgs {
     /// Who places models: a WebAssembly component, or the name of a built-in plugin
     #[arg(long, value_name = "FILE|NAME", default_value = "balanced-allocation")]
     allocation: PathBuf,
+    /// Simulate this plan as it is, and place nothing anew: what `host plan show -o json` prints. The fleet names its devices
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["allocation", "compare"])]
+    plan: Option<PathBuf>,
     /// Who routes requests
     #[arg(long, value_name = "FILE|NAME", default_value = "least-loaded-routing")]
     routing: PathBuf,
@@ -126,10 +130,20 @@ fn scenario(args: &SimulateArgs) -> Result<(String, Scenario), Error> {
 /// One run for each policy that is compared, or one in all.
 fn runs(args: &SimulateArgs, config: &Config, scenario: &Scenario) -> Result<Vec<Run>, Error> {
     let open = |plugin: &Path, kind: Option<PluginKind>| opened(plugin, kind, config);
-    let allocation = open(&args.allocation, Some(PluginKind::Allocation))?;
+    let (given, allocation);
+    let placer = match &args.plan {
+        Some(file) => {
+            given = given::read(file, scenario)?;
+            Placer::Given(&given)
+        }
+        None => {
+            allocation = open(&args.allocation, Some(PluginKind::Allocation))?;
+            Placer::Plugin(&allocation)
+        }
+    };
     let routing = open(&args.routing, Some(PluginKind::Routing))?;
     let queueing = args.queueing.as_ref().map(|plugin| open(plugin, Some(PluginKind::Queueing))).transpose()?;
-    let base = Benches { allocation: &allocation, routing: &routing, queueing: queueing.as_ref() };
+    let base = Benches { allocation: placer, routing: &routing, queueing: queueing.as_ref() };
     if args.compare.is_empty() {
         return Ok(vec![base.run(scenario, args.fleet_label())?]);
     }
@@ -149,10 +163,34 @@ fn opened(plugin: &Path, wanted: Option<PluginKind>, config: &Config) -> Result<
     }
 }
 
-/// The plugins of one run.
+/// What places models.
+#[derive(Clone, Copy)]
+enum Placer<'a> {
+    Plugin(&'a Workbench),
+    Given(&'a GivenPlan),
+}
+
+impl<'a> Placer<'a> {
+    fn policy(self) -> Result<Box<dyn AllocationPolicy + 'a>, Error> {
+        let policy: Box<dyn AllocationPolicy + 'a> = match self {
+            Self::Plugin(bench) => Box::new(asking(bench)?),
+            Self::Given(plan) => Box::new(plan.clone()),
+        };
+        Ok(policy)
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Plugin(bench) => bench.plugin().to_string(),
+            Self::Given(plan) => plan.to_string(),
+        }
+    }
+}
+
+/// Who decides in one run.
 #[derive(Clone, Copy)]
 struct Benches<'a> {
-    allocation: &'a Workbench,
+    allocation: Placer<'a>,
     routing: &'a Workbench,
     queueing: Option<&'a Workbench>,
 }
@@ -161,7 +199,7 @@ impl<'a> Benches<'a> {
     /// The same with another plugin in the place of that of its kind.
     fn with(self, other: &'a Workbench) -> Result<Self, Error> {
         match other.kind() {
-            PluginKind::Allocation => Ok(Self { allocation: other, ..self }),
+            PluginKind::Allocation => Ok(Self { allocation: Placer::Plugin(other), ..self }),
             PluginKind::Routing => Ok(Self { routing: other, ..self }),
             PluginKind::Queueing => Ok(Self { queueing: Some(other), ..self }),
             PluginKind::Adapter => Err(drives(other)),
@@ -169,14 +207,15 @@ impl<'a> Benches<'a> {
     }
 
     fn run(self, scenario: &Scenario, label: String) -> Result<Run, Error> {
-        let mut allocation = asking(self.allocation)?;
+        let mut allocation = self.allocation.policy()?;
         let mut routing = asking(self.routing)?;
         let mut queueing = self.queueing.map(asking).transpose()?;
         let policies =
-            Policies { allocation: &mut allocation, routing: &mut routing, queueing: queueing.as_mut().map(|guest| guest as &mut dyn QueueingPolicy) };
+            Policies { allocation: allocation.as_mut(), routing: &mut routing, queueing: queueing.as_mut().map(|guest| guest as &mut dyn QueueingPolicy) };
         let outcome = simulated(scenario, policies);
         let name = |bench: &Workbench| bench.plugin().to_string();
-        Ok(Run { label, allocation: name(self.allocation), routing: name(self.routing), queueing: self.queueing.map(name).unwrap_or_default(), outcome })
+        let queueing = self.queueing.map(name).unwrap_or_default();
+        Ok(Run { label, allocation: self.allocation.name(), routing: name(self.routing), queueing, outcome })
     }
 }
 

@@ -10,7 +10,8 @@ pub struct Review {
     /// From a review to one for another cause; twice as long after each further one that found the plan good enough, up to
     /// `interval_ms`.
     pub cause_ms_min: u64,
-    /// From a plan of a model to its next review; twice as long after each further plan that a review led to.
+    /// From a plan of a model to its next review; twice as long after each further plan that a review led to. A stage that drifts
+    /// from what the plan was made with waits for `cause_ms_min` alone, unless a review led to the plan.
     pub pause_ms_min: u64,
     /// The longest such pause.
     pub pause_ms_max: u64,

@@ -40,6 +40,13 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// Whether what the plan was made with has turned out to be wrong.
+    pub(super) fn is_drift(&self) -> bool {
+        matches!(self, Self::Drifted { .. })
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

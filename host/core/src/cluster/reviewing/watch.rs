@@ -1,16 +1,28 @@
 //! When one model's plan is due for a review. Causes are collected, and rest after each review, each plan, and longer after each
-//! plan that a review led to: so a policy that always wants another plan gets a bounded number of them.
+//! plan that a review led to: so a policy that always wants another plan gets a bounded number of them. A stage that drifts need not
+//! wait until a plan has had its pause: what the plan was made with is refuted, and each request pays for it.
 
 use super::{Cause, ReviewSettings};
 use crate::units::Millis;
+
+/// What causes are told apart by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// A stage does not take what was reckoned with.
+    Drift,
+    /// All else.
+    Other,
+}
 
 /// What is known of the reviews of one model.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Watch {
     /// What happened since the last review, if anything did; the first of several.
     cause: Option<Cause>,
-    /// There is no review before.
+    /// There is no review before, whatever its cause.
     from: Millis,
+    /// Nor one for another cause than drift.
+    settled: Millis,
     /// When it was reviewed last, or its plan came in force.
     looked: Millis,
     /// Reviews for a cause that found the plan good enough, one after another.
@@ -21,23 +33,32 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Something happened.
+    /// Something happened. A stage that drifts stands for whatever would have to wait longer.
     pub(super) fn note(&mut self, cause: Cause) {
-        self.cause.get_or_insert(cause);
+        match &self.cause {
+            Some(known) if known.is_drift() || !cause.is_drift() => {}
+            _ => self.cause = Some(cause),
+        }
     }
 
-    /// Whether a review may be asked for, and nothing is known yet that gives cause.
-    pub(super) fn is_curious(&self, now: Millis) -> bool {
-        now >= self.from && self.cause.is_none()
+    /// Whether a review for causes of this kind may be asked for, and none is known yet.
+    pub(super) fn is_curious(&self, kind: Kind, now: Millis) -> bool {
+        match kind {
+            Kind::Drift => now >= self.from && !self.cause.as_ref().is_some_and(Cause::is_drift),
+            Kind::Other => self.is_rested(now) && self.cause.is_none(),
+        }
     }
 
     /// Why a review is due, if it is.
     pub(super) fn due(&self, now: Millis, settings: &ReviewSettings) -> Option<Cause> {
-        if now < self.from {
-            return None;
-        }
-        let is_time = now - self.looked >= settings.interval;
-        self.cause.clone().or_else(|| is_time.then_some(Cause::Interval))
+        let is_rested = self.is_rested(now);
+        let told = self.cause.as_ref().filter(|cause| is_rested || (cause.is_drift() && now >= self.from));
+        let is_time = is_rested && now - self.looked >= settings.interval;
+        told.cloned().or_else(|| is_time.then_some(Cause::Interval))
+    }
+
+    fn is_rested(&self, now: Millis) -> bool {
+        now >= self.from && now >= self.settled
     }
 
     /// When it was reviewed last, or its plan came in force: whoever waited longest is asked first.
@@ -48,7 +69,8 @@ impl Watch {
     /// A plan came in force. It was made with all that had happened before.
     pub(super) fn planned(&mut self, now: Millis, settings: &ReviewSettings) {
         (self.cause, self.in_vain, self.looked) = (None, 0, now);
-        self.rest(now + settings.pause_min);
+        self.settled = now + settings.pause_min;
+        self.rest(now + settings.cause_min);
     }
 
     /// A review for this cause found the plan good enough.
@@ -89,7 +111,10 @@ fn doubled(first: Millis, times: u32, max: Millis) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::device_id;
+    use crate::{
+        shard::ShardId,
+        testing::{device_id, model_id, offer_id, range},
+    };
 
     const SETTINGS: ReviewSettings =
         ReviewSettings { interval: Millis(60.0), cause_min: Millis(10.0), pause_min: Millis(20.0), pause_max: Millis(100.0), ..ReviewSettings::DEFAULT };
@@ -149,6 +174,34 @@ mod tests {
         watch.replans(Millis(now + 201.0), &SETTINGS);
         watch.note(cause());
         assert_eq!(due_at(&watch, now as u32..10_000), Some(now as u32 + 201 + 20));
+    }
+
+    fn drift() -> Cause {
+        let shard = ShardId { model: model_id("m"), range: range(0, 2) };
+        Cause::Drifted { offer: offer_id("a"), shard, reckoned: Millis(1.0), measured: Millis(3.0) }
+    }
+
+    #[test]
+    fn a_stage_that_drifts_does_not_wait_for_a_plan_to_settle_and_comes_before_what_does() {
+        let mut watch = Watch::default();
+        watch.planned(Millis(100.0), &SETTINGS);
+        watch.note(cause());
+        assert!(watch.is_curious(Kind::Drift, Millis(110.0)) && !watch.is_curious(Kind::Drift, Millis(109.0)));
+        assert!(!watch.is_curious(Kind::Other, Millis(110.0)));
+        watch.note(drift());
+        watch.note(cause());
+        assert_eq!((due_at(&watch, 100..1_000), watch.due(Millis(110.0), &SETTINGS)), (Some(110), Some(drift())));
+    }
+
+    #[test]
+    fn a_plan_that_a_review_led_to_has_its_pause_whatever_drifts() {
+        let mut watch = Watch::default();
+        for pause in [20, 40, 80, 100] {
+            watch.replans(Millis(1_000.0), &SETTINGS);
+            watch.planned(Millis(1_000.0), &SETTINGS);
+            watch.note(drift());
+            assert_eq!(due_at(&watch, 1_000..2_000), Some(1_000 + pause));
+        }
     }
 
     #[test]

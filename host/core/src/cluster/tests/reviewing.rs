@@ -197,6 +197,34 @@ fn a_plan_that_a_review_leads_to_says_why() {
     assert!(reason.starts_with("review of m@1, because m@1[0..2) takes ") && reason.ends_with(": a stage is slow"), "{reason}");
 }
 
+/// The cut of four blocks over both devices whose slowest stage takes least, by what the problem says that they cost.
+fn best_cut(problem: &Problem) -> Result<Proposal, Refusal> {
+    let stage = |offer, start, end| ProposedStage { offer, start, end };
+    let chains = (1..4).map(|cut| vec![stage(0, 0, cut), stage(1, cut, 4)]);
+    let best = chains.min_by(|one, other| problem.predict(one).period().0.total_cmp(&problem.predict(other).period().0));
+    Ok(Proposal { replicas: best.into_iter().collect(), bound: 0.0 })
+}
+
+#[test]
+fn a_chain_that_was_cut_before_its_stages_were_measured_is_cut_again_at_once_and_then_stays() {
+    // The plan that fills has three blocks on a device that takes three times what it was calibrated to take.
+    let mut service = Service::new(ClusterSettings::default(), &["a", "b"], 3);
+    service.takes = Box::new(|name, predicted| if name == "a" { 3.0 * predicted } else { predicted });
+    service.review = Box::new(|observation| {
+        let slow = observation.stages.iter().any(|stage| stage.measured.0 > 1.25 * stage.predicted.0);
+        if slow { Verdict::Replan("a stage is slow".into()) } else { Verdict::Keep }
+    });
+    service.place = Box::new(best_cut);
+    let first_of = |service: &Service| service.cluster.planned(&model_id("m"))[0].stages[0].range;
+    assert_eq!(first_of(&service), range(0, 3));
+    service.run_for(9);
+    assert_eq!(service.plans, [""; 0], "too little was measured, and a plan is not looked at in its first seconds");
+    service.run_for(6);
+    assert_eq!((service.plans.len(), first_of(&service)), (1, range(0, 1)), "{:?}", service.causes);
+    service.run_for(3_600);
+    assert_eq!((service.plans.len(), first_of(&service)), (1, range(0, 1)), "{:?}", service.plans);
+}
+
 #[test]
 fn what_a_device_that_is_back_or_lost_changes_is_reviewed() {
     let mut service = Service::new(ClusterSettings::default(), &["a", "b", "c"], 2);
