@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::allocation::{Offer, Problem, Refusal, Replica, Roles, Speed, Stage, Verdict};
+use crate::allocation::{Block, Offer, Problem, Refusal, Replica, Roles, Speed, Stage, Verdict};
 
 /// A problem with sums prepared, so that a question about a range costs the same however long the range is.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Ranges<'a> {
     workspace: Vec<Vec<f64>>,
     links: BTreeMap<(u32, u32), Speed>,
     excluded: BTreeSet<(u32, u32, u32)>,
+    /// By offer: the first one with the same memory, which stands for all of them.
+    memories: Vec<u32>,
 }
 
 fn sums(values: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -34,6 +36,9 @@ impl<'a> Ranges<'a> {
     pub fn new(problem: &'a Problem) -> Self {
         let planned = f64::from(problem.sequences) * f64::from(problem.tokens);
         let blocks = &problem.blocks;
+        let mut first: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+        let memory = |(index, offer): (u32, &Offer)| *first.entry((offer.device, offer.memory_pool)).or_insert(index);
+        let memories = (0..).zip(&problem.offers).map(memory).collect();
         let mut workspace = vec![blocks.iter().map(|block| block.workspace_bytes).collect::<Vec<_>>()];
         let mut width = 1;
         while width * 2 <= blocks.len() {
@@ -51,6 +56,7 @@ impl<'a> Ranges<'a> {
             // The first of two entries for one pair counts, as it does in the host.
             links: problem.links.iter().rev().map(|link| ((link.source, link.target), link.speed)).collect(),
             excluded: problem.exclusions.iter().map(|exclusion| (exclusion.offer, exclusion.start, exclusion.end)).collect(),
+            memories,
         }
     }
 
@@ -180,13 +186,22 @@ impl<'a> Ranges<'a> {
     /// Milliseconds that no chain can go below: each block on the offer that is fastest for it, and nothing is sent.
     pub fn latency_bound(&self) -> f64 {
         let fixed = |offer: u32| self.offer(offer).cost.fixed_ms / free_share(self.offer(offer));
-        let own = |offer: u32, block: usize| {
-            let (cost, block) = (&self.offer(offer).cost, &self.problem.blocks[block]);
+        let own = |offer: u32, block: &Block| {
+            let cost = &self.offer(offer).cost;
             (cost.gflop_ms * block.flops / 1e9 + cost.weight_mb_ms * block.weight_bytes / 1e6 + cost.activation_mb_ms * block.activation_bytes / 1e6)
                 / free_share(self.offer(offer))
         };
         let least = |of: &dyn Fn(u32) -> f64| (0..self.offers()).map(of).fold(f64::INFINITY, f64::min);
-        let blocks: f64 = (0..self.problem.blocks.len()).map(|block| least(&|offer| own(offer, block))).sum();
+        // Most blocks are like the one before, and then the least is the same.
+        let work = |block: &Block| (block.flops, block.weight_bytes, block.activation_bytes);
+        let mut known: Option<(&Block, f64)> = None;
+        let blocks = self.problem.blocks.iter().map(|block| {
+            let same = known.filter(|(before, _)| work(before) == work(block)).map(|(_, least_ms)| least_ms);
+            let least_ms = same.unwrap_or_else(|| least(&|offer| own(offer, block)));
+            known = Some((block, least_ms));
+            least_ms
+        });
+        let blocks: f64 = blocks.sum();
         let bound = blocks + least(&fixed);
         if bound.is_finite() { bound } else { 0.0 }
     }
@@ -299,32 +314,62 @@ fn free_share(offer: &Offer) -> f64 {
 #[derive(Clone, Debug)]
 pub struct Ledger<'r, 'a> {
     ranges: &'r Ranges<'a>,
-    used: BTreeMap<(u32, u32), f64>,
-    shards: BTreeSet<(u32, u32, u32)>,
+    /// By offer that stands for a memory: the bytes used of it.
+    used: Vec<f64>,
+    /// By offer: the blocks of the shard that was placed on it first. Few offers have another.
+    first: Vec<Option<(u32, u32)>>,
+    more: BTreeSet<(u32, u32, u32)>,
 }
 
 impl<'r, 'a> Ledger<'r, 'a> {
     /// With nothing placed.
     pub fn new(ranges: &'r Ranges<'a>) -> Self {
-        Self { ranges, used: BTreeMap::new(), shards: BTreeSet::new() }
+        let offers = ranges.memories.len();
+        Self { ranges, used: vec![0.0; offers], first: vec![None; offers], more: BTreeSet::new() }
     }
 
     /// Bytes left in the pool of an offer.
     pub fn remaining(&self, offer: u32) -> f64 {
-        self.ranges.offer(offer).memory_bytes - self.used.get(&self.ranges.pool(offer)).copied().unwrap_or(0.0)
+        self.ranges.offer(offer).memory_bytes - self.used[self.ranges.memories[offer as usize] as usize]
     }
 
     /// Notes a stage if its pool has room; one that is there already takes no more.
     pub fn place(&mut self, stage: &Stage) -> bool {
-        if self.shards.contains(&(stage.offer, stage.start, stage.end)) {
+        let Stage { offer, start, end } = *stage;
+        let first = self.first[offer as usize];
+        if first == Some((start, end)) || self.more.contains(&(offer, start, end)) {
             return true;
         }
-        let need = self.ranges.need(stage.offer, stage.start, stage.end);
-        if need > self.remaining(stage.offer) {
+        let need = self.ranges.need(offer, start, end);
+        if need > self.remaining(offer) {
             return false;
         }
-        self.shards.insert((stage.offer, stage.start, stage.end));
-        *self.used.entry(self.ranges.pool(stage.offer)).or_default() += need;
+        if first.is_none() {
+            self.first[offer as usize] = Some((start, end));
+        } else {
+            self.more.insert((offer, start, end));
+        }
+        self.used[self.ranges.memories[offer as usize] as usize] += need;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MIB, even_problem};
+
+    #[test]
+    fn offers_of_one_memory_share_it_and_what_is_there_already_takes_no_more() {
+        let mut problem = even_problem(4, &[(3.0, 1.0), (3.0, 1.0), (3.0, 1.0)]);
+        problem.offers[2].device = 0;
+        let ranges = Ranges::new(&problem);
+        let mut ledger = Ledger::new(&ranges);
+        let mut place = |offer, start, end| ledger.place(&Stage { offer, start, end });
+        assert!(place(0, 0, 1) && place(0, 2, 3), "there is room for both");
+        assert!(place(0, 0, 1) && place(0, 2, 3), "they are there");
+        assert!(!place(2, 0, 2), "one of three blocks is left");
+        assert!(place(2, 3, 4) && place(1, 0, 3), "the other device has a memory of its own");
+        assert_eq!([0, 1, 2].map(|offer| ledger.remaining(offer) / MIB), [0.0, 0.0, 0.0]);
     }
 }

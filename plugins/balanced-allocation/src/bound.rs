@@ -133,7 +133,7 @@ fn of_shares(pool: &Pool<'_, '_>, times: &[Vec<f64>], shares: &[f64]) -> Bounds 
         Part { fixed_ms, work_ms, most: most.min(1.0), offers: kind.members.len() as f64 }
     };
     let parts: Vec<Part> = pool.kinds().iter().zip(times).map(part).collect();
-    let least_ms = least_period_ms(pool, &parts);
+    let least_ms = least_period_ms(&parts, pool.limits().stages_max);
     let chains = f64::from(pool.limits().replicas_max) / least_ms;
     let rate = |part: &Part, at_least: f64| if part.most > 0.0 { part.offers * part.most / part.full_ms().max(at_least) } else { 0.0 };
     let any: f64 = parts.iter().map(|part| rate(part, 0.0)).sum();
@@ -144,30 +144,68 @@ fn of_shares(pool: &Pool<'_, '_>, times: &[Vec<f64>], shares: &[f64]) -> Bounds 
 }
 
 /// The bottleneck that no chain goes below: that of the most stages that are allowed, each doing as much as it can.
-fn least_period_ms(pool: &Pool<'_, '_>, parts: &[Part]) -> f64 {
-    let stages = f64::from(pool.limits().stages_max);
-    let all: Vec<u32> = (0..index(parts.len())).collect();
-    let done = |limit_ms: f64| {
-        let share = |part: u32| parts[part as usize].within(limit_ms);
-        let (mut left, mut sum) = (stages, 0.0);
-        let mut order = all.clone();
-        // Each kind has an offer at least, so no more kinds than stages count.
-        sorting::keep_least_by(&mut order, pool.limits().stages_max as usize, &|part| sorting::falling(share(part)));
-        for part in order {
-            let used = parts[part as usize].offers.min(left);
-            sum += share(part) * used;
-            left -= used;
-        }
-        sum
-    };
+fn least_period_ms(parts: &[Part], stages: u32) -> f64 {
+    let mut among: Vec<u32> = (0..index(parts.len())).collect();
     let (mut low, mut high) = (0.0_f64, parts.iter().map(Part::full_ms).filter(|ms| ms.is_finite()).fold(0.0, f64::max));
-    if done(high) < 1.0 - 1e-9 {
+    if done(parts, &among, high, stages).0 < 1.0 - 1e-9 {
         // No chain holds the model, so nothing is gained by a tighter bound.
         return 0.0;
     }
+    let mut floor = f64::NEG_INFINITY;
     for _ in 0..HALVINGS {
         let middle = f64::midpoint(low, high);
-        if done(middle) >= 1.0 - 1e-9 { high = middle } else { low = middle }
+        let (share, least) = done(parts, &among, middle, stages);
+        if share >= 1.0 - 1e-9 {
+            high = middle;
+        } else {
+            low = middle;
+            floor = least * (1.0 - 1e-9);
+        }
+        // Who does less in the longer time than all that count do in the shorter one never counts between the two.
+        among.retain(|&part| parts[part as usize].within(high) >= floor);
     }
     low
+}
+
+/// The share of the work that so many stages do within a time, on those that do most, and the least that one of these does:
+/// below any if there are fewer than stages.
+fn done(parts: &[Part], among: &[u32], limit_ms: f64, stages: u32) -> (f64, f64) {
+    let share = |part: u32| parts[part as usize].within(limit_ms);
+    let mut order = among.to_vec();
+    // Each kind has an offer at least, so no more kinds than stages count.
+    sorting::keep_least_by(&mut order, stages as usize, &|part| sorting::falling(share(part)));
+    let (mut left, mut sum, mut least) = (f64::from(stages), 0.0, f64::NEG_INFINITY);
+    for &part in &order {
+        let used = parts[part as usize].offers.min(left);
+        sum += share(part) * used;
+        left -= used;
+        least = share(part);
+    }
+    (sum, if order.len() == stages as usize { least } else { f64::NEG_INFINITY })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn who_is_not_looked_at_any_more_would_not_have_counted(
+            parts in prop::collection::vec((0.0_f64..5.0, 0.1_f64..100.0, 0.01_f64..1.0, 1_u32..4), 1..60),
+            stages in 1_u32..20,
+        ) {
+            let part = |(fixed_ms, work_ms, most, offers): (f64, f64, f64, u32)| Part { fixed_ms, work_ms, most, offers: f64::from(offers) };
+            let parts: Vec<Part> = parts.into_iter().map(part).collect();
+            let all: Vec<u32> = (0..index(parts.len())).collect();
+            let is_done = |limit_ms: f64| done(&parts, &all, limit_ms, stages).0 >= 1.0 - 1e-9;
+            let (mut low, mut high) = (0.0, parts.iter().map(Part::full_ms).fold(0.0, f64::max));
+            for _ in 0..if is_done(high) { HALVINGS } else { 0 } {
+                let middle = f64::midpoint(low, high);
+                if is_done(middle) { high = middle } else { low = middle }
+            }
+            prop_assert_eq!(least_period_ms(&parts, stages), low);
+        }
+    }
 }

@@ -31,22 +31,23 @@ pub fn repaired(pool: &Pool<'_, '_>, held: &Held, kept: &[Replica], bytes_ratio_
 
 /// The fewest bytes that a replica from these offers has to load; none if there is no such replica.
 pub fn fewest_bytes(pool: &Pool<'_, '_>, held: &Held, free: &[u32]) -> Option<f64> {
-    Program::of(pool, held, free).cheapest(f64::INFINITY).map(|(bytes, _)| bytes)
+    Program::of(pool, held, free).cheapest(Limits::NONE).map(|(bytes, _)| bytes)
 }
 
 fn repair(pool: &Pool<'_, '_>, held: &Held, free: &[u32], bytes_ratio_max: f64) -> Option<Replica> {
     let program = Program::of(pool, held, free);
-    let (fewest, mut found) = program.cheapest(f64::INFINITY)?;
+    let (fewest, mut found) = program.cheapest(Limits::NONE)?;
+    let bytes_max = fewest * bytes_ratio_max;
     let period_ms = |replica: &Replica| cost_of(pool, &replica.stages).period_ms;
     let (mut low, mut high) = (0.0, period_ms(&found));
     for _ in 0..HALVINGS {
         let middle = f64::midpoint(low, high);
-        match program.cheapest(middle) {
-            Some((bytes, replica)) if bytes <= fewest * bytes_ratio_max => {
+        match program.cheapest(Limits { period_ms: middle, bytes_max }) {
+            Some((_, replica)) => {
                 high = period_ms(&replica).min(middle);
                 found = replica;
             }
-            _ => low = middle,
+            None => low = middle,
         }
     }
     Some(found)
@@ -78,6 +79,19 @@ fn chosen(pool: &Pool<'_, '_>, idle: &[u32]) -> Vec<u32> {
     [fast, large].concat()
 }
 
+/// What a chain may not exceed.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// The slowest stage or hop in milliseconds.
+    period_ms: f64,
+    /// Bytes to load. Most ways load more early on, and are not followed further.
+    bytes_max: f64,
+}
+
+impl Limits {
+    const NONE: Self = Self { period_ms: f64::INFINITY, bytes_max: f64::INFINITY };
+}
+
 /// How a number of blocks was reached with so many stages: the bytes, the last offer by position, and the blocks before it.
 #[derive(Clone, Copy)]
 struct Reached {
@@ -105,16 +119,16 @@ impl<'p, 'r, 'a> Program<'p, 'r, 'a> {
         Self { pool, held, order, ends }
     }
 
-    /// The chain with the fewest bytes to load within a bottleneck, and of equals the one with the least bottleneck.
-    fn cheapest(&self, limit_ms: f64) -> Option<(f64, Replica)> {
+    /// The chain with the fewest bytes to load within limits, and of equals the one with the least bottleneck.
+    fn cheapest(&self, limits: Limits) -> Option<(f64, Replica)> {
         let blocks = self.pool.blocks();
         // By position of the last offer: the best way to each number of blocks.
         let mut rows: Vec<Vec<Entry>> = Vec::new();
         for position in 0..self.order.len() {
             let mut row = vec![None; blocks as usize + 1];
             for start in 0..blocks {
-                if let Some(before) = self.arrival(&rows, position, start, limit_ms) {
-                    self.extend(&mut row, position, start, before, limit_ms);
+                if let Some(before) = self.arrival(&rows, position, start, limits.period_ms) {
+                    self.extend(&mut row, position, start, before, limits);
                 }
             }
             rows.push(row);
@@ -131,25 +145,33 @@ impl<'p, 'r, 'a> Program<'p, 'r, 'a> {
         Some((best.bytes, Replica { stages }))
     }
 
-    /// Notes the stage from a start to each end.
-    fn extend(&self, row: &mut [Entry], position: usize, start: u32, (before, count, last): (Reached, u32, usize), limit_ms: f64) {
+    /// Notes the stage from a start to each end. Both bytes and time grow with it, but for what is loaded already.
+    fn extend(&self, row: &mut [Entry], position: usize, start: u32, (before, count, last): (Reached, u32, usize), most: Limits) {
         let (pool, limits, offer) = (self.pool, self.pool.limits(), self.order[position]);
         if count >= limits.stages_max {
             return;
         }
+        let held = self.held.ranges(offer);
+        let held_end = held.iter().filter(|range| range.0 == start).map(|range| range.1).max().unwrap_or(0);
         for end in start + 1..=self.ends[position][start as usize] {
-            let run_ms = pool.ranges().run_ms(offer, start, end);
-            if run_ms > limit_ms {
+            let loads = if held.contains(&(start, end)) { 0.0 } else { pool.ranges().weight_bytes(start, end) };
+            let bytes = before.bytes + loads;
+            if bytes > most.bytes_max && end > held_end {
                 return;
             }
-            let stage = Stage { offer, start, end };
+            let known = &mut row[end as usize];
+            if bytes > most.bytes_max || known.is_some_and(|(known, _)| bytes > known.bytes) {
+                continue;
+            }
+            let run_ms = pool.ranges().run_ms(offer, start, end);
+            if run_ms > most.period_ms {
+                return;
+            }
             let early = end == pool.blocks() && count + 1 < limits.stages_min;
             if early || !pool.is_allowed(offer, start, end) {
                 continue;
             }
-            let bytes = before.bytes + if self.held.has(&stage) { 0.0 } else { pool.ranges().weight_bytes(start, end) };
             let period_ms = before.period_ms.max(run_ms);
-            let known = &mut row[end as usize];
             if known.is_none_or(|(known, _)| (bytes, period_ms) < (known.bytes, known.period_ms)) {
                 *known = Some((Reached { bytes, period_ms, last, start }, count + 1));
             }
