@@ -24,6 +24,8 @@ const PROVED_RATIO: f64 = 1e-8;
 const KINDS_MAX: usize = 1_024;
 /// Most stages that the search tries to add, about a third of a second in the sandbox.
 const STEPS_MAX: u64 = 3_000_000;
+/// Most partial chains that the search remembers: they take 28 MiB, and as much again while the lists grow.
+const NODES_MAX: usize = 1 << 19;
 /// Partial chains kept for each number of blocks and stages, and the kinds that extend them.
 const BEAM: usize = 8;
 const BEAM_KINDS: usize = 32;
@@ -136,7 +138,9 @@ struct Search<'s, 'r, 'a> {
 impl Search<'_, '_, '_> {
     /// A chain that is faster than what is known, if there is one, and the latency that none goes below.
     fn run(&mut self) -> (Option<Replica>, f64) {
-        self.expand(None);
+        if !self.expand(None) {
+            return (None, 0.0);
+        }
         while let Some(Open { estimate_ms, node }) = self.open.pop() {
             if estimate_ms >= self.known_ms * (1.0 - TIE_RATIO) {
                 return (None, self.known_ms);
@@ -144,23 +148,22 @@ impl Search<'_, '_, '_> {
             if self.nodes[node as usize].border == self.pool.blocks() {
                 return (self.chain(node), estimate_ms);
             }
-            if self.steps > STEPS_MAX {
+            if self.steps > STEPS_MAX || !self.expand(Some(node)) {
                 return (None, estimate_ms);
             }
-            self.expand(Some(node));
         }
         (None, self.known_ms)
     }
 
-    /// Adds every stage that may follow.
-    fn expand(&mut self, before: Option<u32>) {
+    /// Adds every stage that may follow; false if there were more than it may remember.
+    fn expand(&mut self, before: Option<u32>) -> bool {
         let (blocks, limits) = (self.pool.blocks(), self.pool.limits());
         let (cost, border, count) = before.map_or((Cost::NONE, 0, 0), |node| {
             let node = &self.nodes[node as usize];
             (node.cost, node.border, node.count)
         });
         if count >= limits.stages_max {
-            return;
+            return true;
         }
         for &kind in self.kinds {
             self.steps += 1;
@@ -178,12 +181,16 @@ impl Search<'_, '_, '_> {
                 let cost = arrived.then(0.0, self.pool.run_ms(kind, border, end));
                 let estimate_ms = cost.latency_ms + self.relaxed.after(kind, end);
                 if estimate_ms < self.known_ms {
+                    if self.nodes.len() == NODES_MAX {
+                        return false;
+                    }
                     let node = index(self.nodes.len());
                     self.nodes.push(Node { cost, border: end, kind, start: border, count: count + 1, before });
                     self.open.push(Open { estimate_ms, node });
                 }
             }
         }
+        true
     }
 
     /// An offer of a kind that the partial chain does not use yet, and the hop to it.
