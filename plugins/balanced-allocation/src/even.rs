@@ -45,8 +45,8 @@ impl Line {
 
     /// Blocks within a time.
     pub fn count(&self, limit_ms: f64) -> u32 {
-        // The cast saturates, and takes what is not a number for 0.
-        ((self.ideal(limit_ms) + COUNT_SLACK) as u32).min(self.most)
+        // The cast saturates, and takes what is not a number for 0. Processors have one for numbers with a sign alone.
+        ((self.ideal(limit_ms) + COUNT_SLACK) as i32).max(0).unsigned_abs().min(self.most)
     }
 }
 
@@ -230,9 +230,10 @@ fn lines(pool: &Pool<'_, '_>, offer: u32) -> Lines {
     let wide = ranges.run_ms(offer, 1, blocks - 1);
     // A time that does not grow with the work would make counts infinite.
     let block_ms = ((wide - one) / f64::from(blocks - 3)).max(1e-12 * (one + f64::MIN_POSITIVE));
+    let about = (pool.memory(offer) / ranges.need(offer, 1, 2)) as u32;
     let line = |from: u32, to: u32, role: Roles, ranges_of: &dyn Fn(u32) -> (u32, u32)| {
         let all = if role == Roles::BODY { blocks - 2 } else { blocks - 1 };
-        let most = if roles.contains(role) { most(pool, offer, all, ranges_of) } else { 0 };
+        let most = if roles.contains(role) { most(pool, offer, (about, all), ranges_of) } else { 0 };
         Line { base_ms: ranges.run_ms(offer, from, to) - block_ms, block_ms, most, speed: 1.0 / block_ms }
     };
     let takes_whole = roles.contains(Roles::HEAD) && roles.contains(Roles::TAIL) && pool.holds(offer, 0, blocks);
@@ -244,13 +245,20 @@ fn lines(pool: &Pool<'_, '_>, offer: u32) -> Lines {
     }
 }
 
-/// How many of so many blocks an offer holds at one place.
-fn most(pool: &Pool<'_, '_>, offer: u32, all: u32, range: &dyn Fn(u32) -> (u32, u32)) -> u32 {
+/// How many of so many blocks an offer holds at one place. It is found by halving, unless it is as many as it looks like.
+fn most(pool: &Pool<'_, '_>, offer: u32, (about, all): (u32, u32), range: &dyn Fn(u32) -> (u32, u32)) -> u32 {
+    let holds = |count: u32| {
+        let (start, end) = range(count);
+        pool.holds(offer, start, end)
+    };
+    let about = about.min(all);
+    if about > 0 && holds(about) && (about == all || !holds(about + 1)) {
+        return about;
+    }
     let (mut low, mut high) = (0, all);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        let (start, end) = range(middle);
-        if pool.holds(offer, start, end) { low = middle } else { high = middle - 1 }
+        if holds(middle) { low = middle } else { high = middle - 1 }
     }
     low
 }

@@ -211,8 +211,9 @@ impl Search<'_, '_, '_, '_> {
     fn best_exchange(&mut self, one: usize, two: usize) -> Option<(f64, Exchange)> {
         let now = self.rates[one] + self.rates[two];
         let mut best: Option<(f64, Exchange)> = None;
-        for leaves_one in self.choices(one) {
-            for leaves_two in self.choices(two) {
+        let choices = (self.choices(one), self.choices(two));
+        for &leaves_one in &choices.0 {
+            for &leaves_two in &choices.1 {
                 if self.is_over() {
                     return None;
                 }

@@ -119,12 +119,14 @@ struct Program {
     end_states: usize,
     stages: usize,
     blocks: usize,
+    /// By count of blocks, from 1 on: milliseconds of the line at hand.
+    times: Vec<f64>,
 }
 
 impl Program {
     fn new(even: &Even, stages: usize, end_states: usize) -> Self {
         let blocks = even.blocks() as usize;
-        let mut program = Self { cost: vec![f64::INFINITY; end_states * 2 * (stages + 1) * (blocks + 1)], end_states, stages, blocks };
+        let mut program = Self { cost: vec![f64::INFINITY; end_states * 2 * (stages + 1) * (blocks + 1)], end_states, stages, blocks, times: Vec::new() };
         let start = program.entry(0, false, 0, 0);
         program.cost[start] = 0.0;
         program
@@ -179,17 +181,21 @@ impl Program {
 
     fn take(&mut self, choices: &mut [Choice], (ends, before, open, stages): (usize, usize, bool, usize), line: &Line, hop_ms: f64) {
         let (from, to) = (self.entry(before, open, stages - 1, 0), self.entry(ends, true, stages, 0));
+        let most = (line.most as usize).min(self.blocks);
+        self.times.clear();
+        self.times.extend((1..=index(most)).map(|count| line.ms(count)));
         for blocks in 0..self.blocks {
             let cost = self.cost[from + blocks] + hop_ms;
             if !cost.is_finite() {
                 continue;
             }
-            for count in 1..=(line.most as usize).min(self.blocks - blocks) {
-                let entry = to + blocks + count;
-                let total = cost + line.ms(count as u32);
-                if total < self.cost[entry] {
-                    self.cost[entry] = total;
-                    choices[entry] = Choice { count: count as u16, ends: before as u8, open, taken: true };
+            let (first, last) = (to + blocks + 1, to + blocks + most.min(self.blocks - blocks));
+            let entries = self.cost[first..=last].iter_mut().zip(&mut choices[first..=last]);
+            for ((known, choice), (count, ms)) in entries.zip((1..).zip(&self.times)) {
+                let total = cost + ms;
+                if total < *known {
+                    *known = total;
+                    *choice = Choice { count, ends: before as u8, open, taken: true };
                 }
             }
         }

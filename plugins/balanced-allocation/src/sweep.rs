@@ -180,15 +180,18 @@ fn fill(even: &Even, offers: &[u32], limit_ms: f64, reach: Reach, replicas_max: 
     let all = |_: u32| (0, 0);
     let mut groups = Vec::new();
     let mut left = offers.to_vec();
-    let counts: Vec<u32> = (0..even.kinds()).map(|kind| even.lines_of_kind(kind).count(limit_ms, even.blocks())).collect();
-    let within = |key: &dyn Fn(u32) -> (u32, u32), left: &mut Vec<u32>, groups: &mut Vec<Vec<u32>>| {
-        sorting::sort_by(left, &|offer| {
-            let (site, device) = key(offer);
-            sorting::pair(site, device)
-        });
+    let mut counts = Counts { even, limit_ms, of_kinds: vec![u32::MAX; even.kinds() as usize] };
+    let mut within = |key: &dyn Fn(u32) -> (u32, u32), left: &mut Vec<u32>, groups: &mut Vec<Vec<u32>>| {
+        let key_of = |offer: u32| (key(offer), offer);
+        if !left.is_sorted_by_key(|&offer| key_of(offer)) {
+            sorting::sort_by(left, &|offer| {
+                let (site, device) = key(offer);
+                sorting::pair(site, device)
+            });
+        }
         let offers = std::mem::take(left);
         for cell in offers.chunk_by(|&a, &b| key(a) == key(b)) {
-            let mut buckets = Buckets::of(even, cell, &counts, limit_ms);
+            let mut buckets = Buckets::of(cell, &mut counts);
             while groups.len() < replicas_max {
                 let Some(group) = buckets.replica(even.stages()) else { break };
                 groups.push(group);
@@ -208,6 +211,24 @@ fn fill(even: &Even, offers: &[u32], limit_ms: f64, reach: Reach, replicas_max: 
     groups
 }
 
+/// How many blocks offers take within a time at the most, worked out for each kind when it is asked for first.
+struct Counts<'e> {
+    even: &'e Even,
+    limit_ms: f64,
+    of_kinds: Vec<u32>,
+}
+
+impl Counts<'_> {
+    fn of(&mut self, offer: u32) -> u32 {
+        let kind = self.even.place(offer).kind;
+        let known = &mut self.of_kinds[kind as usize];
+        if *known == u32::MAX {
+            *known = self.even.lines_of_kind(kind).count(self.limit_ms, self.even.blocks());
+        }
+        *known
+    }
+}
+
 /// Offers by the number of blocks that they take.
 struct Buckets {
     /// Those that take no block first, then one, and so on.
@@ -222,11 +243,10 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn of(even: &Even, offers: &[u32], counts: &[u32], limit_ms: f64) -> Self {
-        let blocks = even.blocks();
-        let count = |offer: u32| counts[even.place(offer).kind as usize];
+    fn of(offers: &[u32], counts: &mut Counts<'_>) -> Self {
+        let (even, blocks) = (counts.even, counts.even.blocks());
         let mut spans = vec![(0, 0); blocks as usize + 1];
-        offers.iter().for_each(|&offer| spans[count(offer) as usize].1 += 1);
+        offers.iter().for_each(|&offer| spans[counts.of(offer) as usize].1 += 1);
         let mut begin = 0;
         for span in &mut spans {
             let size = span.1;
@@ -235,11 +255,11 @@ impl Buckets {
         }
         let mut sorted = vec![0; offers.len()];
         for &offer in offers {
-            let end = &mut spans[count(offer) as usize].1;
+            let end = &mut spans[counts.of(offer) as usize].1;
             sorted[*end as usize] = offer;
             *end += 1;
         }
-        Self { sorted, spans, largest: blocks, needed: blocks + lost(even, offers, limit_ms), unused: Vec::new() }
+        Self { sorted, spans, largest: blocks, needed: blocks + lost(even, offers, counts.limit_ms), unused: Vec::new() }
     }
 
     fn pop(&mut self, count: u32) -> Option<u32> {
