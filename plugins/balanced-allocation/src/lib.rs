@@ -107,9 +107,13 @@ impl Balanced {
         if let Some(plan) = &answer.plan {
             others.push(Candidate::of(ranges, delta::settled(&pools[0], &held, &kept, plan.clone())));
         }
+        let is_loss = held.is_broken() && !kept.is_empty();
+        if is_loss {
+            delta::keep_restoring(ranges, &held, kept.len(), self.settings.repair_bytes_ratio_max, &mut others);
+        }
         let chosen = choose(ranges, &held, &self.settings, answer.most, current, others)?;
         let unchanged = chosen.replicas == ranges.problem().current;
-        Some((if unchanged { chosen } else { self.at_rest(&pools[0], chosen, &answer) }, answer))
+        Some((if unchanged || is_loss { chosen } else { self.at_rest(&pools[0], chosen, &answer) }, answer))
     }
 
     /// The plan that is kept when it comes back as the plan in force: changes that would follow at once are made now.

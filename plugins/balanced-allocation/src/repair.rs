@@ -2,8 +2,8 @@
 //! and the rest stays where it is.
 //!
 //! Offers that still hold shards of a broken chain are put into the order of these, idle offers into the gap between them. A
-//! dynamic program over this order finds the chain with the fewest bytes to load, in which any offer may be left out, and
-//! halving finds the least bottleneck for which no more than the allowed multiple of that is loaded.
+//! dynamic program over this order, or over all orders of a few offers, finds the chain with the fewest bytes to load, in which any
+//! offer may be left out, and halving finds the least bottleneck for which no more than the allowed multiple of that is loaded.
 
 use shardhost_sdk::allocation::{Replica, Stage};
 
@@ -11,18 +11,27 @@ use crate::{cut::cost_of, delta::groups_of, held::Held, pool::Pool, sorting};
 
 /// Idle offers that are put into a gap: the fastest, and those with most memory.
 const IDLE_TRIED: usize = 6;
+/// As many offers are tried in any order.
+const FEW: usize = 7;
 /// Halvings between the bottleneck of the repair with the fewest bytes and the fastest possible.
 const HALVINGS: u32 = 6;
 
-/// New replicas from offers that the kept ones leave, each with something that is loaded already.
+/// New replicas from offers that the kept ones leave, each with something that is loaded already. After the first, only those that
+/// together with it still load no more than the allowed multiple of the fewest bytes: what there was no room for before is for a review to
+/// weigh, and not made good at the next loss.
 pub fn repaired(pool: &Pool<'_, '_>, held: &Held, kept: &[Replica], bytes_ratio_max: f64) -> Vec<Replica> {
     let mut free = pool.unused(&groups_of(kept));
     let mut repaired = Vec::new();
+    let (mut loaded, mut bytes_max) = (0.0, f64::INFINITY);
     while kept.len() + repaired.len() < pool.limits().replicas_max as usize && free.iter().any(|&offer| held.start(offer).is_some()) {
-        let Some(replica) = repair(pool, held, &free, bytes_ratio_max) else { break };
+        let Some(Repair { replica, bytes, fewest }) = repair(pool, held, &free, bytes_ratio_max, bytes_max - loaded) else { break };
         if !replica.stages.iter().any(|stage| held.has(stage)) {
             break;
         }
+        if repaired.is_empty() {
+            bytes_max = fewest * bytes_ratio_max;
+        }
+        loaded += bytes;
         free.retain(|offer| replica.stages.iter().all(|stage| stage.offer != *offer));
         repaired.push(replica);
     }
@@ -34,18 +43,29 @@ pub fn fewest_bytes(pool: &Pool<'_, '_>, held: &Held, free: &[u32]) -> Option<f6
     Program::of(pool, held, free).cheapest(Limits::NONE).map(|(bytes, _)| bytes)
 }
 
-fn repair(pool: &Pool<'_, '_>, held: &Held, free: &[u32], bytes_ratio_max: f64) -> Option<Replica> {
+/// A chain that was closed again.
+struct Repair {
+    replica: Replica,
+    /// What it loads.
+    bytes: f64,
+    /// The least that any chain from the same offers would load.
+    fewest: f64,
+}
+
+/// The fastest chain that loads at most the given multiple of the fewest bytes possible, and at most `bytes_max`.
+fn repair(pool: &Pool<'_, '_>, held: &Held, free: &[u32], bytes_ratio_max: f64, bytes_max: f64) -> Option<Repair> {
     let program = Program::of(pool, held, free);
-    let (fewest, mut found) = program.cheapest(Limits::NONE)?;
-    let bytes_max = fewest * bytes_ratio_max;
+    let (fewest, replica) = program.cheapest(Limits { bytes_max, ..Limits::NONE })?;
+    let bytes_max = bytes_max.min(fewest * bytes_ratio_max);
     let period_ms = |replica: &Replica| cost_of(pool, &replica.stages).period_ms;
-    let (mut low, mut high) = (0.0, period_ms(&found));
+    let (mut low, mut high) = (0.0, period_ms(&replica));
+    let mut found = Repair { replica, bytes: fewest, fewest };
     for _ in 0..HALVINGS {
         let middle = f64::midpoint(low, high);
         match program.cheapest(Limits { period_ms: middle, bytes_max }) {
-            Some((_, replica)) => {
+            Some((bytes, replica)) => {
                 high = period_ms(&replica).min(middle);
-                found = replica;
+                found = Repair { replica, bytes, fewest };
             }
             None => low = middle,
         }
@@ -104,6 +124,11 @@ struct Reached {
 /// A way to an entry with the stages that it takes.
 type Entry = Option<(Reached, u32)>;
 
+/// The way to so many blocks; rows that nothing leads to are empty.
+fn at(row: &[Entry], blocks: u32) -> Entry {
+    row.get(blocks as usize).copied().flatten()
+}
+
 /// The program over offers in an order, and how far each reaches in memory.
 struct Program<'p, 'r, 'a> {
     pool: &'p Pool<'r, 'a>,
@@ -121,6 +146,10 @@ impl<'p, 'r, 'a> Program<'p, 'r, 'a> {
 
     /// The chain with the fewest bytes to load within limits, and of equals the one with the least bottleneck.
     fn cheapest(&self, limits: Limits) -> Option<(f64, Replica)> {
+        if self.order.len() <= FEW { self.cheapest_in_any_order(limits) } else { self.cheapest_in_order(limits) }
+    }
+
+    fn cheapest_in_order(&self, limits: Limits) -> Option<(f64, Replica)> {
         let blocks = self.pool.blocks();
         // By position of the last offer: the best way to each number of blocks.
         let mut rows: Vec<Vec<Entry>> = Vec::new();
@@ -139,6 +168,37 @@ impl<'p, 'r, 'a> Program<'p, 'r, 'a> {
         while end > 0 {
             let (reached, _) = rows[position][end as usize]?;
             stages.push(Stage { offer: self.order[position], start: reached.start, end });
+            (end, position) = (reached.start, reached.last);
+        }
+        stages.reverse();
+        Some((best.bytes, Replica { stages }))
+    }
+
+    /// Where no offer is idle, those that are left may have to change places.
+    fn cheapest_in_any_order(&self, limits: Limits) -> Option<(f64, Replica)> {
+        let (blocks, count) = (self.pool.blocks(), self.order.len());
+        // By the offers that are used, a bit for each, and the last of them: the best way to each number of blocks.
+        let mut rows: Vec<Vec<Vec<Entry>>> = vec![vec![Vec::new(); count]; 1 << count];
+        for used in 0..rows.len() {
+            let starts = if used == 0 { 0..1 } else { 1..blocks };
+            for position in (0..count).filter(|position| used & (1 << position) == 0) {
+                let mut row = vec![None; blocks as usize + 1];
+                for start in starts.clone() {
+                    if let Some(before) = self.arrival(&rows[used], position, start, limits.period_ms) {
+                        self.extend(&mut row, position, start, before, limits);
+                    }
+                }
+                rows[used | (1 << position)][position] = row;
+            }
+        }
+        let ways = (0..rows.len()).flat_map(|used| (0..count).map(move |position| (used, position)));
+        let complete = ways.filter_map(|(used, position)| Some((at(&rows[used][position], blocks)?.0, used, position)));
+        let (best, mut used, mut position) = complete.reduce(|a, b| if (b.0.bytes, b.0.period_ms) < (a.0.bytes, a.0.period_ms) { b } else { a })?;
+        let (mut stages, mut end) = (Vec::new(), blocks);
+        while end > 0 {
+            let (reached, _) = at(&rows[used][position], end)?;
+            stages.push(Stage { offer: self.order[position], start: reached.start, end });
+            used &= !(1 << position);
             (end, position) = (reached.start, reached.last);
         }
         stages.reverse();
@@ -185,7 +245,7 @@ impl<'p, 'r, 'a> Program<'p, 'r, 'a> {
         }
         let mut best: Option<(Reached, u32, usize)> = None;
         for (before, row) in rows.iter().enumerate() {
-            let Some((reached, count)) = row[start as usize] else { continue };
+            let Some((reached, count)) = at(row, start) else { continue };
             if best.is_some_and(|(known, _, _)| (known.bytes, known.period_ms) <= (reached.bytes, reached.period_ms)) {
                 continue;
             }

@@ -59,6 +59,61 @@ fn a_device_that_leaves_costs_little_more_than_what_it_held() {
     }
 }
 
+/// The fewest blocks that have to be loaded for a replica of these offers alone; none if there is no such replica.
+fn fewest_blocks(problem: &Problem, free: &[u32]) -> Option<u32> {
+    let blocks = problem.blocks.len() as u32;
+    let most = |offer: u32| (problem.offers[offer as usize].memory_bytes / problem.blocks[0].weight_bytes) as u32;
+    let holds = |offer: u32, range: String| problem.offers[offer as usize].attributes.contains(&("holds".to_owned(), range));
+    // By the offers that are used, and how far these reach.
+    let mut reached = vec![vec![None; blocks as usize + 1]; 1 << free.len()];
+    reached[0][0] = Some(0);
+    for used in 0..reached.len() {
+        for start in 0..blocks {
+            let Some(loaded) = reached[used][start as usize] else { continue };
+            for (place, &offer) in free.iter().enumerate().filter(|(place, _)| used & (1 << place) == 0) {
+                for end in start + 1..=blocks.min(start + most(offer)) {
+                    let more = if holds(offer, format!("{start}..{end}")) { 0 } else { end - start };
+                    let known = &mut reached[used | (1 << place)][end as usize];
+                    *known = Some(known.map_or(loaded + more, |known: u32| known.min(loaded + more)));
+                }
+            }
+        }
+    }
+    reached.iter().filter_map(|row| row[blocks as usize]).min()
+}
+
+#[test]
+fn what_makes_good_a_loss_loads_little_more_than_anything_would() {
+    let mut regained = 0;
+    for seed in 0..150 {
+        let mut random = Random::new(1_000 + seed);
+        let count = random.between(4, 8);
+        let machines = (0..count).map(|_| Machine { block_ms: random.scale(0.5, 2.0), most: random.between(3, 12) }).collect();
+        let mut problem = Pool::free(12, machines).problem(Objective::Throughput);
+        let Ok(proposal) = BALANCED.place(&problem) else { continue };
+        problem.current = proposal.replicas;
+        for gone in 0..count {
+            let after = left(&problem, gone);
+            let left_over = after.current.len();
+            let Ok(proposal) = BALANCED.place(&after) else { continue };
+            let loaded = loaded_bytes(&after, &proposal.replicas) / problem.blocks[0].weight_bytes;
+            if left_over == 0 || after.offers.iter().all(|offer| offer.attributes.is_empty()) {
+                continue;
+            }
+            let in_use = |offer: &u32| after.current.iter().flat_map(|replica| &replica.stages).any(|stage| stage.offer == *offer);
+            let free: Vec<u32> = (0..count - 1).filter(|offer| !in_use(offer)).collect();
+            if proposal.replicas.len() <= left_over {
+                assert!(loaded < 0.5, "seed {seed}, {gone} left: {loaded} blocks are loaded, and no replica comes back: {:?}", proposal.replicas);
+            } else if let Some(fewest) = fewest_blocks(&after, &free) {
+                regained += 1;
+                let most = 1.2 * f64::from(fewest);
+                assert!(loaded < most + 0.5, "seed {seed}, {gone} left: {loaded} blocks are loaded, {fewest} would do: {:?}", proposal.replicas);
+            }
+        }
+    }
+    assert!(regained > 20, "{regained} replicas came back");
+}
+
 #[test]
 fn a_device_that_comes_and_goes_ends_with_a_plan_that_stays() {
     let (_, problem) = in_force(9);
