@@ -88,7 +88,10 @@ fn install_target(root: &Path) -> Result<(), String> {
 fn cargo_build(root: &Path, target_folder: &Path, plugin: &str) -> Result<(), String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", plugin, "--target", TARGET, "--profile", "plugin", "--target-dir"]).arg(target_folder).current_dir(root);
+    // The component alone: link-time optimisation leaves out crates that are also made for others to depend on.
+    let component = ["--lib", "--crate-type", "cdylib"];
+    command.args(["rustc", "--quiet", "--package", plugin, "--target", TARGET, "--profile", "plugin"]).args(component);
+    command.arg("--target-dir").arg(target_folder).current_dir(root);
     // What the outer cargo, clippy or a coverage tool set for the host's code must not reach the guests'.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();

@@ -3,14 +3,15 @@
 //!
 //! `cargo bench -p shardhost-benches --bench churn -- policies=balanced-allocation,greedy-allocation seed=7 hours=24` names others. A
 //! policy is a built-in one or the file of a component. Fails if a policy that is judged (`judged=balanced-allocation`) swings, fetches
-//! more than 1.2 times what was lost after a loss, or leaves a model without a replica where one was possible.
+//! in all more than 1.2 times what was lost, or leaves a model without a replica where one was possible. After a single loss more may be
+//! needed than was lost, where no idle device takes just that; the tests of policies hold single losses against the fewest bytes possible.
 
 use std::{error::Error, path::Path};
 
 use serde_json::{Value, json};
 use shardhost_benches::{report, round, simulated::simulate};
 
-/// After a loss, so many times the lost shards may be fetched.
+/// So many times the lost shards may be fetched in all.
 const FETCHED_RATIO_MAX: f64 = 1.2;
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -136,9 +137,9 @@ impl Day {
         if self.uncaused > 0 {
             broken.push(format!("{}: {} plans without a cause, there should be none", self.policy, self.uncaused));
         }
-        if self.over() > 0 {
-            let all = self.ratios.len();
-            broken.push(format!("{}: more than {FETCHED_RATIO_MAX} times what was lost was fetched after {} of {all} losses", self.policy, self.over()));
+        if self.fetched > FETCHED_RATIO_MAX * self.lost {
+            let ratio = round(self.fetched / self.lost);
+            broken.push(format!("{}: {ratio} times what was lost was fetched after losses, at most {FETCHED_RATIO_MAX} are allowed", self.policy));
         }
         if self.avoidable_ms > 0.0 {
             broken.push(format!("{}: no replica for {} s in which there was memory for one", self.policy, round(self.avoidable_ms / 1e3)));
