@@ -68,14 +68,17 @@ fn plans(pool: &Pool<'_, '_>, settings: &Settings, held: &Held, kept: &[Replica]
     plans.iter().map(&mut realised).filter(|plan| ranges.check(plan).is_ok()).collect()
 }
 
-/// Leaves of the plans after a loss those that load nothing, and those that have more replicas than were left, for few bytes: at most so
-/// many times the fewest. Whether the replicas that are left are worth another cut is for a review to say, and not for who has just lost
-/// a device.
-pub fn keep_restoring(ranges: &Ranges<'_>, held: &Held, left: usize, bytes_ratio_max: f64, plans: &mut Vec<Candidate>) {
+/// Leaves of the plans after a loss those that load little: at most so many times what nobody holds any more, or, for more replicas than
+/// were kept, at most so many times the fewest bytes for that. Whether more is worth its bytes is for a review to say, and not for who
+/// has just lost a device.
+pub fn keep_restoring(ranges: &Ranges<'_>, held: &Held, kept: &[Replica], bytes_ratio_max: f64, plans: &mut Vec<Candidate>) {
     let bytes = |plan: &Candidate| held.bytes_to_load(ranges, &plan.replicas);
-    let restoring = plans.iter().filter(|plan| plan.replicas.len() > left);
-    let fewest = restoring.map(bytes).reduce(f64::min).unwrap_or(0.0);
-    plans.retain(|plan| bytes(plan) == 0.0 || (plan.replicas.len() > left && bytes(plan) <= fewest * bytes_ratio_max));
+    let fewest = plans.iter().filter(|plan| plan.replicas.len() > kept.len()).map(bytes).reduce(f64::min).unwrap_or(0.0);
+    let lost = held.bytes_missing(ranges, &groups_of(kept).concat());
+    plans.retain(|plan| {
+        let most = if plan.replicas.len() > kept.len() { fewest.max(lost) } else { lost };
+        bytes(plan) <= most * bytes_ratio_max
+    });
 }
 
 /// A plan with as much as possible left where it is: replicas of the same offers keep their cut if another gains little,

@@ -77,6 +77,17 @@ impl Held {
         self.ranges.get(offer as usize).map_or(&[], Vec::as_slice)
     }
 
+    /// Bytes of weights of the blocks that no offer holds beside those in use.
+    pub fn bytes_missing(&self, ranges: &Ranges<'_>, in_use: &[u32]) -> f64 {
+        let mut others = vec![true; self.ranges.len()];
+        for &offer in in_use {
+            others.get_mut(offer as usize).into_iter().for_each(|is_other| *is_other = false);
+        }
+        let loaded: Vec<(u32, u32)> = self.ranges.iter().zip(others).filter(|(_, is_other)| *is_other).flat_map(|(loaded, _)| loaded.iter().copied()).collect();
+        let nowhere = (0..ranges.blocks()).filter(|block| !loaded.iter().any(|range| (range.0..range.1).contains(block)));
+        nowhere.map(|block| ranges.weight_bytes(block, block + 1)).sum()
+    }
+
     /// Bytes of weights that a plan has to load.
     pub fn bytes_to_load(&self, ranges: &Ranges<'_>, replicas: &[Replica]) -> f64 {
         let stages = replicas.iter().flat_map(|replica| &replica.stages);

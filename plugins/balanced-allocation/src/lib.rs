@@ -109,7 +109,7 @@ impl Balanced {
         }
         let is_loss = held.is_broken() && !kept.is_empty();
         if is_loss {
-            delta::keep_restoring(ranges, &held, kept.len(), self.settings.repair_bytes_ratio_max, &mut others);
+            delta::keep_restoring(ranges, &held, &kept, self.settings.repair_bytes_ratio_max, &mut others);
         }
         let chosen = choose(ranges, &held, &self.settings, answer.most, current, others)?;
         let unchanged = chosen.replicas == ranges.problem().current;
