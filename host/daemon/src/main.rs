@@ -17,7 +17,6 @@ mod machine;
 mod manifest;
 mod metrics;
 mod models;
-mod native_code;
 mod passage;
 mod peer;
 mod pipeline;

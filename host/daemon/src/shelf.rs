@@ -7,6 +7,7 @@ mod folder;
 mod journal;
 mod listing;
 mod memory;
+mod native_code;
 mod sources;
 mod trust;
 
@@ -27,6 +28,7 @@ use tokio::{runtime::Handle, sync::Notify};
 
 pub use fetch::{Fetched, Origin, push};
 pub use folder::FolderWatch;
+pub use native_code::native_code_folder;
 pub use trust::{Reach, is_key, verify};
 
 use audit::Audit;
@@ -38,7 +40,6 @@ use crate::{
     config::Config,
     error::{Error, Fault},
     metrics::Metrics,
-    native_code,
     stage_fault::StageFault,
     store::{PluginRecord, Store},
 };
@@ -420,7 +421,7 @@ fn plugin_config(config: &Config) -> PluginConfig {
         memory_bytes_max: limits.compile_memory_bytes_max,
     });
     PluginConfig {
-        code: Some(native_code::folder(config)),
+        code: Some(native_code_folder(config)),
         passes: Some(config.data.join("passes")),
         compiler,
         limits: limits.guest.clone(),

@@ -11,13 +11,13 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use host_engine::{Digest, map_file};
 use wasmtime::{Engine, component::Component};
 
-use crate::{error::Error, private_folder};
+use crate::{clock, error::Error, private_folder};
 
 /// Last bytes of each file; a change of the layout changes them.
 const MAGIC: &[u8; 16] = b"shardhost-code-3";
@@ -119,7 +119,7 @@ impl Cache {
     /// Removes what was used longest ago until the rest is within the limit, but not the file that was just written. What is
     /// mapped stays readable without its name.
     fn make_room(&self, just_written: &Path) -> io::Result<()> {
-        let now = SystemTime::now();
+        let now = clock::system_time();
         let (mut kept, mut bytes) = (Vec::new(), 0);
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -156,7 +156,7 @@ impl Cache {
 
 /// Notes that a file was used, by its time of change; where that cannot be noted it only goes earlier.
 fn used(path: &Path) {
-    let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    let _ = File::open(path).and_then(|file| file.set_modified(clock::system_time()));
 }
 
 /// The code in a file, if it is whole.
@@ -192,7 +192,7 @@ mod tests {
         let cache = cache(folder.path(), 3_000);
         let age = |name: &[u8], seconds| {
             let file = File::open(cache.path(Digest::of(name))).expect("kept");
-            file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).expect("set");
+            file.set_modified(clock::system_time() - Duration::from_secs(seconds)).expect("set");
         };
         for (name, seconds) in [(b"a", 20), (b"b", 30)] {
             cache.keep(Digest::of(name), &[0; 1_000]);
@@ -215,7 +215,7 @@ mod tests {
         let (old, new) = (folder.path().join(".tmp1"), folder.path().join(".tmp2"));
         fs::write(&old, b"half").expect("written");
         fs::write(&new, b"half").expect("written");
-        File::open(&old).expect("there").set_modified(SystemTime::now() - LEFT_AFTER - Duration::from_secs(1)).expect("set");
+        File::open(&old).expect("there").set_modified(clock::system_time() - LEFT_AFTER - Duration::from_secs(1)).expect("set");
         cache.keep(Digest::of(b"a"), &[0; 10]);
         assert_eq!((old.exists(), new.exists()), (false, true), "another host may be writing the newer one");
     }

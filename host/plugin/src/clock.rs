@@ -1,6 +1,6 @@
 //! The only clock of this crate: how long calls take, when strikes happen, and how much processor time a thread used.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use host_core::units::Millis;
 
@@ -20,6 +20,11 @@ impl Clock {
     pub(crate) fn now(self) -> Millis {
         Millis(self.elapsed().as_secs_f64() * 1e3)
     }
+}
+
+/// What the times of files are held against.
+pub(crate) fn system_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Times a call by the clock, and by the processor where the system counts that for each thread.

@@ -19,7 +19,7 @@ use crate::{
     convert::{Alone, ConversionFault},
     error::{Error, Fault},
     metrics::Metrics,
-    native_code,
+    shelf::native_code_folder,
     stage_fault::StageFault,
     start::engines,
 };
@@ -140,7 +140,7 @@ fn examined(config: &Config, args: &ConformanceArgs, settings: &AdapterSettings,
     let source = source(&plugin)?;
     let configuration = args.configuration(config, &plugin)?;
     let engines = engines::start(config, &Metrics::new())?;
-    let bench = Workbench::open(&source, None, configuration, &config.plugin_limits.guest, Some(&native_code::folder(config)), engines)?;
+    let bench = Workbench::open(&source, None, configuration, &config.plugin_limits.guest, Some(&native_code_folder(config)), engines)?;
     let folder = config.data.join(FOLDER);
     let convert = |offered: &str, shard: &Shard, buckets: &[Lengths]| {
         let target = args.target.as_deref().unwrap_or(offered);

@@ -28,7 +28,6 @@ use super::{Global, client::Admin, screen::Screen};
 use crate::{
     component, config,
     error::{Error, Fault},
-    native_code,
     shelf::{self, Origin, Reach},
 };
 
@@ -293,7 +292,14 @@ impl How {
         let settings = config::load(self.file.clone(), global.flags())?.config;
         let slot = self.slot.as_deref().map(SlotName::parse).transpose()?;
         let config = self.config.clone().or(config);
-        Ok(Workbench::open(&source(plugin)?, slot, config, &settings.plugin_limits.guest, Some(&native_code::folder(&settings)), Arc::new(Engines::default()))?)
+        Ok(Workbench::open(
+            &source(plugin)?,
+            slot,
+            config,
+            &settings.plugin_limits.guest,
+            Some(&shelf::native_code_folder(&settings)),
+            Arc::new(Engines::default()),
+        )?)
     }
 
     /// The plugin's digest. Nothing is compiled.

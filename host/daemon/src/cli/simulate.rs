@@ -28,7 +28,7 @@ use super::{Global, plugin::source, screen::Screen, token::time_ms};
 use crate::{
     config::{self, Config},
     error::{Error, Fault},
-    native_code,
+    shelf::native_code_folder,
 };
 use fleet::Fleet;
 use guests::Guest;
@@ -153,7 +153,7 @@ fn runs(args: &SimulateArgs, config: &Config, scenario: &Scenario) -> Result<Vec
 
 /// Compiles and starts a plugin, and holds it to the kind that is wanted.
 fn opened(plugin: &Path, wanted: Option<PluginKind>, config: &Config) -> Result<Workbench, Error> {
-    let bench = Workbench::open(&source(plugin)?, None, None, &config.plugin_limits.guest, Some(&native_code::folder(config)), Arc::new(Engines::default()))?;
+    let bench = Workbench::open(&source(plugin)?, None, None, &config.plugin_limits.guest, Some(&native_code_folder(config)), Arc::new(Engines::default()))?;
     match wanted {
         Some(kind) if kind != bench.kind() => {
             let reason = format!("`{}` is of the kind `{}`, `{kind}` is wanted", bench.plugin(), bench.kind());

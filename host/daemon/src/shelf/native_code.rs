@@ -11,7 +11,7 @@ const OWN: &str = "native-code";
 
 /// The folder that the config names, or else one that all hosts of this user share, or else one in the data directory. What
 /// the config names is not tried here: that it cannot be used is an error, and not a reason to take another.
-pub fn folder(config: &Config) -> CodeFolder {
+pub fn native_code_folder(config: &Config) -> CodeFolder {
     let named = config.native_code.folder.clone();
     let path = named.or_else(shared).unwrap_or_else(|| config.data.join(OWN));
     CodeFolder { path, bytes_max: config.native_code.bytes_max }
