@@ -174,13 +174,12 @@ fn a_killed_process_costs_a_retry() {
         }
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(20));
-            let before = engine.state().starts;
-            if let Some(pid) = engine.state().pid {
-                signal(pid, libc::SIGKILL);
-            }
+            until("a process", || engine.state().pid.is_some());
+            let before = engine.state();
+            signal(before.pid.unwrap(), libc::SIGKILL);
             until("a new process", || {
                 graph.run(inputs.clone()).unwrap();
-                engine.state().starts > before
+                engine.state().starts > before.starts
             });
         }
     });
