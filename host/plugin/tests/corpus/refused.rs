@@ -91,7 +91,7 @@ fn native_code() -> Vec<u8> {
     static STARTED: OnceLock<Vec<u8>> = OnceLock::new();
     let find = || {
         Crowd::get();
-        let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/native");
+        let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/native-code");
         let entry = fs::read_dir(folder).unwrap().map(Result::unwrap).find(|entry| entry.file_name().to_string_lossy().ends_with(".code")).unwrap();
         fs::read(entry.path()).unwrap()
     };
