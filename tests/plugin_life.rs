@@ -468,6 +468,24 @@ fn what_takes_too_long_to_compile_ends_with_its_child_and_the_host_goes_on() {
     assert!(host.ok(&["plugin", "audit"]).contains("failed"));
 }
 
+#[test]
+#[cfg(unix)]
+fn a_plugin_runs_where_there_is_little_address_space_by_code_of_its_own() {
+    let folder = Folder::new();
+    let (file, code) = (folder.put("mine.wasm", plugin(2)), folder.path("code"));
+    let files = || fs::read_dir(&code).expect("the folder for code").count();
+    // In KiB. The first has room for a host, not for the gigabytes that each memory has where there is room; the second sets no limit.
+    for (limit, kept) in [("16777216", 1), ("unlimited", 2)] {
+        let tested = Command::new("sh")
+            .args(["-c", "ulimit -v \"$1\" && exec \"$2\" plugin test \"$3\"", "sh", limit, env!("CARGO_BIN_EXE_host"), &file])
+            .env(running::NATIVE_CODE.0, &code)
+            .output()
+            .expect("a shell starts");
+        assert!(tested.status.success(), "with {limit}: {}{}", text(&tested.stdout), text(&tested.stderr));
+        assert_eq!(files(), kept, "files of native code after a test with {limit}");
+    }
+}
+
 /// A sound component with a module beside it that nobody uses and that takes seconds to compile.
 fn endless() -> Vec<u8> {
     const FUNCTIONS: u32 = 20_000;

@@ -116,6 +116,8 @@ enum Command {
 struct CompileArgs {
     #[arg(long = "stack-bytes")]
     stack_bytes_max: usize,
+    #[arg(long = "reserved-bytes")]
+    reserved_bytes: u64,
     #[arg(long = "processor-seconds")]
     processor_s_max: u64,
     #[arg(long = "memory-bytes")]
@@ -124,7 +126,12 @@ struct CompileArgs {
 
 impl From<CompileArgs> for CompileOrder {
     fn from(args: CompileArgs) -> Self {
-        Self { stack_bytes_max: args.stack_bytes_max, processor_s_max: args.processor_s_max, memory_bytes_max: args.memory_bytes_max }
+        Self {
+            stack_bytes_max: args.stack_bytes_max,
+            reserved_bytes: args.reserved_bytes,
+            processor_s_max: args.processor_s_max,
+            memory_bytes_max: args.memory_bytes_max,
+        }
     }
 }
 

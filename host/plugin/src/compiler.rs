@@ -39,6 +39,8 @@ pub struct Compiler {
 pub struct CompileOrder {
     /// Stack of a guest call: it is part of what native code is compatible with.
     pub stack_bytes_max: usize,
+    /// Address space of each linear memory: code for more of it checks fewer addresses.
+    pub reserved_bytes: u64,
     /// Processor time, all threads together, in seconds.
     pub processor_s_max: u64,
     /// Memory that it may write to.
@@ -47,7 +49,7 @@ pub struct CompileOrder {
 
 impl Compiler {
     /// Native code of a component. The error says why there is none, in words.
-    pub(crate) fn compile(&self, component: &[u8], limits: &Limits) -> Result<Vec<u8>, String> {
+    pub(crate) fn compile(&self, component: &[u8], limits: &Limits, reserved_bytes: u64) -> Result<Vec<u8>, String> {
         let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
         let seconds = self.compile_ms_max.div_ceil(1000).max(1) * threads;
         let failed = |error: io::Error| format!("the compiler does not start: {error}");
@@ -55,6 +57,8 @@ impl Compiler {
             .args(&self.arguments)
             .arg("--stack-bytes")
             .arg(limits.stack_bytes_max.to_string())
+            .arg("--reserved-bytes")
+            .arg(reserved_bytes.to_string())
             .arg("--processor-seconds")
             .arg(seconds.to_string())
             .arg("--memory-bytes")
@@ -133,7 +137,8 @@ pub fn compile_here(order: &CompileOrder) -> Result<(), Error> {
     confine(order).map_err(failed)?;
     let mut component = Vec::new();
     io::stdin().read_to_end(&mut component).map_err(failed)?;
-    let code = sandbox::precompile(&component, &Limits { stack_bytes_max: order.stack_bytes_max, ..Limits::default() })?;
+    let limits = Limits { stack_bytes_max: order.stack_bytes_max, ..Limits::default() };
+    let code = sandbox::precompile(&component, &limits, order.reserved_bytes)?;
     let mut stdout = io::stdout();
     stdout.write_all(&code).and_then(|()| stdout.flush()).map_err(failed)
 }

@@ -39,6 +39,7 @@
 mod adapter;
 mod adapter_conformance;
 mod adapter_slots;
+mod address_space;
 mod builtin;
 mod cache;
 mod call_log;

@@ -18,7 +18,7 @@ use wasmtime::{
 };
 
 use crate::{
-    builtin,
+    address_space, builtin,
     cache::{self, Cache, CodeFolder},
     compiler::Compiler,
     error::{Error, Fault},
@@ -33,12 +33,12 @@ use crate::{
 /// Components above this size are compiled without optimisation. They hold an interpreter, whose compilation would take three
 /// times as long for a few percent of its speed.
 const OPTIMISED_BYTES_MAX: usize = 8 << 20;
-/// Address space set aside for each linear memory. Larger ones grow by moving.
-const MEMORY_RESERVATION_BYTES: u64 = 256 << 20;
 
 /// Compiles and instantiates. Cheap to share.
 pub(crate) struct Sandbox {
     engine: Engine,
+    /// Address space of each linear memory.
+    reserved_bytes: u64,
     cache: Option<Cache>,
     passes: Option<PassBook>,
     compiler: Option<Compiler>,
@@ -58,14 +58,15 @@ pub(crate) struct Kept<'a> {
 
 impl Sandbox {
     pub(crate) fn new(limits: &Limits, kept: Kept<'_>, compiler: Option<Compiler>, engines: Arc<Engines>) -> Result<Self, Error> {
-        let engine = engine(limits, OptLevel::Speed)?;
+        let reserved_bytes = address_space::for_each_memory();
+        let engine = engine(limits, reserved_bytes, OptLevel::Speed)?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = hasher.finish();
         let cache = kept.code.map(|folder| Cache::open(folder, compatibility)).transpose()?;
         let passes = kept.passes.map(|folder| PassBook::open(folder, compatibility)).transpose()?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, cache, passes, compiler, limits: limits.clone(), engines, _ticker: ticker })
+        Ok(Self { engine, reserved_bytes, cache, passes, compiler, limits: limits.clone(), engines, _ticker: ticker })
     }
 
     /// Which plugins have passed their rehearsal on this host; none where nothing is kept on disk.
@@ -83,7 +84,7 @@ impl Sandbox {
         let fault = |reason: String| Fault::Compile { plugin: package.name.to_string(), reason };
         let (component, code) = match self.compiler.as_ref().filter(|_| !builtin::contains(package.digest)) {
             Some(compiler) => {
-                let code = compiler.compile(&package.bytes, &self.limits).map_err(fault)?;
+                let code = compiler.compile(&package.bytes, &self.limits, self.reserved_bytes).map_err(fault)?;
                 let component = cache::revive(&self.engine, &code).ok_or_else(|| fault("the compiler's code does not fit this host".to_owned()))?;
                 (component, Some(code))
             }
@@ -120,13 +121,13 @@ impl Sandbox {
 }
 
 /// What all guests share. Whoever compiles for this host must do so with the same settings.
-fn engine(limits: &Limits, level: OptLevel) -> Result<Engine, Error> {
+fn engine(limits: &Limits, reserved_bytes: u64, level: OptLevel) -> Result<Engine, Error> {
     let mut config = Config::new();
     config.cranelift_opt_level(level);
     config.concurrency_support(false);
     config.epoch_interruption(true);
     config.max_wasm_stack(limits.stack_bytes_max);
-    config.memory_reservation(MEMORY_RESERVATION_BYTES);
+    config.memory_reservation(reserved_bytes);
     // Every machine must give the same bits, so that a decision can be taken again later.
     config.cranelift_nan_canonicalization(true);
     config.relaxed_simd_deterministic(true);
@@ -138,11 +139,11 @@ fn engine(limits: &Limits, level: OptLevel) -> Result<Engine, Error> {
     Engine::new(&config).map_err(failed)
 }
 
-/// Native code of a component, for a host with these limits.
-pub(crate) fn precompile(component: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+/// Native code of a component, for a host with these limits that sets aside so much address space for each linear memory.
+pub(crate) fn precompile(component: &[u8], limits: &Limits, reserved_bytes: u64) -> Result<Vec<u8>, Error> {
     let fault = |error: wasmtime::Error| Fault::NotCompiled { reason: format!("{error:#}") }.into();
     let level = if component.len() > OPTIMISED_BYTES_MAX { OptLevel::None } else { OptLevel::Speed };
-    engine(limits, level)?.precompile_component(component).map_err(fault)
+    engine(limits, reserved_bytes, level)?.precompile_component(component).map_err(fault)
 }
 
 /// Readies a store for one call.
