@@ -43,6 +43,7 @@ mod address_space;
 mod builtin;
 mod cache;
 mod call_log;
+mod canonical_nan;
 mod clock;
 mod compiler;
 mod conformance;

@@ -20,6 +20,7 @@ use wasmtime::{
 use crate::{
     address_space, builtin,
     cache::{self, Cache, CodeFolder},
+    canonical_nan,
     compiler::Compiler,
     error::{Error, Fault},
     guest::Guest,
@@ -61,7 +62,7 @@ impl Sandbox {
         let reserved_bytes = address_space::for_each_memory();
         let engine = engine(limits, reserved_bytes, OptLevel::Speed)?;
         let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
+        (engine.precompile_compatibility_hash(), canonical_nan::REVISION).hash(&mut hasher);
         let compatibility = hasher.finish();
         let cache = kept.code.map(|folder| Cache::open(folder, compatibility)).transpose()?;
         let passes = kept.passes.map(|folder| PassBook::open(folder, compatibility)).transpose()?;
@@ -89,7 +90,8 @@ impl Sandbox {
                 (component, Some(code))
             }
             None => {
-                let component = Component::new(&self.engine, &package.bytes).map_err(|error| fault(format!("{error:#}")))?;
+                let rewritten = canonical_nan::rewrite(&package.bytes).map_err(fault)?;
+                let component = Component::new(&self.engine, &rewritten).map_err(|error| fault(format!("{error:#}")))?;
                 let code = self.cache.as_ref().and_then(|_| component.serialize().ok());
                 (component, code)
             }
@@ -128,8 +130,7 @@ fn engine(limits: &Limits, reserved_bytes: u64, level: OptLevel) -> Result<Engin
     config.epoch_interruption(true);
     config.max_wasm_stack(limits.stack_bytes_max);
     config.memory_reservation(reserved_bytes);
-    // Every machine must give the same bits, so that a decision can be taken again later.
-    config.cranelift_nan_canonicalization(true);
+    // Every machine must give the same bits, so that a decision can be taken again later; see also `canonical_nan`.
     config.relaxed_simd_deterministic(true);
     // Nobody looks where in a guest a trap was: without the maps code compiles faster and is smaller.
     config.generate_address_map(false);
@@ -143,7 +144,8 @@ fn engine(limits: &Limits, reserved_bytes: u64, level: OptLevel) -> Result<Engin
 pub(crate) fn precompile(component: &[u8], limits: &Limits, reserved_bytes: u64) -> Result<Vec<u8>, Error> {
     let fault = |error: wasmtime::Error| Fault::NotCompiled { reason: format!("{error:#}") }.into();
     let level = if component.len() > OPTIMISED_BYTES_MAX { OptLevel::None } else { OptLevel::Speed };
-    engine(limits, reserved_bytes, level)?.precompile_component(component).map_err(fault)
+    let rewritten = canonical_nan::rewrite(component).map_err(|reason| Fault::NotCompiled { reason })?;
+    engine(limits, reserved_bytes, level)?.precompile_component(&rewritten).map_err(fault)
 }
 
 /// Readies a store for one call.

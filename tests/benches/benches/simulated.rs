@@ -4,8 +4,9 @@
 //!
 //! What is compared is one plan: the one that the pool had in force while it was measured, after it had time to learn what its stages
 //! take, is simulated as it is, whoever made it and with whatever it reckoned. The simulated devices cost what the central says of the
-//! real ones, times what their stages were measured to take against that cost: how well costs are predicted is measured by `pool`, here
-//! it is what the simulator makes of them. Beside it stands what the policy would make of these costs from nothing (`anew_per_s`), which
+//! real ones, times what their stages were measured to take against that cost, at the end of the same phase: devices that share this
+//! machine's processors take longer while all of them compute. How well costs are predicted is measured by `pool`, here it is what the
+//! simulator makes of them. Beside it stands what the policy would make of these costs from nothing (`anew_per_s`), which
 //! says how good the plan in force is by what is known by then.
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path, time::Duration};
@@ -97,8 +98,8 @@ fn main() -> Result<(), Failed> {
         let _devices = DEVICES.into_iter().map(|device| join(&central, folder.path(), device)).collect::<Result<Vec<_>, _>>()?;
         std::thread::sleep(SETTLES);
         let first = pool::placed(&central, case.model, |explanation| devices_of(explanation) >= case.devices_min)?;
-        let (measured, plan) = learned(&central, case.model)?;
-        let real = Real { first, measured, plan, devices: central.admin()?.look("/devices")?, shown: central.command(&["plan", "show", "-o", "json"])? };
+        let (busy, alone) = learned(&central, case.model)?;
+        let real = Real { first, busy, alone, devices: central.admin()?.look("/devices")?, shown: central.command(&["plan", "show", "-o", "json"])? };
         report("simulated", compared(&case, &real, &imitated(&case, folder.path(), &all.join(case.model), &real)?));
     }
     Ok(())
@@ -108,27 +109,39 @@ fn main() -> Result<(), Failed> {
 struct Real {
     /// Its plan before the first request.
     first: Explanation,
-    measured: Measured,
-    /// Its plan while it was measured.
-    plan: Explanation,
+    busy: Phase,
+    alone: Phase,
     devices: Vec<Device>,
     /// That plan, as `host simulate --plan` takes it.
     shown: Value,
 }
 
-/// Lets the pool learn, and then measures it while its plan stays the same.
-fn learned(central: &Host, model: &str) -> Result<(Measured, Explanation), Failed> {
+/// What was measured while requests came in one way.
+struct Phase {
+    /// Requests per second with many in flight; milliseconds of a request that is alone, at the median.
+    measured: f64,
+    /// The plan, with what its stages took at the end.
+    plan: Explanation,
+}
+
+/// Lets the pool learn, and then measures it both ways while its plan stays the same.
+fn learned(central: &Host, model: &str) -> Result<(Phase, Phase), Failed> {
     PictureRequest::new(model, PIXELS).keep_in_flight(&central.address, IN_FLIGHT, [Duration::ZERO, LEARNING], |_| Ok(()))?;
     for _ in 0..ATTEMPTS_MAX {
         let before = pool::placed(central, model, |_| true)?;
-        let measured = measure(central, model)?;
-        std::thread::sleep(NEWS);
-        let after = pool::explained(central, model)?;
-        if after.plan == before.plan {
-            return Ok((measured, after));
+        let busy = phase(central, model, per_second)?;
+        let alone = phase(central, model, alone_p50_ms)?;
+        if [&busy, &alone].iter().all(|phase| phase.plan.plan == before.plan) {
+            return Ok((busy, alone));
         }
     }
     Err(format!("the plan of {model} changed during each of {ATTEMPTS_MAX} measurements").into())
+}
+
+fn phase(central: &Host, model: &str, measure: fn(&Host, &str) -> Result<f64, Failed>) -> Result<Phase, Failed> {
+    let measured = measure(central, model)?;
+    std::thread::sleep(NEWS);
+    Ok(Phase { measured, plan: pool::explained(central, model)? })
 }
 
 /// What the simulator makes of it.
@@ -145,24 +158,28 @@ fn imitated(case: &Case, folder: &Path, model: &Path, real: &Real) -> Result<Imi
     fs::write(&shown, real.shown.to_string())?;
     let shown = shown.display().to_string();
     let as_it_is = ["--plan", shown.as_str()];
-    let run = |clients: usize, flags: &[&str]| {
-        fs::write(&fleet, described(model, case, &real.devices, &real.plan, clients)?)?;
+    let run = |clients: usize, phase: &Phase, flags: &[&str]| {
+        fs::write(&fleet, described(model, case, &real.devices, &phase.plan, clients)?)?;
         Ok::<Value, Failed>(only(&simulate(&fleet, flags)?)?.clone())
     };
-    Ok(Imitated { busy: run(IN_FLIGHT, &as_it_is)?, alone: run(1, &as_it_is)?, anew: run(IN_FLIGHT, &["--allocation", case.policy])? })
+    Ok(Imitated {
+        busy: run(IN_FLIGHT, &real.busy, &as_it_is)?,
+        alone: run(1, &real.alone, &as_it_is)?,
+        anew: run(IN_FLIGHT, &real.busy, &["--allocation", case.policy])?,
+    })
 }
 
-/// What the real pool did.
-#[derive(Clone, Copy)]
-struct Measured {
-    per_s: f64,
-    alone_p50_ms: f64,
+fn check(output: &[f32]) -> Result<(), String> {
+    if output.len() == CLASSES { Ok(()) } else { Err(format!("{} classes, there must be {CLASSES}", output.len())) }
 }
 
-fn measure(central: &Host, model: &str) -> Result<Measured, Failed> {
+fn per_second(central: &Host, model: &str) -> Result<f64, Failed> {
+    let answered = PictureRequest::new(model, PIXELS).keep_in_flight(&central.address, IN_FLIGHT, [WARM_UP, WINDOW], check)?;
+    Ok(answered.per_second())
+}
+
+fn alone_p50_ms(central: &Host, model: &str) -> Result<f64, Failed> {
     let request = PictureRequest::new(model, PIXELS);
-    let check = |output: &[f32]| if output.len() == CLASSES { Ok(()) } else { Err(format!("{} classes, there must be {CLASSES}", output.len())) };
-    let answered = request.keep_in_flight(&central.address, IN_FLIGHT, [WARM_UP, WINDOW], check)?;
     let mut connection = Connection::to_door(&central.address)?;
     let mut times = Vec::new();
     for index in 0..ALONE_FIRST + ALONE {
@@ -172,12 +189,12 @@ fn measure(central: &Host, model: &str) -> Result<Measured, Failed> {
             times.push(began.elapsed());
         }
     }
-    Ok(Measured { per_s: answered.per_second(), alone_p50_ms: Times::of(&times).percentile(0.5) / 1e3 })
+    Ok(Times::of(&times).percentile(0.5) / 1e3)
 }
 
 fn compared(case: &Case, real: &Real, imitated: &Imitated) -> Value {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
-    let Measured { per_s: measured_per_s, alone_p50_ms } = real.measured;
+    let (measured_per_s, alone_p50_ms) = (real.busy.measured, real.alone.measured);
     let (per_s, p50, anew) =
         (number(&imitated.busy["throughput_per_s"]), number(&imitated.alone["requests"]["p50_ms"]), number(&imitated.anew["throughput_per_s"]));
     let (throughput, latency) = (per_s / measured_per_s, p50 / alone_p50_ms);
@@ -193,9 +210,10 @@ fn compared(case: &Case, real: &Real, imitated: &Imitated) -> Value {
         "latency_ratio": round(latency),
         "within_wanted": near(throughput) && near(latency),
         "anew_per_s": round(anew),
-        // As it was planned before anything was measured, and as it was at last.
+        // As it was planned before anything was measured, and as it was in both phases.
         "first_stages": told(&real.first),
-        "stages": told(&real.plan),
+        "stages": told(&real.busy.plan),
+        "stages_alone": told(&real.alone.plan),
     })
 }
 
