@@ -233,6 +233,8 @@ impl Central {
             inner.control.add_model(model.clone());
             joining.push(Event::ModelAdded { profile: model.profile(), placement: model.placement() });
         }
+        // The first plans are made by what the config put into the slot.
+        inner.shelf.settle_allocation();
         if inner.control.serves_other_policy() {
             // It is asked once the devices of the plan are back.
             joining.push(Event::ReplanAsked);

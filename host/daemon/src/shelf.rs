@@ -13,6 +13,7 @@ mod trust;
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::sync_channel},
     time::Duration,
 };
@@ -152,6 +153,12 @@ impl Shelf {
     /// Waits until another allocation policy serves than before.
     pub fn allocation_swapped(&self) -> &Notify {
         &self.0.journal.allocation
+    }
+
+    /// Whoever serves by now is who was meant to: nobody need be told of the swaps so far.
+    pub fn settle_allocation(&self) {
+        let told = pin!(self.0.journal.allocation.notified());
+        told.enable();
     }
 
     /// Brings, verifies, compiles, rehearses and stores a plugin, and lets it into its slot.

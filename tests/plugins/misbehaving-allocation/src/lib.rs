@@ -67,7 +67,8 @@ impl AllocationPolicy for Misbehaving {
         if observed.problem.model.starts_with("rehearsal") {
             return Verdict::Keep;
         }
-        let slow = observed.stages.iter().find(|stage| stage.measured_ms > 1.5 * stage.predicted_ms);
+        // The host asks from 1.3 times on.
+        let slow = observed.stages.iter().find(|stage| stage.measured_ms > 1.25 * stage.predicted_ms);
         match (self.how.as_str(), slow) {
             ("review-always" | "review-stubborn", _) => Verdict::Replan("it is never content".to_owned()),
             ("review-drift", Some(slow)) => Verdict::Replan(format!("stage {} of replica {} is slow", slow.stage, slow.replica)),
