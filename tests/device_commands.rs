@@ -48,7 +48,7 @@ fn ids(names: &[&str]) -> BTreeSet<String> {
 #[test]
 fn a_device_that_drains_under_load_gives_its_work_away_without_a_failed_request() {
     let central = central();
-    let _devices: Vec<Host> = ["a", "b", "c"].into_iter().map(|id| Host::join(&central, id, &[])).collect();
+    let devices = ["a", "b", "c"].map(|id| Host::join(&central, id, &[]));
     wait_until("a plan over all three", || stages(&central, "digits").len() == 3 && serves(&central, "digits"));
     let (busy, draining) = (AtomicBool::new(false), AtomicBool::new(true));
     let (drained, rounds) = std::thread::scope(|scope| {
@@ -77,6 +77,9 @@ fn a_device_that_drains_under_load_gives_its_work_away_without_a_failed_request(
         let stages = stages(&central, model);
         assert!(!stages.is_empty() && stages.is_subset(&ids(&["a", "c"])), "{model} is on {stages:?}");
     }
+    let computed = told(&devices[0], &["metrics"]);
+    let runs = computed.lines().find_map(|line| line.strip_prefix("host_stage_duration_seconds_count{model=\"digits@1\",stage=\"")).expect("it had a stage");
+    assert!(runs.rsplit(' ').next().and_then(|runs| runs.parse().ok()).is_some_and(|runs: u32| runs > 0), "{runs}");
     let shown = told(&central, &["device", "show", "b"]);
     assert!(shown.starts_with("device    b (drained), site ") && shown.contains("\nrelease   0."), "{shown}");
 

@@ -18,6 +18,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path as Segment, RawQuery, State, connect_info::Connected},
+    response::Response,
     routing::{get, post},
     serve::IncomingStream,
 };
@@ -28,8 +29,9 @@ pub use order_fault::OrderFault;
 pub use orders::DeviceOrders;
 
 use crate::{
-    api::{metadata_tensors, no_route, read_query, wrong_method},
+    api::{counted, metadata_tensors, no_route, read_query, wrong_method},
     error::{Error, Fault},
+    metrics::Metrics,
     models::Model,
     pki::Tokens,
     service::Service,
@@ -54,6 +56,8 @@ pub struct AdminDoor {
     pub service: Arc<dyn Service>,
     /// Plans and generations of the past.
     pub store: Store,
+    /// What was counted: of a device that has joined, which opens no HTTP door, this is the only way to it.
+    pub metrics: Arc<Metrics>,
     /// The plugins.
     pub shelf: Shelf,
     /// Join tokens.
@@ -91,6 +95,7 @@ pub fn listen(data: &Path) -> Result<UnixListener, Error> {
 pub fn router(door: AdminDoor) -> Router {
     Router::new()
         .route("/status", get(status))
+        .route("/metrics", get(metrics))
         .route("/models", get(models))
         .route("/models/{model}", get(model))
         .route("/models/{model}/split", post(split))
@@ -108,6 +113,10 @@ pub fn router(door: AdminDoor) -> Router {
 
 async fn status(State(door): State<AdminDoor>) -> Json<admin::Status> {
     Json(admin::Status { http: door.http.clone(), ..door.service.status() })
+}
+
+async fn metrics(State(door): State<AdminDoor>) -> Response {
+    counted(door.service.as_ref(), &door.metrics)
 }
 
 async fn models(State(door): State<AdminDoor>) -> Json<Vec<admin::Model>> {

@@ -83,10 +83,15 @@ async fn no_model_control() -> Error {
 }
 
 async fn metrics(State(door): State<Door>) -> Response {
-    if let Some(census) = door.service.census() {
-        door.metrics.census(census);
+    counted(door.service.as_ref(), &door.metrics)
+}
+
+/// The metrics, with the pool as it is now; also the admin socket's answer.
+pub(crate) fn counted(service: &dyn Service, metrics: &Metrics) -> Response {
+    if let Some(census) = service.census() {
+        metrics.census(census);
     }
-    ([(header::CONTENT_TYPE, TEXT_TYPE)], door.metrics.text()).into_response()
+    ([(header::CONTENT_TYPE, TEXT_TYPE)], metrics.text()).into_response()
 }
 
 async fn schedule_get(State(door): State<Door>, RawQuery(query): RawQuery) -> Result<Json<schedule::Answer>, Error> {

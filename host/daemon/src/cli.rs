@@ -8,6 +8,7 @@ mod convert;
 mod device;
 mod driver;
 mod infer;
+mod metrics;
 mod model;
 mod plan;
 mod plugin;
@@ -74,6 +75,8 @@ enum Command {
     Infer(infer::InferArgs),
     /// Say what the running host does
     Status,
+    /// Print what the running host counted, as Prometheus reads it; also of a device that has joined
+    Metrics,
     /// Look at models, cut them, make new ones
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -178,6 +181,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<(), Error> {
         Command::Compile(_) | Command::Driver(_) => Ok(()),
         Command::Infer(args) => infer::infer(global, &mut screen, args).await,
         Command::Status => status::status(global, &mut screen).await,
+        Command::Metrics => metrics::metrics(global, &mut screen).await,
         Command::Model(command) => model::model(global, &mut screen, command).await,
         Command::Device(command) => device::device(global, &mut screen, command).await,
         Command::Token(command) => token::token(global, &mut screen, command).await,
@@ -231,6 +235,7 @@ mod tests {
             "host run --models m --config host.yaml --data d --http 127.0.0.1:0 --set requests.timeout_ms=5",
             "host infer digits a.png b.png -o json",
             "host -o json status",
+            "host metrics --data /tmp/pi",
             "host model split digits --cuts 2,5 --folder out",
             "host model convert digits --for rknn:rk3588 --ranges 0..3,3..7 --check",
             "host model convert encoder --for ascend:Ascend310P3 --buckets batch=1,sequence=64,128",

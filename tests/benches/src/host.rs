@@ -95,6 +95,16 @@ impl Host {
         Connection::to_admin(&self.data).map_err(|error| format!("the admin socket in {}: {error}", self.data.display()))
     }
 
+    /// How often it computed a stage of this model so far, and how many seconds that took in all.
+    pub fn stages_ran(&self, model: &str) -> Result<(f64, f64), String> {
+        let metrics = self.admin()?.text("/metrics")?;
+        let sum = |what: &str| -> f64 {
+            let start = format!("host_stage_duration_seconds_{what}{{model=\"{model}@");
+            metrics.lines().filter(|line| line.starts_with(&start)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        Ok((sum("count"), sum("sum")))
+    }
+
     /// Its data directory.
     pub fn data(&self) -> &Path {
         &self.data

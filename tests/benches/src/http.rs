@@ -66,7 +66,16 @@ impl Connection<UnixStream> {
 
     /// What the host says about something, such as `/devices`.
     pub fn look<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, String> {
-        self.ask("GET", path, &[], &[]).map_err(|error| format!("{path}: {error}"))?.json()
+        self.get(path)?.json()
+    }
+
+    /// The same of something that is no JSON.
+    pub fn text(&mut self, path: &str) -> Result<String, String> {
+        Ok(String::from_utf8_lossy(&self.get(path)?.body).into_owned())
+    }
+
+    fn get(&mut self, path: &str) -> Result<Answer, String> {
+        self.ask("GET", path, &[], &[]).map_err(|error| format!("{path}: {error}"))
     }
 }
 

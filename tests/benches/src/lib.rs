@@ -77,6 +77,11 @@ impl Times {
         self.0.get(index.min(last)).copied().unwrap_or(f64::NAN)
     }
 
+    /// The mean.
+    pub fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
     /// Shortest, median, and the time that one call in a hundred exceeds.
     pub fn summary(&self) -> Value {
         json!({ "min_us": round(self.percentile(0.0)), "p50_us": round(self.percentile(0.5)), "p99_us": round(self.percentile(0.99)) })

@@ -44,6 +44,12 @@ impl Admin {
         self.call(self.http.get(format!("{ADMIN_URL}{path}"))).await
     }
 
+    /// Asks for a text.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Error> {
+        let body = self.answered(self.http.get(format!("{ADMIN_URL}{path}"))).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Asks for something, with a query.
     pub(super) async fn query<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Error> {
         self.call(self.http.get(format!("{ADMIN_URL}{path}")).query(query)).await
@@ -55,13 +61,21 @@ impl Admin {
     }
 
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
-        let socket = || self.socket.display().to_string();
+        let body = self.answered(request).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::from(Fault::Call { url: self.called() }).because(error))
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Result<Bytes, Error> {
         let response = request.send().await.map_err(|error| match error.is_connect() {
-            true => Error::from(Fault::NoHost { socket: socket() }),
-            false => Error::from(Fault::Call { url: socket() }).because(error.without_url()),
+            true => Error::from(Fault::NoHost { socket: self.called() }),
+            false => Error::from(Fault::Call { url: self.called() }).because(error.without_url()),
         })?;
-        let body = whole(response).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::from(Fault::Call { url: socket() }).because(error))
+        whole(response).await
+    }
+
+    /// How errors name the host.
+    fn called(&self) -> String {
+        self.socket.display().to_string()
     }
 }
 

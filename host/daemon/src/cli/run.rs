@@ -143,15 +143,16 @@ async fn serve_device(config: Arc<Config>) -> Result<(), Error> {
     say(&format!("data      {}", config.data.display()));
     let socket = admin::listen(&config.data)?;
     let closing = CancellationToken::new();
+    let metrics = Arc::new(Metrics::new());
     let traces = Traces::start(&config.traces)?;
-    let starting = Joined::start(config.clone(), store.clone(), Arc::new(Metrics::new()), traces.clone(), closing.clone());
+    let starting = Joined::start(config.clone(), store.clone(), metrics.clone(), traces.clone(), closing.clone());
     let joined = tokio::select! {
         joined = starting => joined?,
         () = stop.cancelled() => return Ok(()),
     };
     let tokens = Tokens::new(store.clone(), &config.join, None);
     let component_bytes_max = config.plugin_limits.guest.component_bytes_max;
-    let admin_door = AdminDoor { service: Arc::new(joined.clone()), store, shelf: joined.shelf().clone(), tokens, http: None, component_bytes_max };
+    let admin_door = AdminDoor { service: Arc::new(joined.clone()), store, metrics, shelf: joined.shelf().clone(), tokens, http: None, component_bytes_max };
     let mut doors = JoinSet::new();
     spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
     say(&format!("device    {}", joined.id()));
@@ -194,11 +195,11 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let service: Arc<dyn Service> = Arc::new(central.clone());
     let mut doors = JoinSet::new();
     let closing = CancellationToken::new();
-    let client_door = api::router(Door::new(service.clone(), metrics, traces.clone(), &config));
+    let client_door = api::router(Door::new(service.clone(), metrics.clone(), traces.clone(), &config));
     let shelf = central.shelf().clone();
     let watch = shelf.watch()?;
     let component_bytes_max = config.plugin_limits.guest.component_bytes_max;
-    let admin_door = AdminDoor { service, store, shelf, tokens, http: Some(address.to_string()), component_bytes_max };
+    let admin_door = AdminDoor { service, store, metrics, shelf, tokens, http: Some(address.to_string()), component_bytes_max };
     spawn_http(&mut doors, http, client_door, closing.clone());
     spawn_admin(&mut doors, socket, admin::router(admin_door), closing.clone());
     if !address.ip().is_loopback() {
