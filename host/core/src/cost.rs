@@ -42,6 +42,12 @@ impl CostModel {
         }
     }
 
+    /// The same device with so much more time for each run, whatever its work.
+    #[must_use]
+    pub fn delayed(&self, by: Millis) -> Self {
+        Self { fixed_ms: self.fixed_ms + by.0, ..*self }
+    }
+
     /// The coefficients with their names, for checks and for people.
     pub fn coefficients(&self) -> [(&'static str, f64); 4] {
         [("gflop_ms", self.gflop_ms), ("weight_mb_ms", self.weight_mb_ms), ("activation_mb_ms", self.activation_mb_ms), ("fixed_ms", self.fixed_ms)]
@@ -59,5 +65,6 @@ mod tests {
         let work = Work { flops: 3e9, weights: Bytes(4_000_000), activations: Bytes(8_000_000) };
         assert_eq!(cost.predict(work), Millis(6.0 + 2.0 + 2.0 + 0.125));
         assert_eq!(cost.slowed(2.0).predict(work), Millis(20.25));
+        assert_eq!(cost.delayed(Millis(2.0)).predict(work), Millis(12.125));
     }
 }

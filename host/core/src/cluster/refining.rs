@@ -2,8 +2,8 @@
 //! far as its stages of that model have not shown better.
 //!
 //! What a model's operators cost on an engine is the same wherever that engine runs, and the four coefficients cannot say it. So an
-//! offer of which too little was measured takes over the factor of the model from the others with the same adapter: the median,
-//! because one of them may be slow for reasons of its own. The factors of other models say nothing and are not asked.
+//! offer of which too little was measured takes over the bias of the model from the others with the same adapter: the median,
+//! because one of them may be slow for reasons of its own. The biases of other models say nothing and are not asked.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,11 @@ use super::{Cluster, DeviceRecord, ModelRecord};
 use crate::{
     cost::{
         CostModel,
-        refined::{StageTime, median},
+        refined::{Bias, StageTime, median},
     },
     device::Offer,
     ids::{DeviceId, ModelId, OfferId},
+    model::Work,
     plan::{Replica, Stage},
     problem::{Problem, ProposedReplica},
     shard::ShardId,
@@ -24,23 +25,30 @@ use crate::{
 /// By how much costs are off for one model.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Refined {
-    offers: BTreeMap<OfferId, f64>,
+    offers: BTreeMap<OfferId, Bias>,
     /// By adapter, for offers that are not there.
-    adapters: BTreeMap<String, f64>,
+    adapters: BTreeMap<String, Typical>,
+    /// The whole model.
+    work: Work,
+}
+
+/// The bias that is typical of an adapter, for devices of any speed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Typical {
+    factor: f64,
+    /// The surcharge, in times of the whole model by its calibrated cost.
+    surcharge: f64,
 }
 
 /// By stage.
 pub(super) type ToldRuns<'a> = BTreeMap<&'a Stage, Millis>;
 
 impl Refined {
-    /// How many times as long as calibrated an offer takes.
-    pub fn factor(&self, id: &OfferId, offer: &Offer) -> f64 {
-        self.offers.get(id).or_else(|| self.adapters.get(&offer.adapter)).copied().unwrap_or(1.0)
-    }
-
     /// What an offer takes, as far as is known.
     pub fn cost(&self, id: &OfferId, offer: &Offer) -> CostModel {
-        offer.cost.slowed(self.factor(id, offer))
+        let typical = |typical: &Typical| Bias { factor: typical.factor, surcharge: Millis(typical.surcharge * offer.cost.predict(self.work).0) };
+        let bias = self.offers.get(id).copied().or_else(|| self.adapters.get(&offer.adapter).map(typical)).unwrap_or(Bias::NONE);
+        offer.cost.slowed(bias.factor).delayed(bias.surcharge)
     }
 }
 
@@ -75,15 +83,18 @@ impl Cluster {
             let offer = self.offer(id).filter(|_| shard.range.end() <= record.profile.whole().end())?;
             Some(offer.cost.predict(record.profile.work(shard.range)))
         };
-        let offers = record.measured.factors(predict, &self.settings.refining);
-        let mut by_adapter: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for (id, factor) in &offers {
+        let (offers, work) = (record.measured.biases(predict, &self.settings.refining), record.profile.work(record.profile.whole()));
+        let mut by_adapter: BTreeMap<&str, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
+        for (id, bias) in &offers {
             if let Some(offer) = self.offer(id) {
-                by_adapter.entry(&offer.adapter).or_default().push(*factor);
+                let (factors, surcharges) = by_adapter.entry(&offer.adapter).or_default();
+                factors.push(bias.factor);
+                surcharges.push(bias.surcharge.0 / offer.cost.predict(work).0);
             }
         }
-        let adapters = by_adapter.into_iter().filter_map(|(adapter, factors)| Some((adapter.to_owned(), median(factors)?))).collect();
-        Refined { offers, adapters }
+        let typical = |(factors, surcharges): (Vec<f64>, Vec<f64>)| Some(Typical { factor: median(factors)?, surcharge: median(surcharges)? });
+        let adapters = by_adapter.into_iter().filter_map(|(adapter, biases)| Some((adapter.to_owned(), typical(biases)?))).collect();
+        Refined { offers, adapters, work }
     }
 
     /// Takes the typical time of so many runs of a stage.

@@ -1,8 +1,13 @@
 //! What stages really take, learned from measurements that are noisy: an exponentially weighted mean over runs that strays do
-//! not move, and from the means of one offer the factor by which the cost model is off for one model. Nothing here knows a
-//! cluster; it says when a measurement comes and asks for the factors.
+//! not move, and from the means of one offer the bias of its cost model for one model. Nothing here knows a cluster; it says when a
+//! measurement comes and asks for the biases.
+
+mod bias;
 
 use std::collections::BTreeMap;
+
+pub use bias::Bias;
+use bias::Sample;
 
 use crate::{
     ids::{DeviceId, OfferId},
@@ -145,26 +150,17 @@ impl StageTimes {
         self.0.retain(|(offer, _), _| !is_gone(&offer.device));
     }
 
-    /// How many times as long as predicted each offer takes for the model, where enough was measured: the time of all of its
-    /// runs against what was predicted for them, so that a short stage does not count as much as a long one.
-    pub fn factors(&self, predict: impl Fn(&OfferId, &ShardId) -> Option<Millis>, settings: &RefiningSettings) -> BTreeMap<OfferId, f64> {
-        #[derive(Default)]
-        struct Sums {
-            measured: f64,
-            predicted: f64,
-            runs: u32,
-        }
-        let mut sums: BTreeMap<&OfferId, Sums> = BTreeMap::new();
+    /// How the costs of each offer are off for the model, where enough was measured.
+    pub fn biases(&self, predict: impl Fn(&OfferId, &ShardId) -> Option<Millis>, settings: &RefiningSettings) -> BTreeMap<OfferId, Bias> {
+        let mut samples: BTreeMap<&OfferId, (Vec<Sample>, u32)> = BTreeMap::new();
         for ((offer, shard), time) in &self.0 {
             let Some(predicted) = predict(offer, shard).filter(|predicted| predicted.0.is_finite() && predicted.0 > 0.0) else { continue };
-            let sums = sums.entry(offer).or_default();
-            sums.measured += time.weight * time.mean.0;
-            sums.predicted += time.weight * predicted.0;
-            sums.runs = sums.runs.saturating_add(time.believed);
+            let (samples, runs) = samples.entry(offer).or_default();
+            samples.push(Sample { predicted, measured: time.mean, weight: time.weight / f64::from(settings.memory_runs.max(1)) });
+            *runs = runs.saturating_add(time.believed);
         }
-        let most = settings.factor_max.max(1.0);
-        let known = sums.into_iter().filter(|(_, sums)| sums.runs >= settings.runs_min && sums.predicted > 0.0);
-        known.map(|(offer, sums)| (offer.clone(), (sums.measured / sums.predicted).clamp(1.0 / most, most))).collect()
+        let known = samples.into_iter().filter(|(_, (_, runs))| *runs >= settings.runs_min);
+        known.filter_map(|(offer, (samples, _))| Some((offer.clone(), Bias::of(&samples, settings.factor_max.max(1.0))?))).collect()
     }
 
     fn of_mut(&mut self, offer: &OfferId) -> impl Iterator<Item = (&(OfferId, ShardId), &mut StageTime)> {
@@ -183,10 +179,10 @@ impl StageTimes {
     }
 }
 
-/// The middle one of some factors; between two, what lies half way by ratio. None of none.
-pub fn median(mut factors: Vec<f64>) -> Option<f64> {
-    factors.sort_by(f64::total_cmp);
-    let (low, high) = (factors.get(factors.len().checked_sub(1)? / 2)?, factors.get(factors.len() / 2)?);
+/// The middle one of some numbers; between two, what lies half way by ratio. None of none.
+pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
+    numbers.sort_by(f64::total_cmp);
+    let (low, high) = (numbers.get(numbers.len().checked_sub(1)? / 2)?, numbers.get(numbers.len() / 2)?);
     Some((low * high).sqrt())
 }
 

@@ -109,6 +109,23 @@ fn after_a_hundred_runs_of_one_plan_another_plan_is_predicted_within_fifteen_per
 }
 
 #[test]
+fn two_cuts_that_were_measured_are_both_predicted_so_that_neither_refutes_the_other_again() {
+    let mut cluster = pool(&[("a", 64)], &[("m", 8)]);
+    // Each run costs three blocks besides its own.
+    let truth = |blocks: u32| 2.0 * (f64::from(blocks) + 3.0);
+    for blocks in [8, 1, 8, 1] {
+        for _ in 0..5 {
+            cluster.apply(run("a", 0, blocks, truth(blocks), 8));
+        }
+    }
+    let problem = cluster.problem(&model_id("m")).expect("the model is known");
+    for blocks in [8, 4, 1] {
+        let predicted = problem.predict(&vec![ProposedStage { offer: 0, start: 0, end: blocks }]).stages[0].0;
+        assert!((predicted / truth(blocks) - 1.0).abs() < 0.15, "{blocks} blocks: {predicted} for {}", truth(blocks));
+    }
+}
+
+#[test]
 fn how_measurements_are_taken_is_a_setting() {
     let settings = ClusterSettings { refining: RefiningSettings { runs_min: 1, ..RefiningSettings::default() }, ..ClusterSettings::default() };
     let mut cluster = Cluster::new(settings, PlanNumber(0));

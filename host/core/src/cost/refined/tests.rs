@@ -65,18 +65,18 @@ fn what_is_no_time_is_no_measurement() {
 }
 
 #[test]
-fn a_factor_is_known_after_enough_runs_and_counts_stages_by_their_time() {
+fn a_factor_is_known_after_enough_runs() {
     let mut times = StageTimes::default();
     let predict = |_: &OfferId, shard: &ShardId| Some(Millis(f64::from(shard.range.count())));
     times.note(offer_id("a"), shard(0, 9), Millis(27.0), 7, &SETTINGS);
-    assert_eq!(times.factors(predict, &SETTINGS), BTreeMap::new());
-    times.note(offer_id("a"), shard(9, 10), Millis(9.0), 7, &SETTINGS);
-    let factor = times.factors(predict, &SETTINGS)[&offer_id("a")];
-    assert!((3.0..3.9).contains(&factor), "nine blocks say 3, one says 9, and 9 times as long: {factor}");
+    assert_eq!(times.biases(predict, &SETTINGS), BTreeMap::new());
+    times.note(offer_id("a"), shard(0, 9), Millis(27.0), 1, &SETTINGS);
+    let bias = times.biases(predict, &SETTINGS)[&offer_id("a")];
+    assert!((bias.factor - 3.0).abs() < 1e-6 && bias.surcharge.0 < 1e-6, "{bias:?}");
     times.note(offer_id("b"), shard(0, 1), Millis(1e9), 100, &SETTINGS);
-    assert_eq!(times.factors(predict, &SETTINGS)[&offer_id("b")], SETTINGS.factor_max);
+    assert_eq!(times.biases(predict, &SETTINGS)[&offer_id("b")], Bias { factor: SETTINGS.factor_max, surcharge: Millis::ZERO });
     times.forget(|device| *device == offer_id("b").device);
-    assert_eq!(times.factors(predict, &SETTINGS).len(), 1);
+    assert_eq!(times.biases(predict, &SETTINGS).len(), 1);
 }
 
 #[test]
@@ -87,8 +87,9 @@ fn what_an_earlier_plan_measured_fades_when_another_range_runs() {
     for _ in 0..50 {
         times.note(offer_id("a"), shard(0, 6), Millis(15.0), 4, &SETTINGS);
     }
-    let factor = times.factors(predict, &SETTINGS)[&offer_id("a")];
-    assert!((1.45..1.5).contains(&factor), "{factor}");
+    let bias = times.biases(predict, &SETTINGS)[&offer_id("a")];
+    let refined = bias.factor * 10.0 + bias.surcharge.0;
+    assert!((14.5..15.1).contains(&refined), "{bias:?}");
 }
 
 #[test]
