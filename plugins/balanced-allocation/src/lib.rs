@@ -2,7 +2,8 @@
 //!
 //! [`search`] finds the best plan from nothing: exactly for small pools ([`exact`]), by filling and improving above
 //! ([`sweep`], [`local_search`]), for latency by a search for one chain ([`latency`]). [`delta`] and [`repair`] change the
-//! plan in force as little as possible, and [`keep`] decides which change pays. [`bound`] proves what no plan exceeds.
+//! plan in force as little as possible, [`uncut`] undoes cuts that hardly pay, and [`keep`] decides which change does. [`bound`]
+//! proves what no plan exceeds.
 //!
 //! The answer depends on the problem alone: offers are listed by id, so the order in which devices joined never matters.
 
@@ -40,6 +41,7 @@ pub mod settings;
 pub mod sites;
 pub mod sorting;
 pub mod sweep;
+pub mod uncut;
 
 use held::Held;
 use keep::{Candidate, choose};
@@ -103,7 +105,8 @@ impl Balanced {
         }
         let mut others = delta::candidates(&pools[0], &self.settings, &held, &kept);
         let known = current.iter().chain(&others).map(|candidate| candidate.score.throughput).reduce(f64::max);
-        let answer = search::answer(&pools, &self.settings, known.map(|known| known * (1.0 + self.settings.gain_ratio_min)));
+        let mut answer = search::answer(&pools, &self.settings, known.map(|known| known * (1.0 + self.settings.gain_ratio_min)));
+        answer.plan = answer.plan.map(|plan| uncut::uncut(&pools[0], plan, self.settings.gain_ratio_min));
         if let Some(plan) = &answer.plan {
             others.push(Candidate::of(ranges, delta::settled(&pools[0], &held, &kept, plan.clone())));
         }

@@ -6,7 +6,8 @@ use serde::Deserialize;
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// A change that gains less than this share of the plan in force never pays: predictions are no better.
+    /// A change that gains less than this share of the plan in force never pays, nor a cut that gains less over its offers with
+    /// the whole model each: predictions are no better.
     pub gain_ratio_min: f64,
     /// Assumed where the host does not say how long an answer will be in force, in milliseconds.
     pub horizon_ms: f64,

@@ -52,7 +52,7 @@ const SIMULATED: Duration = Duration::from_secs(120);
 const ALONE: usize = 20;
 const ALONE_FIRST: usize = 4;
 /// How often each pool has its turn.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 /// The last heartbeats with measured run times are in by then.
 const NEWS: Duration = Duration::from_secs(3);
 /// What both sides should differ by at most.

@@ -36,6 +36,21 @@ fn unequal_blocks_are_cut_where_the_bottleneck_is_least() {
 }
 
 #[test]
+fn devices_share_a_model_for_throughput_only_where_that_gains_more_than_predictions_are_worth() {
+    // Of two blocks the first device is better at one and the second at the other; either takes 20 ms for both.
+    let replicas = |better_ms: f64| {
+        let mut problem = problem(&[1.0, 0.0], &[(9.0, 10.0 - better_ms), (9.0, 10.0 + better_ms)], Objective::Throughput);
+        problem.blocks[1].activation_bytes = 1e6;
+        for (offer, activation_mb_ms) in problem.offers.iter_mut().zip([10.0 + better_ms, 10.0 - better_ms]) {
+            offer.cost.activation_mb_ms = activation_mb_ms;
+        }
+        plan(&problem)
+    };
+    assert_eq!(replicas(0.15), [[(0, 0, 2)], [(1, 0, 2)]]);
+    assert_eq!(replicas(1.0), [[(0, 0, 1), (1, 1, 2)]]);
+}
+
+#[test]
 fn the_only_feasible_order_is_found_whatever_the_order_of_joining() {
     // The middle device takes neither end; capacities 13, 5 and 6 just hold 24 blocks.
     let mut problem = problem(&[1.0; 24], &[(13.0, 1.0), (5.0, 1.0), (6.0, 1.0)], Objective::Balanced);
