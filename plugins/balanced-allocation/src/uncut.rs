@@ -9,7 +9,7 @@ use shardhost_sdk::allocation::{Objective, Replica, Stage};
 use crate::{cut::cost_of, pool::Pool, score::TIE_RATIO};
 
 /// The plan without chains that answer less than `gain_ratio_min` more than their offers with the whole model each. Plans for
-/// other objectives than throughput stay as they are: there a chain that answers late loses anyway.
+/// other objectives than throughput stay as they are: latency counts there, and hops with it.
 pub fn uncut(pool: &Pool<'_, '_>, plan: Vec<Replica>, gain_ratio_min: f64) -> Vec<Replica> {
     let limits = pool.limits();
     if limits.objective != Objective::Throughput || limits.stages_min > 1 {
@@ -21,7 +21,7 @@ pub fn uncut(pool: &Pool<'_, '_>, plan: Vec<Replica>, gain_ratio_min: f64) -> Ve
         let whole = whole(pool, replica);
         let rate: f64 = whole.iter().map(|replica| cost_of(pool, &replica.stages).rate()).sum();
         let pays = cost_of(pool, &replica.stages).rate() > rate * (1.0 + gain_ratio_min) * (1.0 - TIE_RATIO);
-        if pays || replica.stages.len() == 1 || whole.len() > places + 1 {
+        if pays || whole.is_empty() || whole.len() > places + 1 {
             undone.push(replica.clone());
         } else {
             places = places + 1 - whole.len();

@@ -51,6 +51,15 @@ fn devices_share_a_model_for_throughput_only_where_that_gains_more_than_predicti
 }
 
 #[test]
+fn a_chain_of_blocks_that_take_no_time_stays_where_its_offers_do_not_hold_the_whole_model() {
+    let problem = problem(&[0.0; 4], &[(2.0, 1.0), (2.0, 1.0), (4.0, 1.0)], Objective::Throughput);
+    let ranges = Ranges::new(&problem);
+    let stages = |stages: &[(u32, u32, u32)]| Replica { stages: stages.iter().map(|&(offer, start, end)| Stage { offer, start, end }).collect() };
+    let plan = vec![stages(&[(0, 0, 2), (1, 2, 4)]), stages(&[(2, 0, 4)])];
+    assert_eq!(uncut::uncut(&Pool::variants(&ranges)[0], plan.clone(), 0.02), plan);
+}
+
+#[test]
 fn the_only_feasible_order_is_found_whatever_the_order_of_joining() {
     // The middle device takes neither end; capacities 13, 5 and 6 just hold 24 blocks.
     let mut problem = problem(&[1.0; 24], &[(13.0, 1.0), (5.0, 1.0), (6.0, 1.0)], Objective::Balanced);
