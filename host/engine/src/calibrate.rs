@@ -13,16 +13,24 @@ use crate::{
     engine::{Engine, Graph, LoadOptions},
     error::{Error, Fault},
     golden::{self, Golden},
+    passes,
     tensor::Tensor,
 };
 use fit::Sample;
 
 /// Time for all runs of one calibration; building and loading the models takes about as long again.
 pub const BUDGET_MS: f64 = 60.0;
-/// Fewest runs of each model, the first of which is thrown away: it touches the weights for the first time.
+/// How often the models take turns. The speed of a machine changes while it is measured; models that are measured one after another
+/// would meet different moments, and the coefficients would say that of arithmetic or of memory which was the moment's.
+const PASSES: usize = 5;
+/// Passes that are made even if they take longer than the budget.
+const PASSES_MIN: usize = 2;
+/// Fewest runs at a time, the first of which is thrown away: it touches the weights for the first time, or after others were there.
 pub(crate) const RUNS_MIN: usize = 4;
-/// Most runs of each model.
+/// Most runs at a time.
 pub(crate) const RUNS_MAX: usize = 200;
+/// Shortest time that is believed; shorter ones would weigh without bound.
+pub(crate) const TIME_MIN_MS: f64 = 1e-4;
 /// Most devices that are measured at once.
 const DEVICES_MAX: usize = 64;
 
@@ -37,14 +45,20 @@ pub fn calibrate(engine: &dyn Engine) -> Result<CostModel, Error> {
 pub fn calibrate_together(engine: &dyn Engine, devices: usize, budget: Millis) -> Result<CostModel, Error> {
     let devices = devices.clamp(1, DEVICES_MAX);
     let models = micro::models()?;
-    let share = Millis(budget.0 / models.len() as f64);
-    let mut samples = Vec::with_capacity(models.len());
-    for model in models {
-        let graph = engine.load(&model.shard, &LoadOptions::default())?;
-        let mut times = measure_together(graph.as_ref(), &model.inputs, devices, share)?;
-        times.sort_by(|a, b| a.0.total_cmp(&b.0));
-        samples.push(Sample { work: model.work, time: times[times.len() / 2] });
+    let graphs = models.iter().map(|model| engine.load(&model.shard, &LoadOptions::default())).collect::<Result<Vec<_>, _>>()?;
+    let share = Millis(budget.0 / (models.len() * PASSES) as f64);
+    let all = Stopwatch::start();
+    let mut measured: Vec<Vec<f64>> = Vec::new();
+    while measured.len() < PASSES_MIN || (measured.len() < PASSES && all.elapsed().0 < budget.0) {
+        let times = models.iter().zip(&graphs).map(|(model, graph)| {
+            let mut times = measure_together(graph.as_ref(), &model.inputs, devices, share)?;
+            times.sort_by(|a, b| a.0.total_cmp(&b.0));
+            Ok::<f64, Error>(times[times.len() / 2].0.max(TIME_MIN_MS))
+        });
+        measured.push(times.collect::<Result<_, _>>()?);
     }
+    let times = passes::together(&measured);
+    let samples: Vec<Sample> = models.iter().zip(times).map(|(model, time)| Sample { work: model.work, time: Millis(time) }).collect();
     fit::fit(&samples)
 }
 

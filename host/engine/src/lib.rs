@@ -20,6 +20,7 @@ mod linear;
 mod onnx;
 mod onnx_pb;
 mod operations;
+mod passes;
 mod rten;
 mod seed;
 mod spec;

@@ -3,11 +3,10 @@
 
 use host_core::{cost::CostModel, model::Work, units::Millis};
 
+use super::TIME_MIN_MS;
 use crate::error::Error;
 
 const COEFFICIENTS: usize = 4;
-/// Shortest time that is believed; shorter ones would weigh without bound.
-const TIME_MIN_MS: f64 = 1e-4;
 
 /// One measured model.
 #[derive(Clone, Copy, Debug)]
