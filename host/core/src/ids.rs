@@ -1,18 +1,19 @@
 //! Names of things. Each is its own type, so that a device cannot be passed where a model is meant.
-//! Text from outside becomes an id only through `parse`, which says what is wrong with it.
+//! Text from outside becomes an id only through `parse`, which says what is wrong with it. Questions and plans name a device many
+//! times, so copies share the text.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::error::{Error, Fault};
 
 /// Longest name that is accepted anywhere, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
-fn checked(kind: &'static str, text: &str) -> Result<String, Error> {
+fn checked(kind: &'static str, text: &str) -> Result<Arc<str>, Error> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     if text.len() <= NAME_BYTES_MAX && starts_well && text.chars().all(allowed) {
-        return Ok(text.to_owned());
+        return Ok(text.into());
     }
     Err(Fault::Name { kind, text: text.chars().take(NAME_BYTES_MAX).collect() }.into())
 }
@@ -21,7 +22,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Takes letters, digits, `-`, `_` and `.`, at most 64 of them, the first a letter or digit.

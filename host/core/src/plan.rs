@@ -51,10 +51,13 @@ pub struct Plan {
 impl Plan {
     /// Every distinct shard with the offer that holds it. Replicas that share a stage share its shard.
     pub fn shards(&self) -> BTreeSet<(OfferId, ShardId)> {
-        let replicas = self.models.iter().flat_map(|(model, replicas)| replicas.iter().map(move |replica| (model, replica)));
-        replicas
-            .flat_map(|(model, replica)| replica.stages.iter().map(move |stage| (stage.offer.clone(), ShardId { model: model.clone(), range: stage.range })))
-            .collect()
+        self.placed().into_iter().map(|(offer, model, range)| (offer.clone(), ShardId { model: model.clone(), range })).collect()
+    }
+
+    /// The same by reference.
+    fn placed(&self) -> BTreeSet<(&OfferId, &ModelId, BlockRange)> {
+        let stages = self.models.iter().flat_map(|(model, replicas)| replicas.iter().flat_map(|replica| &replica.stages).map(move |stage| (model, stage)));
+        stages.map(|(model, stage)| (&stage.offer, model, stage.range)).collect()
     }
 
     /// Proves the plan: every block once and in order in each replica, roles, known offers, and memory in every pool
@@ -90,6 +93,11 @@ impl CheckedPlan {
     /// The plan behind the proof.
     pub fn plan(&self) -> &Plan {
         &self.0
+    }
+
+    /// The plan without its proof.
+    pub(crate) fn into_plan(self) -> Plan {
+        self.0
     }
 }
 
@@ -161,15 +169,15 @@ fn check_places(model: &ModelId, replica: &Replica, capacity: &Capacity) -> Resu
 }
 
 fn check_memory(plan: &Plan, capacity: &Capacity) -> Result<(), Error> {
-    let mut used: BTreeMap<(DeviceId, u32), Bytes> = BTreeMap::new();
-    for (id, shard) in plan.shards() {
-        let (Some(offer), Some(model)) = (capacity.offers.get(&id), capacity.models.get(&shard.model)) else {
-            return Err(Fault::UnknownOffer { offer: id }.into());
+    let mut used: BTreeMap<(&DeviceId, u32), Bytes> = BTreeMap::new();
+    for (id, model, range) in plan.placed() {
+        let (Some(offer), Some(model)) = (capacity.offers.get(id), capacity.models.get(model)) else {
+            return Err(Fault::UnknownOffer { offer: id.clone() }.into());
         };
-        let pool = used.entry((id.device.clone(), offer.pool)).or_default();
-        *pool += offer.need(model, shard.range);
+        let pool = used.entry((&id.device, offer.pool)).or_default();
+        *pool += offer.need(model, range);
         if *pool > offer.memory {
-            return Err(Fault::Memory { offer: id, range: shard.range, need: *pool, have: offer.memory }.into());
+            return Err(Fault::Memory { offer: id.clone(), range, need: *pool, have: offer.memory }.into());
         }
     }
     Ok(())

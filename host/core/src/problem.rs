@@ -164,8 +164,8 @@ impl Problem {
         self.check_counts(proposal)?;
         let replicas = proposal.replicas.iter().map(|stages| self.named(stages)).collect::<Result<Vec<_>, _>>()?;
         let models = BTreeMap::from([(self.model.id().clone(), replicas)]);
-        let checked = Plan { models, ..Plan::default() }.check(&self.capacity())?;
-        Ok(checked.plan().models.values().flatten().cloned().collect())
+        let checked = Plan { models, ..Plan::default() }.check(&self.capacity(proposal))?;
+        Ok(checked.into_plan().models.into_values().flatten().collect())
     }
 
     /// The way from one offer's device to another's.
@@ -210,8 +210,10 @@ impl Problem {
         Ok(Replica { stages: stages.iter().map(stage).collect::<Result<_, _>>()? })
     }
 
-    fn capacity(&self) -> Capacity {
-        let offers = self.offers.iter().map(|offer| (offer.id.clone(), offer.capacity.clone())).collect();
+    /// Of the offers that a proposal names.
+    fn capacity(&self, proposal: &Proposal) -> Capacity {
+        let named = proposal.replicas.iter().flatten().filter_map(|stage| self.offers.get(stage.offer as usize));
+        let offers = named.map(|offer| (offer.id.clone(), offer.capacity.clone())).collect();
         Capacity { offers, models: BTreeMap::from([(self.model.id().clone(), self.model.clone())]) }
     }
 }
