@@ -61,24 +61,41 @@ fn embed() -> Result<(), String> {
 
 /// The manifest with what it takes from the workspace written out, and without what holds in the workspace only.
 fn standalone(mut manifest: Table, workspace: &Table) -> Option<Table> {
-    for here_only in ["lints", "dev-dependencies", "target"] {
-        manifest.remove(here_only);
-    }
+    manifest.remove("lints");
     let shared = workspace.get("workspace")?.as_table()?;
-    let is_shared = |value: &Value| value.get("workspace").and_then(Value::as_bool) == Some(true);
     for (key, value) in manifest.get_mut("package")?.as_table_mut()? {
         if is_shared(value) {
             *value = shared.get("package")?.get(key)?.clone();
         }
     }
-    for (name, value) in manifest.get_mut("dependencies")?.as_table_mut()? {
-        if is_shared(value) {
-            let own: Vec<Value> = value.get("features").and_then(Value::as_array).cloned().unwrap_or_default();
-            *value = shared.get("dependencies")?.get(name)?.clone();
-            value.as_table_mut()?.entry("features").or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?.extend(own);
+    needing_itself(&mut manifest, shared)?;
+    if let Some(targets) = manifest.get_mut("target") {
+        for target in targets.as_table_mut()?.iter_mut().map(|(_, target)| target) {
+            needing_itself(target.as_table_mut()?, shared)?;
         }
     }
     Some(manifest)
+}
+
+fn is_shared(value: &Value) -> bool {
+    value.get("workspace").and_then(Value::as_bool) == Some(true)
+}
+
+/// What is needed everywhere or on one target, written out; tests stay in the workspace.
+fn needing_itself(section: &mut Table, shared: &Table) -> Option<()> {
+    section.remove("dev-dependencies");
+    let Some(needed) = section.get_mut("dependencies") else { return Some(()) };
+    for (name, value) in needed.as_table_mut()? {
+        if is_shared(value) {
+            let own: Vec<Value> = value.get("features").and_then(Value::as_array).cloned().unwrap_or_default();
+            let optional = value.get("optional").cloned();
+            *value = shared.get("dependencies")?.get(name)?.clone();
+            let value = value.as_table_mut()?;
+            value.entry("features").or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?.extend(own);
+            value.extend(optional.map(|optional| ("optional".to_owned(), optional)));
+        }
+    }
+    Some(())
 }
 
 /// What a package depends on, as the lock file names it: a name, and a version where there are several.

@@ -29,7 +29,8 @@
 //! # }
 //! ```
 //!
-//! Switch on one feature: `allocation`, `routing`, `queueing` or `adapter`.
+//! Switch on one feature: `allocation`, `routing`, `queueing` or `adapter`. Feature `heap`, which is on by default, gives plugins a fast
+//! allocator; who names another one switches it off.
 
 #[cfg(feature = "adapter")]
 pub mod adapter;
@@ -55,6 +56,12 @@ pub mod testing;
 mod topology;
 #[cfg(feature = "allocation")]
 pub mod uniform;
+
+/// The heap of a plugin. The host puts each question there piece by piece, and policies build theirs from small pieces, too; the
+/// allocator that comes with the target takes longer for these.
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+#[global_allocator]
+static HEAP: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
 
 /// Puts version, description and licence of the plugin's own crate into the component, where `host plugin inspect` and other
 /// tools look for them. The export macros do it.

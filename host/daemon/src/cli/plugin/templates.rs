@@ -94,9 +94,11 @@ mod tests {
         let manifest: toml::Table = SDK_MANIFEST.parse().expect("TOML");
         assert!(!SDK_MANIFEST.contains("workspace"), "{SDK_MANIFEST}");
         assert!(manifest["dependencies"]["wit-bindgen"]["version"].is_str(), "{SDK_MANIFEST}");
+        let heap = &manifest["target"]["cfg(target_arch = \"wasm32\")"]["dependencies"]["talc"];
+        assert!(heap["version"].is_str() && heap["optional"].as_bool() == Some(true), "{SDK_MANIFEST}");
         let lock: toml::Table = LOCK.parse().expect("TOML");
         let names: Vec<_> = lock["package"].as_array().expect("packages").iter().filter_map(|package| package["name"].as_str()).collect();
-        assert!(names.contains(&"wit-bindgen") && names.contains(&"wit-parser") && !names.contains(&"tokio"), "{names:?}");
+        assert!(names.contains(&"wit-bindgen") && names.contains(&"wit-parser") && names.contains(&"talc") && !names.contains(&"tokio"), "{names:?}");
     }
 
     #[test]
