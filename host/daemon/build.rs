@@ -68,10 +68,10 @@ fn standalone(mut manifest: Table, workspace: &Table) -> Option<Table> {
             *value = shared.get("package")?.get(key)?.clone();
         }
     }
-    needing_itself(&mut manifest, shared)?;
+    write_out_dependencies(&mut manifest, shared)?;
     if let Some(targets) = manifest.get_mut("target") {
         for target in targets.as_table_mut()?.iter_mut().map(|(_, target)| target) {
-            needing_itself(target.as_table_mut()?, shared)?;
+            write_out_dependencies(target.as_table_mut()?, shared)?;
         }
     }
     Some(manifest)
@@ -81,8 +81,8 @@ fn is_shared(value: &Value) -> bool {
     value.get("workspace").and_then(Value::as_bool) == Some(true)
 }
 
-/// What is needed everywhere or on one target, written out; tests stay in the workspace.
-fn needing_itself(section: &mut Table, shared: &Table) -> Option<()> {
+/// What a manifest needs everywhere or on one target, without what its tests need.
+fn write_out_dependencies(section: &mut Table, shared: &Table) -> Option<()> {
     section.remove("dev-dependencies");
     let Some(needed) = section.get_mut("dependencies") else { return Some(()) };
     for (name, value) in needed.as_table_mut()? {

@@ -81,7 +81,7 @@ impl Inspection {
         Ok(Some(times))
     }
 
-    /// The milliseconds of one run; none of a shard without golden inputs. What was loaded is kept for the next turn, or not.
+    /// The milliseconds of one run; none of a shard without golden inputs.
     fn time_piece(&self, engine: &dyn Engine, piece: &mut Piece, share: Millis, is_kept: bool) -> Result<Option<f64>, Error> {
         let (graph, inputs) = match piece.loaded.take() {
             Some(loaded) => loaded,
