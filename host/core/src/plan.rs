@@ -1,5 +1,7 @@
 //! Plans, and the proof that one fits. Only `Plan::check` makes a `CheckedPlan`, and only those deploy.
 
+pub(crate) mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
@@ -51,26 +53,23 @@ pub struct Plan {
 impl Plan {
     /// Every distinct shard with the offer that holds it. Replicas that share a stage share its shard.
     pub fn shards(&self) -> BTreeSet<(OfferId, ShardId)> {
-        self.placed().into_iter().map(|(offer, model, range)| (offer.clone(), ShardId { model: model.clone(), range })).collect()
-    }
-
-    /// The same by reference.
-    fn placed(&self) -> BTreeSet<(&OfferId, &ModelId, BlockRange)> {
         let stages = self.models.iter().flat_map(|(model, replicas)| replicas.iter().flat_map(|replica| &replica.stages).map(move |stage| (model, stage)));
-        stages.map(|(model, stage)| (&stage.offer, model, stage.range)).collect()
+        stages.map(|(model, stage)| (stage.offer.clone(), ShardId { model: model.clone(), range: stage.range })).collect()
     }
 
     /// Proves the plan: every block once and in order in each replica, roles, known offers, and memory in every pool
     /// including cache and workspace. The error names the device and the missing bytes.
     pub fn check(self, capacity: &Capacity) -> Result<CheckedPlan, Error> {
+        let mut placed = Vec::new();
         for (model, replicas) in &self.models {
             let profile = capacity.models.get(model).ok_or_else(|| Fault::UnknownModel { model: model.clone() })?;
             for replica in replicas {
-                check_order(profile, replica)?;
-                check_places(model, replica, capacity)?;
+                let stages = replica.stages.iter().map(|stage| (&stage.offer, stage.range));
+                rules::check_chain(profile, stages.clone(), &capacity)?;
+                placed.extend(stages.map(|(offer, range)| (offer, &**profile, range)));
             }
         }
-        check_memory(&self, capacity)?;
+        rules::check_memory(placed.into_iter(), &capacity)?;
         Ok(CheckedPlan(self))
     }
 }
@@ -93,11 +92,6 @@ impl CheckedPlan {
     /// The plan behind the proof.
     pub fn plan(&self) -> &Plan {
         &self.0
-    }
-
-    /// The plan without its proof.
-    pub(crate) fn into_plan(self) -> Plan {
-        self.0
     }
 }
 
@@ -145,42 +139,21 @@ impl Capacity {
     }
 }
 
-fn check_order(model: &ModelProfile, replica: &Replica) -> Result<(), Error> {
-    let blocks = model.whole().end();
-    let mut next = 0;
-    for stage in &replica.stages {
-        if stage.range.start() != next {
-            return Err(Fault::Gap { model: model.id().clone(), expected: next, found: stage.range.start() }.into());
-        }
-        next = stage.range.end();
-    }
-    if next == blocks { Ok(()) } else { Err(Fault::Length { model: model.id().clone(), blocks, covered: next }.into()) }
-}
+impl<'a> rules::Offers for &'a Capacity {
+    type Name = &'a OfferId;
+    type Pool = (&'a DeviceId, u32);
 
-fn check_places(model: &ModelId, replica: &Replica, capacity: &Capacity) -> Result<(), Error> {
-    for (index, stage) in replica.stages.iter().enumerate() {
-        let offer = capacity.offers.get(&stage.offer).ok_or_else(|| Fault::UnknownOffer { offer: stage.offer.clone() })?;
-        if let Some(role) = offer.roles.missing_at(index, replica.stages.len()) {
-            let shard = ShardId { model: model.clone(), range: stage.range };
-            return Err(Fault::Role { shard, offer: stage.offer.clone(), role }.into());
-        }
+    fn capacity(&self, name: &'a OfferId) -> Result<&OfferCapacity, Error> {
+        self.offers.get(name).ok_or_else(|| Fault::UnknownOffer { offer: name.clone() }.into())
     }
-    Ok(())
-}
 
-fn check_memory(plan: &Plan, capacity: &Capacity) -> Result<(), Error> {
-    let mut used: BTreeMap<(&DeviceId, u32), Bytes> = BTreeMap::new();
-    for (id, model, range) in plan.placed() {
-        let (Some(offer), Some(model)) = (capacity.offers.get(id), capacity.models.get(model)) else {
-            return Err(Fault::UnknownOffer { offer: id.clone() }.into());
-        };
-        let pool = used.entry((&id.device, offer.pool)).or_default();
-        *pool += offer.need(model, range);
-        if *pool > offer.memory {
-            return Err(Fault::Memory { offer: id.clone(), range, need: *pool, have: offer.memory }.into());
-        }
+    fn pool(&self, name: &'a OfferId, capacity: &OfferCapacity) -> (&'a DeviceId, u32) {
+        (&name.device, capacity.pool)
     }
-    Ok(())
+
+    fn id(&self, name: &'a OfferId) -> OfferId {
+        name.clone()
+    }
 }
 
 #[cfg(test)]

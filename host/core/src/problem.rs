@@ -1,7 +1,7 @@
 //! The snapshot that an allocation policy is given, and what it proposes. One model at a time: the memory and time that
 //! other models take are already subtracted from the offers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     cost::CostModel,
@@ -9,7 +9,7 @@ use crate::{
     ids::{DeviceId, OfferId},
     link::Speed,
     model::ModelProfile,
-    plan::{Capacity, OfferCapacity, Plan, Replica, Stage},
+    plan::{OfferCapacity, Replica, Stage, rules},
     shard::{BlockRange, ShardId},
     units::Millis,
 };
@@ -156,16 +156,21 @@ pub struct Proposal {
 
 impl Problem {
     /// Proves a proposal against this problem and names its offers: indexes, exclusions, the placement's limits, and
-    /// everything that `Plan::check` proves.
+    /// the rules that `Plan::check` proves as well.
     pub fn check(&self, proposal: &Proposal) -> Result<Vec<Replica>, Error> {
         if !proposal.bound.is_finite() || proposal.bound < 0.0 {
             return Err(Fault::Number { what: "the proposal's bound", value: proposal.bound }.into());
         }
         self.check_counts(proposal)?;
         let replicas = proposal.replicas.iter().map(|stages| self.named(stages)).collect::<Result<Vec<_>, _>>()?;
-        let models = BTreeMap::from([(self.model.id().clone(), replicas)]);
-        let checked = Plan { models, ..Plan::default() }.check(&self.capacity(proposal))?;
-        Ok(checked.into_plan().models.into_values().flatten().collect())
+        let mut placed = Vec::new();
+        for (proposed, named) in proposal.replicas.iter().zip(&replicas) {
+            let stages = proposed.iter().zip(&named.stages).map(|(proposed, named)| (proposed.offer, named.range));
+            rules::check_chain(&self.model, stages.clone(), self)?;
+            placed.extend(stages.map(|(offer, range)| (offer, &*self.model, range)));
+        }
+        rules::check_memory(placed.into_iter(), self)?;
+        Ok(replicas)
     }
 
     /// The way from one offer's device to another's.
@@ -196,24 +201,37 @@ impl Problem {
         Ok(())
     }
 
+    fn offer(&self, index: u32) -> Result<&ProblemOffer, Error> {
+        self.offers.get(index as usize).ok_or_else(|| Fault::Index { what: "offer", index, count: self.offers.len() }.into())
+    }
+
     fn named(&self, stages: &[ProposedStage]) -> Result<Replica, Error> {
         let stage = |stage: &ProposedStage| -> Result<Stage, Error> {
-            let missing = || Fault::Index { what: "offer", index: stage.offer, count: self.offers.len() };
-            let offer = self.offers.get(stage.offer as usize).ok_or_else(missing)?.id.clone();
+            let offer = &self.offer(stage.offer)?.id;
             let range = BlockRange::new(stage.start, stage.end)?;
-            let shard = ShardId { model: self.model.id().clone(), range };
-            match self.exclusions.iter().find(|exclusion| exclusion.offer == offer && exclusion.shard == shard) {
-                Some(exclusion) => Err(Fault::Excluded { shard, offer, reason: exclusion.reason.clone() }.into()),
-                None => Ok(Stage { offer, range }),
+            let is_this = |shard: &ShardId| shard.range == range && shard.model == *self.model.id();
+            match self.exclusions.iter().find(|exclusion| exclusion.offer == *offer && is_this(&exclusion.shard)) {
+                Some(Exclusion { offer, shard, reason }) => Err(Fault::Excluded { shard: shard.clone(), offer: offer.clone(), reason: reason.clone() }.into()),
+                None => Ok(Stage { offer: offer.clone(), range }),
             }
         };
         Ok(Replica { stages: stages.iter().map(stage).collect::<Result<_, _>>()? })
     }
+}
 
-    /// Of the offers that a proposal names.
-    fn capacity(&self, proposal: &Proposal) -> Capacity {
-        let named = proposal.replicas.iter().flatten().filter_map(|stage| self.offers.get(stage.offer as usize));
-        let offers = named.map(|offer| (offer.id.clone(), offer.capacity.clone())).collect();
-        Capacity { offers, models: BTreeMap::from([(self.model.id().clone(), self.model.clone())]) }
+impl rules::Offers for Problem {
+    type Name = u32;
+    type Pool = (u32, u32);
+
+    fn capacity(&self, name: u32) -> Result<&OfferCapacity, Error> {
+        self.offer(name).map(|offer| &offer.capacity)
+    }
+
+    fn pool(&self, name: u32, capacity: &OfferCapacity) -> (u32, u32) {
+        (self.offers[name as usize].device, capacity.pool)
+    }
+
+    fn id(&self, name: u32) -> OfferId {
+        self.offers[name as usize].id.clone()
     }
 }

@@ -1,6 +1,9 @@
 //! Starting the built-in plugins cold and from the cache, allocating at several sizes, also against the same code called
 //! natively, and swapping.
 
+#[path = "../../../host/plugin/tests/support/guests.rs"]
+#[allow(clippy::expect_used, clippy::panic, dead_code, unreachable_pub, reason = "shared with tests")]
+mod guests;
 #[path = "plugins/large.rs"]
 mod large;
 #[path = "../../../host/plugin/tests/support/scenes.rs"]
@@ -9,6 +12,7 @@ mod scenes;
 
 use std::{error::Error, sync::Arc, time::Instant};
 
+use guests::guest;
 use host_engine::Engines;
 use host_plugin::{CodeFolder, EventSink, PluginConfig, PluginHost, PluginSource};
 use scenes::{problem, request, snapshot};
@@ -30,8 +34,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
         report("allocate", json!({ "devices": devices, "blocks": 6, "times": times.summary() }));
     }
-    large::planning(&host)?;
+    large::planning(large::Hosts { balanced: &host, even: &with_even()? })?;
     swapping(&host)
+}
+
+/// A host that splits evenly.
+fn with_even() -> Result<PluginHost, Box<dyn Error>> {
+    let host = PluginHost::start(PluginConfig::default(), Arc::new(Engines::default()), EventSink::none())?;
+    host.commit(host.prepare(&guest("even-allocation"), None, None)?)?;
+    Ok(host)
 }
 
 fn starting() -> Result<(), Box<dyn Error>> {

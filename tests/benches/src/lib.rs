@@ -41,21 +41,27 @@ pub fn time_calls(calls: usize, mut work: impl FnMut(usize)) -> Times {
     Times::of(&times)
 }
 
-/// Two ways to do the same, by turns, so that a machine that gets slower meanwhile does not favour one of them: the times of
-/// each, and the median of how many times as long the first took as the second right after it.
-pub fn time_pairs(calls: usize, mut first: impl FnMut(), mut second: impl FnMut()) -> (Times, Times, f64) {
-    let timed = |work: &mut dyn FnMut()| {
-        let started = Instant::now();
-        work();
-        started.elapsed()
-    };
-    first();
-    second();
-    let (firsts, seconds): (Vec<Duration>, Vec<Duration>) = (0..calls).map(|_| (timed(&mut first), timed(&mut second))).unzip();
-    let mut ratios: Vec<f64> = firsts.iter().zip(&seconds).map(|(first, second)| first.as_secs_f64() / second.as_secs_f64()).collect();
-    ratios.sort_by(f64::total_cmp);
-    let ratio = ratios.get(calls / 2).copied().unwrap_or(f64::NAN);
-    (Times::of(&firsts), Times::of(&seconds), ratio)
+/// Several things by turns, so that a machine that gets slower meanwhile does not favour one of them: for each of them its times,
+/// turn by turn. The first turn warms up and does not count.
+pub fn time_turns<const N: usize>(turns: usize, mut things: [&mut dyn FnMut(); N]) -> [Vec<Duration>; N] {
+    let mut times = [(); N].map(|()| Vec::with_capacity(turns));
+    for turn in 0..=turns {
+        for (thing, times) in things.iter_mut().zip(&mut times) {
+            let started = Instant::now();
+            thing();
+            if turn > 0 {
+                times.push(started.elapsed());
+            }
+        }
+    }
+    times
+}
+
+/// The value that half of them do not exceed.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Sorted times in microseconds.

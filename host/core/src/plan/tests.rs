@@ -1,4 +1,4 @@
-//! A checked plan always fits, and a refused one says what is missing.
+//! A checked plan always fits, and a refused one says what is missing. Proposals are judged alike.
 
 use std::sync::Arc;
 
@@ -6,9 +6,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    ids::PlanNumber,
+    cluster::{Cluster, ClusterSettings, Event},
+    ids::{AcceleratorName, PlanNumber},
     model::{Block, SharedWeight},
+    problem::{Placement, Proposal, ProposedReplica, ProposedStage},
     testing::{device, model_id, offer_id, range, replica, uniform_model},
+    units::Millis,
 };
 
 fn capacity(devices: &[(&str, u64)], models: Vec<Arc<ModelProfile>>) -> Capacity {
@@ -117,5 +120,47 @@ proptest! {
                 prop_assert!(u64::from(held) <= mib);
             }
         }
+    }
+    /// A proposal names its offers by index and a plan by id; the same rules judge both, with the same words.
+    #[test]
+    fn a_proposal_is_judged_like_the_plan_that_it_names(
+        memories in proptest::collection::vec((0_u64..12, 0_u32..2, 0_u8..24), 1..4),
+        chains in proptest::collection::vec(proptest::collection::vec((0_u32..6, 0_u32..12, 1_u32..6), 1..4), 1..3),
+    ) {
+        let model = uniform_model("tiny", 6);
+        // Each device makes two offers, which share their memory or do not.
+        let mut capacity = Capacity { models: BTreeMap::from([(model.id().clone(), model.clone())]), ..Capacity::default() };
+        let mut cluster = Cluster::new(ClusterSettings::default(), PlanNumber(0));
+        for (name, &(mib, pool, roles)) in ["a", "b", "c"].iter().zip(&memories) {
+            let mut device = device(name, Bytes::mib(mib));
+            // Most take every place in a chain.
+            let takes = |role: u8| roles > 7 || roles & role > 0;
+            device.offers[0].roles = Roles { head: takes(1), body: takes(2), tail: takes(4) };
+            device.offers.push(Offer { accelerator: AcceleratorName::parse("gpu").expect("a name"), memory_pool: pool, ..device.offers[0].clone() });
+            capacity.add_device(&device);
+            cluster.apply(Event::Joined { device, held: Vec::new(), now: Millis(0.0) });
+        }
+        cluster.apply(Event::ModelAdded { profile: model.clone(), placement: Placement::default() });
+        let mut problem = cluster.problem(model.id()).expect("the model is known");
+        problem.placement = Placement::default();
+        let count = u32::try_from(problem.offers.len()).expect("few");
+        // Chains that go on where they were, cut at the model's end: some are whole, some end early.
+        let chain = |stages: &Vec<(u32, u32, u32)>| -> ProposedReplica {
+            let mut start = 0;
+            let stage = |&(offer, gap, length): &(u32, u32, u32)| {
+                let from = start + u32::from(gap == 0);
+                let end = (from + length).min(6);
+                start = end;
+                (from < end).then_some(ProposedStage { offer: offer % count, start: from, end })
+            };
+            stages.iter().filter_map(stage).collect()
+        };
+        let replicas: Vec<ProposedReplica> = chains.iter().map(chain).filter(|stages| !stages.is_empty()).collect();
+        prop_assume!(!replicas.is_empty());
+        let named = |stage: &ProposedStage| Stage { offer: problem.offers[stage.offer as usize].id.clone(), range: range(stage.start, stage.end) };
+        let plan = plan("tiny", replicas.iter().map(|stages| Replica { stages: stages.iter().map(named).collect() }).collect());
+        let proved = problem.check(&Proposal { replicas, bound: 0.0 }).map_err(|error| error.to_string());
+        let expected = plan.clone().check(&capacity).map(|_| plan.models.into_values().flatten().collect::<Vec<_>>()).map_err(|error| error.to_string());
+        prop_assert_eq!(proved, expected);
     }
 }

@@ -1,8 +1,9 @@
 //! Plans for up to ten thousand devices, and for a thousand of which one comes or goes: the default policy in its sandbox,
 //! with the answer proved, against the same code called natively on the same problem.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
+use even_allocation::Even;
 use host_core::{
     cost::CostModel,
     device::Roles,
@@ -16,13 +17,13 @@ use host_core::{
 };
 use host_plugin::PluginHost;
 use serde_json::json;
-use shardhost_benches::{report, round, time_pairs};
+use shardhost_benches::{Times, median, report, round, time_turns};
 use shardhost_policy_tests::{
     churn::{joined, left},
     policies::BALANCED,
     pools::{Machine, Pool, Random},
 };
-use shardhost_sdk::allocation as guest;
+use shardhost_sdk::allocation::{self as guest, AllocationPolicy as _};
 
 /// Blocks of the model.
 const BLOCKS: u32 = 80;
@@ -31,15 +32,24 @@ const OBJECTIVES: [(guest::Objective, &str); 3] =
 
 type Failed = Box<dyn Error>;
 
+/// Who is asked.
+#[derive(Clone, Copy)]
+pub struct Hosts<'a> {
+    /// With the default policy.
+    pub balanced: &'a PluginHost,
+    /// With one that takes hardly any time to plan, so that what is left is asking it: the question put, the answer proved.
+    pub even: &'a PluginHost,
+}
+
 /// All of it, one line for each problem.
-pub fn planning(host: &PluginHost) -> Result<(), Failed> {
+pub fn planning(hosts: Hosts<'_>) -> Result<(), Failed> {
     for (objective, name) in OBJECTIVES {
         for devices in [24, 64, 128, 1_000, 10_000] {
             let mut problem = posed(devices, objective);
-            let replicas = measure(host, &problem, name, "from nothing")?;
+            let replicas = measure(hosts, &problem, name, "from nothing")?;
             if devices == 1_000 {
                 problem.current = replicas;
-                changing(host, &problem, name)?;
+                changing(hosts, &problem, name)?;
             }
         }
     }
@@ -47,11 +57,11 @@ pub fn planning(host: &PluginHost) -> Result<(), Failed> {
 }
 
 /// A plan is in force; nothing happens, a device comes, one goes.
-fn changing(host: &PluginHost, problem: &guest::Problem, objective: &str) -> Result<(), Failed> {
-    measure(host, problem, objective, "again")?;
-    measure(host, &joined(problem, &Machine { block_ms: 0.4, most: BLOCKS / 2 }), objective, "one came")?;
+fn changing(hosts: Hosts<'_>, problem: &guest::Problem, objective: &str) -> Result<(), Failed> {
+    measure(hosts, problem, objective, "again")?;
+    measure(hosts, &joined(problem, &Machine { block_ms: 0.4, most: BLOCKS / 2 }), objective, "one came")?;
     let gone = problem.current.first().and_then(|replica| replica.stages.first()).ok_or("the plan in force has no stage")?;
-    measure(host, &left(problem, gone.offer), objective, "one went")?;
+    measure(hosts, &left(problem, gone.offer), objective, "one went")?;
     Ok(())
 }
 
@@ -63,17 +73,25 @@ fn posed(devices: u32, objective: guest::Objective) -> guest::Problem {
     problem
 }
 
-/// Times both, and gives what the sandbox answered. Fails if it was not the policy that answered.
-fn measure(host: &PluginHost, problem: &guest::Problem, objective: &str, what: &str) -> Result<Vec<guest::Replica>, Failed> {
+/// Times the policy in the sandbox and natively, and gives what the sandbox answered. Fails if it was not the policy that answered.
+fn measure(hosts: Hosts<'_>, problem: &guest::Problem, objective: &str, what: &str) -> Result<Vec<guest::Replica>, Failed> {
     let asked = as_host(problem)?;
-    let first = host.allocation().allocate(&asked)?;
+    let first = hosts.balanced.allocation().allocate(&asked)?;
     if let Some(fault) = first.fallback {
         return Err(format!("{what}, {} devices: {fault}", problem.devices.len()).into());
     }
     let answered: Vec<guest::Replica> = first.answer.map_err(|refusal| refusal.to_string())?.proposal.replicas.iter().map(as_guest).collect();
-    let calls = if problem.devices.len() > 1_001 { 7 } else { 21 };
-    let (sandboxed, native, ratio) =
-        time_pairs(calls, || drop(std::hint::black_box(host.allocation().allocate(&asked))), || drop(std::hint::black_box(BALANCED.place(problem))));
+    let turns = if problem.devices.len() > 1_001 { 7 } else { 21 };
+    let allocate = |host: &PluginHost| drop(std::hint::black_box(host.allocation().allocate(&asked)));
+    let [sandboxed, native, asking, asking_native] = time_turns(
+        turns,
+        [&mut || allocate(hosts.balanced), &mut || drop(std::hint::black_box(BALANCED.place(problem))), &mut || allocate(hosts.even), &mut || {
+            drop(std::hint::black_box(Even.allocate(problem)))
+        }],
+    );
+    let ratio = |turn: usize| sandboxed[turn].as_secs_f64() / native[turn].as_secs_f64();
+    let apart = |whole: &[Duration], part: &[Duration], turn: usize| whole[turn].as_secs_f64() - part[turn].as_secs_f64();
+    let planning = |turn: usize| apart(&sandboxed, &asking, turn) / apart(&native, &asking_native, turn);
     report(
         "plan",
         json!({
@@ -82,9 +100,11 @@ fn measure(host: &PluginHost, problem: &guest::Problem, objective: &str, what: &
             "devices": problem.devices.len(),
             "blocks": BLOCKS,
             "replicas": answered.len(),
-            "sandboxed": sandboxed.spread_ms(),
-            "native": native.spread_ms(),
-            "ratio_p50": round(ratio),
+            "sandboxed": Times::of(&sandboxed).spread_ms(),
+            "native": Times::of(&native).spread_ms(),
+            "ratio_p50": round(median((0..turns).map(ratio))),
+            "asking": Times::of(&asking).spread_ms(),
+            "planning_ratio_p50": round(median((0..turns).map(planning))),
         }),
     );
     Ok(answered)
