@@ -1,6 +1,6 @@
 //! A pool of three unlike devices, one as fast as another slowed down four times, one half and one a quarter as fast: requests per
 //! second of the plan against the best device alone, against the same model split evenly, and against what the plan predicts.
-//! All of it in one central, which has the model under a name for each way to place it.
+//! All of it in one central, which has the model under a name for each way to place it, by turns in rounds.
 
 #[path = "../../../host/plugin/tests/support/guests.rs"]
 #[allow(clippy::expect_used, clippy::panic, reason = "shared with tests")]
@@ -12,18 +12,19 @@ use guests::guest;
 use host_engine::Kind;
 use host_wire::admin::{ExplainedStage, Explanation};
 use serde_json::json;
-use shardhost_benches::{Host, load::PictureRequest, models, pool, report, round};
+use shardhost_benches::{Host, load::PictureRequest, median, models, pool, report, round};
 
 /// By id, how many times slower than this machine: together they keep less than half a core busy, so none waits for another.
 const DEVICES: [(&str, u32); 3] = [("fast", 4), ("half", 8), ("quarter", 16)];
 const PIXELS: usize = 160;
 /// Enough that every device always has something to do.
 const IN_FLIGHT: usize = 12;
-const WARM_UP: Duration = Duration::from_secs(4);
-const WINDOW: Duration = Duration::from_secs(25);
+const WARM_UP: Duration = Duration::from_secs(2);
+const WINDOW: Duration = Duration::from_secs(12);
+const ROUNDS: usize = 3;
 /// So long are requests in flight before anything is counted: stages are measured, plans reckon with it and are made again where that is
 /// worth it, which `REVIEWS` lets happen within this time.
-const LEARNING: Duration = Duration::from_secs(25);
+const LEARNING: Duration = Duration::from_secs(15);
 const REVIEWS: [&str; 4] = ["--set", "review.cause_ms_min=3000", "--set", "review.pause_ms_min=5000"];
 /// Classes of the model.
 const CLASSES: usize = 1_000;
@@ -48,26 +49,31 @@ fn main() -> Result<(), Failed> {
     let _devices = DEVICES.into_iter().map(|device| join(&central, folder.path(), device)).collect::<Result<Vec<_>, _>>()?;
     let on_all = |explanation: &Explanation| devices_of(explanation).len() == DEVICES.len();
     let plans = [pool::placed(&central, "free", on_all)?, pool::placed(&central, "chain", on_all)?, pool::placed(&central, "single", |_| true)?];
-    let mut measured = Vec::new();
-    for ((name, _), plan) in PLACEMENTS.iter().zip(&plans) {
-        let learned = learn(&central, name)?;
-        measured.push((*name, measure(&central, name)?, plan.throughput_per_s, learned.throughput_per_s));
+    let first_predicted = plans.map(|plan| plan.throughput_per_s);
+    let names = PLACEMENTS.map(|(name, _)| name);
+    let mut rounds = vec![Vec::new(); names.len()];
+    for _ in 0..ROUNDS {
+        for (name, rounds) in names.iter().zip(&mut rounds) {
+            rounds.push(Round::of(&central, name)?);
+        }
     }
     let balanced = cuts(&pool::explained(&central, "chain")?);
     let even = split_evenly(&central, folder.path(), &balanced)?;
-    let learned = learn(&central, "chain")?;
-    measured.push(("even", measure(&central, "chain")?, even.throughput_per_s, learned.throughput_per_s));
-    let of = |name: &str| measured.iter().find(|(known, ..)| *known == name).map_or(f64::NAN, |(_, per_s, ..)| *per_s);
-    for (name, per_s, first_predicted_per_s, predicted_per_s) in &measured {
+    let even_rounds = (0..ROUNDS).map(|_| Round::of(&central, "chain")).collect::<Result<Vec<_>, _>>()?;
+    let single_per_s = per_s(&rounds[2]);
+    let even_per_s = per_s(&even_rounds);
+    let placed = names.iter().zip(first_predicted).zip(&rounds).map(|((name, first), rounds)| (*name, first, rounds));
+    for (name, first_predicted_per_s, rounds) in placed.chain([("even", even.throughput_per_s, &even_rounds)]) {
+        let ratios: Vec<f64> = rounds.iter().map(|round| round.per_s / round.predicted_per_s).collect();
         let values = json!({
             "placed": name,
-            "per_s": round(*per_s),
-            "predicted_per_s": round(*predicted_per_s),
-            "ratio_to_predicted": round(per_s / predicted_per_s),
+            "per_s": round(per_s(rounds)),
+            "ratio_to_predicted": round(median(ratios.iter().copied())),
+            "ratios_to_predicted": ratios.iter().copied().map(round).collect::<Vec<_>>(),
             // Before any of its stages was measured, and perhaps of another plan.
-            "ratio_to_first_predicted": round(per_s / first_predicted_per_s),
-            "ratio_to_single": round(per_s / of("single")),
-            "ratio_to_even": round(per_s / of("even")),
+            "ratio_to_first_predicted": round(per_s(rounds) / first_predicted_per_s),
+            "ratio_to_single": round(per_s(rounds) / single_per_s),
+            "ratio_to_even": round(per_s(rounds) / even_per_s),
         });
         report("pool", values);
     }
@@ -81,17 +87,29 @@ fn join(central: &Host, folder: &Path, (id, slowdown): (&str, u32)) -> Result<Ho
     Ok(pool::join(central, folder, id, &["--profile", &profile.display().to_string()])?)
 }
 
-/// Lets the pool measure its stages under load; what is predicted then, of the plan that is in force then.
-fn learn(central: &Host, model: &str) -> Result<Explanation, Failed> {
-    PictureRequest::new(model, PIXELS).keep_in_flight(&central.address, IN_FLIGHT, [Duration::ZERO, LEARNING], |_| Ok(()))?;
-    Ok(pool::placed(central, model, |_| true)?)
+/// What is predicted once the pool has measured its stages under load, and what is measured right after that. A machine whose
+/// speed changes falsifies one round, and hardly most of them.
+#[derive(Clone, Copy)]
+struct Round {
+    predicted_per_s: f64,
+    per_s: f64,
 }
 
-/// Requests per second.
-fn measure(central: &Host, model: &str) -> Result<f64, Failed> {
-    let check = |output: &[f32]| if output.len() == CLASSES { Ok(()) } else { Err(format!("{} classes, there must be {CLASSES}", output.len())) };
-    let answered = PictureRequest::new(model, PIXELS).keep_in_flight(&central.address, IN_FLIGHT, [WARM_UP, WINDOW], check)?;
-    Ok(answered.per_second())
+impl Round {
+    fn of(central: &Host, model: &str) -> Result<Self, Failed> {
+        let requests = PictureRequest::new(model, PIXELS);
+        requests.keep_in_flight(&central.address, IN_FLIGHT, [Duration::ZERO, LEARNING], |_| Ok(()))?;
+        // Of the plan that is in force then.
+        let predicted_per_s = pool::placed(central, model, |_| true)?.throughput_per_s;
+        let check = |output: &[f32]| if output.len() == CLASSES { Ok(()) } else { Err(format!("{} classes, there must be {CLASSES}", output.len())) };
+        let per_s = requests.keep_in_flight(&central.address, IN_FLIGHT, [WARM_UP, WINDOW], check)?.per_second();
+        Ok(Self { predicted_per_s, per_s })
+    }
+}
+
+/// Requests per second, of all rounds: windows are equally long.
+fn per_s(rounds: &[Round]) -> f64 {
+    rounds.iter().map(|round| round.per_s).sum::<f64>() / rounds.len() as f64
 }
 
 /// Puts the policy in service that knows nothing of speeds, and waits until the chain is cut as it says.
