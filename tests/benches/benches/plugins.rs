@@ -2,7 +2,7 @@
 //! natively, and swapping.
 
 #[path = "../../../host/plugin/tests/support/guests.rs"]
-#[allow(clippy::expect_used, clippy::panic, dead_code, unreachable_pub, reason = "shared with tests")]
+#[allow(clippy::expect_used, clippy::panic, reason = "shared with tests")]
 mod guests;
 #[path = "plugins/large.rs"]
 mod large;

@@ -11,7 +11,8 @@ use host_core::{
     link::Speed,
     model::{Block, ModelProfile},
     plan::OfferCapacity,
-    problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer, ProposedReplica, ProposedStage},
+    policy::Refusal,
+    problem::{Objective, Placement, Problem, ProblemDevice, ProblemOffer, Proposal, ProposedReplica, ProposedStage},
     shard::BlockRange,
     units::{Bytes, Millis},
 };
@@ -31,6 +32,7 @@ const OBJECTIVES: [(guest::Objective, &str); 3] =
     [(guest::Objective::Throughput, "throughput"), (guest::Objective::Balanced, "balanced"), (guest::Objective::Latency, "latency")];
 
 type Failed = Box<dyn Error>;
+type Answered = Result<Proposal, Refusal>;
 
 /// Who is asked.
 #[derive(Clone, Copy)]
@@ -73,14 +75,19 @@ fn posed(devices: u32, objective: guest::Objective) -> guest::Problem {
     problem
 }
 
-/// Times the policy in the sandbox and natively, and gives what the sandbox answered. Fails if it was not the policy that answered.
+/// Times the policy in the sandbox and natively, and gives what the sandbox answered. Fails if it was not the policies that answered.
 fn measure(hosts: Hosts<'_>, problem: &guest::Problem, objective: &str, what: &str) -> Result<Vec<guest::Replica>, Failed> {
     let asked = as_host(problem)?;
-    let first = hosts.balanced.allocation().allocate(&asked)?;
-    if let Some(fault) = first.fallback {
-        return Err(format!("{what}, {} devices: {fault}", problem.devices.len()).into());
-    }
-    let answered: Vec<guest::Replica> = first.answer.map_err(|refusal| refusal.to_string())?.proposal.replicas.iter().map(as_guest).collect();
+    let answer = |host: &PluginHost| -> Result<Answered, Failed> {
+        let decision = host.allocation().allocate(&asked)?;
+        match decision.fallback {
+            Some(fault) => Err(format!("{what}, {} devices: {fault}", problem.devices.len()).into()),
+            None => Ok(decision.answer.map(|allocated| allocated.proposal)),
+        }
+    };
+    // It may find that an even split does not fit.
+    answer(hosts.even)?.ok();
+    let answered: Vec<guest::Replica> = answer(hosts.balanced)?.map_err(|refusal| refusal.to_string())?.replicas.iter().map(as_guest).collect();
     let turns = if problem.devices.len() > 1_001 { 7 } else { 21 };
     let allocate = |host: &PluginHost| drop(std::hint::black_box(host.allocation().allocate(&asked)));
     let [sandboxed, native, asking, asking_native] = time_turns(
