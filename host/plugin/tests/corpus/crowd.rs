@@ -48,7 +48,9 @@ impl Crowd {
         CROWD.get_or_init(|| {
             let strikes =
                 StrikePolicy { strikes_max: STRIKES_MAX, window: Millis(3_600_000.0), retry_first: Millis(WAITS_MS[0]), retry_max: Millis(WAITS_MS[3]) };
-            let deadlines = Deadlines { configure_ms_max: CONFIGURE_MS_MAX, set_topology_ms_max: 5, load_ms_max: 5, ..Deadlines::default() };
+            // A neighbour may be set aside for longer than a path may take elsewhere; cases that are late bring a deadline of their own.
+            let deadlines =
+                Deadlines { configure_ms_max: CONFIGURE_MS_MAX, route_ms_max: 1_000, set_topology_ms_max: 5, load_ms_max: 5, ..Deadlines::default() };
             let config = PluginConfig {
                 // What one case was asked would keep the next ones from being installed.
                 rehearsed_problems_max: 0,
