@@ -1,25 +1,21 @@
 //! What several passes over the same things say together. While a machine is measured its speed changes, and now and then something
 //! else takes a moment of it; what the things take beside one another does not change.
 
+use host_core::cost::refined::median;
+
 /// What each thing takes, of times above zero that were measured in passes over all of them. Beside one another they stand as in the
 /// median of the passes, each against its own mean; so a pass on a slow machine counts like any other, and one time that was disturbed
 /// counts for nothing. What they take together is the (geometric) mean of the passes.
 pub(crate) fn together(passes: &[Vec<f64>]) -> Vec<f64> {
-    let logarithms: Vec<Vec<f64>> = passes.iter().map(|pass| pass.iter().map(|time| time.ln()).collect()).collect();
-    let levels: Vec<f64> = logarithms.iter().map(|pass| mean(pass)).collect();
-    let level = mean(&levels);
-    let things = logarithms.iter().map(Vec::len).min().unwrap_or(0);
-    (0..things).map(|thing| (level + median(logarithms.iter().zip(&levels).map(|(pass, own)| pass[thing] - own).collect())).exp()).collect()
+    let levels: Vec<f64> = passes.iter().map(|pass| geometric_mean(pass)).collect();
+    let level = geometric_mean(&levels);
+    let things = passes.iter().map(Vec::len).min().unwrap_or(0);
+    let share = |thing: usize| median(passes.iter().zip(&levels).map(|(pass, own)| pass[thing] / own).collect());
+    (0..things).filter_map(share).map(|share| level * share).collect()
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// The upper one of two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+fn geometric_mean(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value.ln()).sum::<f64>() / values.len().max(1) as f64).exp()
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ mod guests;
 use std::{collections::BTreeSet, error::Error, fs, path::Path, time::Duration};
 
 use guests::guest;
+use host_core::cost::refined::median;
 use host_engine::Kind;
 use host_wire::admin::{ExplainedStage, Explanation};
 use serde_json::json;
-use shardhost_benches::{Host, load::PictureRequest, median, models, pool, report, round};
+use shardhost_benches::{Host, load::PictureRequest, models, pool, report, round};
 
 /// By id, how many times slower than this machine: together they keep less than half a core busy, so none waits for another.
 const DEVICES: [(&str, u32); 3] = [("fast", 4), ("half", 8), ("quarter", 16)];
@@ -68,8 +69,8 @@ fn main() -> Result<(), Failed> {
         let values = json!({
             "placed": name,
             "per_s": round(per_s(rounds)),
-            "ratio_to_predicted": round(median(ratios.iter().copied())),
             "ratios_to_predicted": ratios.iter().copied().map(round).collect::<Vec<_>>(),
+            "ratio_to_predicted": median(ratios).map(round),
             // Before any of its stages was measured, and perhaps of another plan.
             "ratio_to_first_predicted": round(per_s(rounds) / first_predicted_per_s),
             "ratio_to_single": round(per_s(rounds) / single_per_s),

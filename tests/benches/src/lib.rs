@@ -57,13 +57,6 @@ pub fn time_turns<const N: usize>(turns: usize, mut things: [&mut dyn FnMut(); N
     times
 }
 
-/// The value that half of them do not exceed.
-pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Sorted times in microseconds.
 #[derive(Clone, Debug)]
 pub struct Times(Vec<f64>);

@@ -121,6 +121,7 @@ proptest! {
             }
         }
     }
+
     /// A proposal names its offers by index and a plan by id; the same rules judge both, with the same words.
     #[test]
     fn a_proposal_is_judged_like_the_plan_that_it_names(

@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use even_allocation::Even;
 use host_core::{
-    cost::CostModel,
+    cost::{CostModel, refined::median},
     device::Roles,
     ids::{AcceleratorName, DeviceId, ModelId, ModelName, OfferId},
     link::Speed,
@@ -18,7 +18,7 @@ use host_core::{
 };
 use host_plugin::PluginHost;
 use serde_json::json;
-use shardhost_benches::{Times, median, report, round, time_turns};
+use shardhost_benches::{Times, report, round, time_turns};
 use shardhost_policy_tests::{
     churn::{joined, left},
     policies::BALANCED,
@@ -99,6 +99,7 @@ fn measure(hosts: Hosts<'_>, problem: &guest::Problem, objective: &str, what: &s
     let ratio = |turn: usize| sandboxed[turn].as_secs_f64() / native[turn].as_secs_f64();
     let apart = |whole: &[Duration], part: &[Duration], turn: usize| whole[turn].as_secs_f64() - part[turn].as_secs_f64();
     let planning = |turn: usize| apart(&sandboxed, &asking, turn) / apart(&native, &asking_native, turn);
+    let of_turns = |ratio: &dyn Fn(usize) -> f64| median((0..turns).map(ratio).collect()).map(round);
     report(
         "plan",
         json!({
@@ -109,9 +110,9 @@ fn measure(hosts: Hosts<'_>, problem: &guest::Problem, objective: &str, what: &s
             "replicas": answered.len(),
             "sandboxed": Times::of(&sandboxed).spread_ms(),
             "native": Times::of(&native).spread_ms(),
-            "ratio_p50": round(median((0..turns).map(ratio))),
+            "ratio_p50": of_turns(&ratio),
             "asking": Times::of(&asking).spread_ms(),
-            "planning_ratio_p50": round(median((0..turns).map(planning))),
+            "planning_ratio_p50": of_turns(&planning),
         }),
     );
     Ok(answered)
