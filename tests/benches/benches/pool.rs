@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, error::Error, fs, path::Path, time::Duration};
 use guests::guest;
 use host_core::cost::refined::median;
 use host_engine::Kind;
-use host_wire::admin::{ExplainedStage, Explanation};
+use host_wire::admin::{ExplainedReplica, ExplainedStage, Explanation};
 use serde_json::json;
 use shardhost_benches::{Host, load::PictureRequest, models, pool, report, round};
 
@@ -71,6 +71,7 @@ fn main() -> Result<(), Failed> {
             "per_s": round(per_s(rounds)),
             "ratios_to_predicted": ratios.iter().copied().map(round).collect::<Vec<_>>(),
             "ratio_to_predicted": median(ratios).map(round),
+            "plans": rounds.iter().map(|round| round.plans.join(", then ")).collect::<Vec<_>>(),
             // Before any of its stages was measured, and perhaps of another plan.
             "ratio_to_first_predicted": round(per_s(rounds) / first_predicted_per_s),
             "ratio_to_single": round(per_s(rounds) / single_per_s),
@@ -90,10 +91,12 @@ fn join(central: &Host, folder: &Path, (id, slowdown): (&str, u32)) -> Result<Ho
 
 /// What is predicted once the pool has measured its stages under load, and what is measured right after that. A machine whose
 /// speed changes falsifies one round, and hardly most of them.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Round {
     predicted_per_s: f64,
     per_s: f64,
+    /// The chains that were predicted for, and those that were there after it if they are others: what was measured is of both then.
+    plans: Vec<String>,
 }
 
 impl Round {
@@ -101,10 +104,12 @@ impl Round {
         let requests = PictureRequest::new(model, PIXELS);
         requests.keep_in_flight(&central.address, IN_FLIGHT, [Duration::ZERO, LEARNING], |_| Ok(()))?;
         // Of the plan that is in force then.
-        let predicted_per_s = pool::placed(central, model, |_| true)?.throughput_per_s;
+        let predicted = pool::placed(central, model, |_| true)?;
         let check = |output: &[f32]| if output.len() == CLASSES { Ok(()) } else { Err(format!("{} classes, there must be {CLASSES}", output.len())) };
         let per_s = requests.keep_in_flight(&central.address, IN_FLIGHT, [WARM_UP, WINDOW], check)?.per_second();
-        Ok(Self { predicted_per_s, per_s })
+        let mut plans = vec![chains(&predicted), chains(&pool::explained(central, model)?)];
+        plans.dedup();
+        Ok(Self { predicted_per_s: predicted.throughput_per_s, per_s, plans })
     }
 }
 
@@ -123,6 +128,13 @@ fn split_evenly(central: &Host, folder: &Path, balanced: &[(String, u32)]) -> Re
 
 fn stages(explanation: &Explanation) -> impl Iterator<Item = &ExplainedStage> {
     explanation.replicas.iter().flat_map(|replica| &replica.stages)
+}
+
+/// Such as `fast[0..9) half[9..13) | quarter[0..13)`.
+fn chains(explanation: &Explanation) -> String {
+    let shard = |stage: &ExplainedStage| format!("{}[{}..{})", stage.stage.device, stage.stage.start, stage.stage.end);
+    let chain = |replica: &ExplainedReplica| replica.stages.iter().map(shard).collect::<Vec<_>>().join(" ");
+    explanation.replicas.iter().map(chain).collect::<Vec<_>>().join(" | ")
 }
 
 fn devices_of(explanation: &Explanation) -> BTreeSet<&str> {

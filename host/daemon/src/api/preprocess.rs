@@ -59,6 +59,9 @@ fn pixels(preprocess: &Preprocess, picture: &DynamicImage) -> Vec<u8> {
 fn decode(file: &[u8], pixels_max: u64) -> Result<DynamicImage, Error> {
     let fault = |error: image::ImageError| Error::from(Fault::Picture { reason: error.to_string() });
     let io_fault = |error: std::io::Error| Error::from(Fault::Picture { reason: error.to_string() });
+    if file.is_empty() {
+        return Err(Fault::Picture { reason: "it is empty".into() }.into());
+    }
     let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(io_fault)?;
     if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
         return Err(Fault::Picture { reason: "its first bytes are those of neither PNG nor JPEG".into() }.into());
@@ -122,6 +125,6 @@ mod tests {
         assert_eq!(message(b"GIF89a", 100), "the body is no picture that can be read: its first bytes are those of neither PNG nor JPEG");
         assert_eq!(message(&whole, 1599), "the picture has 40 x 40 = 1600 pixels, at most 1599 are accepted");
         assert!(message(&whole[..whole.len() / 2], 1600).starts_with("the body is no picture that can be read: "));
-        assert!(message(b"", 100).starts_with("the body is no picture that can be read: "));
+        assert_eq!(message(b"", 100), "the body is no picture that can be read: it is empty");
     }
 }

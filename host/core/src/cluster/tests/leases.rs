@@ -23,6 +23,14 @@ fn silence_ends_the_lease_in_every_state() {
 }
 
 #[test]
+fn a_device_that_stands_by_is_lost_like_one_that_serves() {
+    let mut cluster = pool(&[("a", 4), ("b", 4)], &[("m", 4)]);
+    assert_eq!(served(&cluster, "m"), ["a[0..4)"]);
+    pass(&mut cluster, &["a"], 500, 2_000);
+    assert_eq!((state(&cluster, "a"), state(&cluster, "b")), (Some(DeviceState::Ready), Some(DeviceState::Lost)));
+}
+
+#[test]
 fn a_damped_device_that_is_silent_is_lost() {
     let mut cluster = pool(&[("a", 4)], &[]);
     for _ in 0..3 {
