@@ -52,7 +52,7 @@ fn main() -> Result<(), Failed> {
     let plans = [pool::placed(&central, "free", on_all)?, pool::placed(&central, "chain", on_all)?, pool::placed(&central, "single", |_| true)?];
     let first_predicted = plans.map(|plan| plan.throughput_per_s);
     let names = PLACEMENTS.map(|(name, _)| name);
-    let mut rounds = vec![Vec::new(); names.len()];
+    let mut rounds: [Vec<Round>; PLACEMENTS.len()] = Default::default();
     for _ in 0..ROUNDS {
         for (name, rounds) in names.iter().zip(&mut rounds) {
             rounds.push(Round::of(&central, name)?);
@@ -61,7 +61,8 @@ fn main() -> Result<(), Failed> {
     let balanced = cuts(&pool::explained(&central, "chain")?);
     let even = split_evenly(&central, folder.path(), &balanced)?;
     let even_rounds = (0..ROUNDS).map(|_| Round::of(&central, "chain")).collect::<Result<Vec<_>, _>>()?;
-    let single_per_s = per_s(&rounds[2]);
+    let [.., single] = &rounds;
+    let single_per_s = per_s(single);
     let even_per_s = per_s(&even_rounds);
     let placed = names.iter().zip(first_predicted).zip(&rounds).map(|((name, first), rounds)| (*name, first, rounds));
     for (name, first_predicted_per_s, rounds) in placed.chain([("even", even.throughput_per_s, &even_rounds)]) {
@@ -91,7 +92,6 @@ fn join(central: &Host, folder: &Path, (id, slowdown): (&str, u32)) -> Result<Ho
 
 /// What is predicted once the pool has measured its stages under load, and what is measured right after that. A machine whose
 /// speed changes falsifies one round, and hardly most of them.
-#[derive(Clone)]
 struct Round {
     predicted_per_s: f64,
     per_s: f64,
