@@ -46,7 +46,7 @@ const RUN: &[Case] = &[
 ];
 
 const LOAD: &[Case] = &[
-    case("loop-in-load", StrikeKind::Late, "load did not answer within 5 ms"),
+    case("loop-in-load", StrikeKind::Late, "load did not answer within 100 ms"),
     case("graph-flood", StrikeKind::Memory, "it holds more than 1 graphs"),
     case("not-a-number-fit", StrikeKind::Invalid, "loading took NaN bytes"),
 ];

@@ -48,9 +48,16 @@ impl Crowd {
         CROWD.get_or_init(|| {
             let strikes =
                 StrikePolicy { strikes_max: STRIKES_MAX, window: Millis(3_600_000.0), retry_first: Millis(WAITS_MS[0]), retry_max: Millis(WAITS_MS[3]) };
-            // A neighbour may be set aside for longer than a path may take elsewhere; cases that are late bring a deadline of their own.
-            let deadlines =
-                Deadlines { configure_ms_max: CONFIGURE_MS_MAX, route_ms_max: 1_000, set_topology_ms_max: 5, load_ms_max: 5, ..Deadlines::default() };
+            // Whoever is not late may be set aside for longer than calls may take elsewhere. Cases that are late in a path bring a
+            // deadline of their own.
+            let deadlines = Deadlines {
+                configure_ms_max: CONFIGURE_MS_MAX,
+                route_ms_max: 1_000,
+                set_topology_ms_max: 100,
+                set_pressure_ms_max: 100,
+                load_ms_max: 100,
+                ..Deadlines::default()
+            };
             let config = PluginConfig {
                 // What one case was asked would keep the next ones from being installed.
                 rehearsed_problems_max: 0,
